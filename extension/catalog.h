@@ -1,0 +1,82 @@
+/*
+ * catalog.h: rows of kafka_state as structs. One function per statement; each
+ * enters the engine's role itself (run_sql.h) and works in the caller's transaction.
+ * Results are palloc'd in CurrentMemoryContext.
+ */
+#ifndef KV_CATALOG_H
+#define KV_CATALOG_H
+
+#include "kafka_views.h"
+#include "nodes/pg_list.h"
+#include "utils/array.h"
+
+typedef struct PipelineRow
+{
+	int64		pipeline;
+	char	   *token;
+	char	   *name;
+	bool		paused;
+	int64		batch;
+} PipelineRow;
+
+typedef struct ViewRow
+{
+	int64		view;
+	int64		pipeline;
+	Oid			relation;
+	Oid			definition;
+	ArrayType  *options;		/* text[] */
+	ArrayType  *settings;		/* text[] */
+	bool		initialized;
+	TimestampTz frontier;		/* DT_NOBEGIN: none yet */
+	int64		late_rows;
+} ViewRow;
+
+typedef struct PositionRow
+{
+	Oid			relation;
+	int32		partition;
+	int64		start_offset;
+	int64		next_offset;
+	TimestampTz stream_time;	/* DT_NOBEGIN: no record yet */
+} PositionRow;
+
+extern bool kv_catalog_installed(void);	/* is the extension in this database (no error otherwise) */
+extern Oid	kv_catalog_owner(void); /* the extension's owner */
+
+extern PipelineRow *kv_pipeline_insert(const char *name);	/* makes id and token */
+extern PipelineRow *kv_pipeline_get(int64 pipeline, bool missing_ok);
+extern PipelineRow *kv_pipeline_by_name(const char *name, bool missing_ok);
+extern List *kv_pipeline_list(void);	/* PipelineRow *, by id */
+/* Locks the row (waits), adds one to batch and gives back the new number. */
+extern int64 kv_pipeline_next_batch(int64 pipeline);
+extern void kv_pipeline_raise_batch(int64 pipeline, int64 at_least);
+extern void kv_pipeline_set_paused(int64 pipeline, bool paused);
+
+extern int64 kv_view_insert(int64 pipeline, Oid relation, Oid definition, ArrayType *options, ArrayType *settings, bool initialized);
+extern ViewRow *kv_view_get(int64 view, bool missing_ok);
+extern ViewRow *kv_view_by_relation(Oid relation, bool missing_ok);
+extern List *kv_view_list(int64 pipeline);	/* ViewRow *, by id; 0: all */
+extern void kv_view_set_progress(int64 view, TimestampTz frontier, int64 late_rows_added);
+extern void kv_view_set_initialized(int64 view);
+/* Deletes rows of dropped views and of pipelines that have no view left; relids of just dropped relations. */
+extern void kv_catalog_forget(List *relids);
+
+extern List *kv_position_list(int64 pipeline);	/* PositionRow * by relation, partition */
+extern void kv_position_insert(int64 pipeline, const PositionRow *position);
+/* One statement for all changed partitions. */
+extern void kv_position_update(int64 pipeline, PositionRow *positions, int npositions);
+extern void kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 offset, TimestampTz stream_time);
+extern void kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before);	/* keeps the last one below */
+extern bool kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset, TimestampTz *stream_time);
+
+extern bool kv_sentinel_present(int64 pipeline);
+extern void kv_sentinel_set(int64 pipeline);
+
+/* Identity (DESIGN.md 5.5). */
+extern char *kv_instance_name(void);	/* kafka.instance, or the stored one */
+extern bool kv_identity_matches(char **reason);	/* *reason: why not, with a HINT's worth of words */
+/* "<instance>.<database oid>.<pipeline>.<token>": group.id and transactional.id of a pipeline. */
+extern char *kv_pipeline_kafka_name(const PipelineRow *pipeline);
+
+#endif							/* KV_CATALOG_H */

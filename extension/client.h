@@ -1,0 +1,71 @@
+/*
+ * client.h: everything that makes a librdkafka object, each owned by a memory
+ * context whose reset destroys it (children first), and the sorting of its
+ * errors into what to do. No librdkafka thread ever enters Postgres: no callbacks,
+ * events are polled by the owner's thread.
+ */
+#ifndef KV_CLIENT_H
+#define KV_CLIENT_H
+
+#include "kafka_views.h"
+#include "foreign/foreign.h"
+#include <librdkafka/rdkafka.h>
+
+typedef enum KvErrorKind
+{
+	KAFKA_RETRY,				/* same call again after a pause */
+	KAFKA_ABORT,				/* abort the Kafka transaction, then again */
+	KAFKA_RECREATE,				/* this handle is dead: make a new one */
+	KAFKA_STOP					/* needs a person: authorisation, unknown topic, fenced by another ... */
+} KvErrorKind;
+
+typedef struct KvClient
+{
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;	/* consumer: all partitions; producer: its events (delivery reports, errors, logs) */
+	int			wakeup_fd;		/* eventfd, readable when queue turned non-empty; drain until 0 */
+	char	   *server_name;
+	MemoryContext context;		/* reset or delete: destroys in order */
+} KvClient;
+
+/*
+ * Validates one option of a server (in_user_mapping false) or a user mapping
+ * on a scratch configuration; raises an error with librdkafka's words as DETAIL.
+ * Underscores may stand for dots; gives back librdkafka's name.
+ */
+extern const char *kv_client_check_option(const char *name, const char *value, bool in_user_mapping);
+
+/*
+ * Make handles for a server with the user mapping of role. extra is a
+ * NULL-terminated list name, value, name, value ... of engine properties
+ * (group.id, transactional.id ...). The handle lives in a child of parent.
+ * Raises ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION if librdkafka refuses the configuration.
+ */
+extern KvClient *kv_client_consumer(MemoryContext parent, Oid serverid, Oid role, const char *const *extra);
+extern KvClient *kv_client_producer(MemoryContext parent, Oid serverid, Oid role, const char *const *extra);
+extern void kv_client_destroy(KvClient *client);
+
+/* Drains the log queue into ereport(LOG / DEBUG1), never with secrets. Raises nothing. */
+extern void kv_client_drain_logs(KvClient *client);
+/* The last error the client reported (all brokers down ...), or NULL; palloc'd in CurrentMemoryContext. */
+extern char *kv_client_last_error(KvClient *client);
+
+/*
+ * Partition count of a topic; -1 with *error set (librdkafka's words) if it
+ * cannot be had within timeout_ms, *unknown true if the broker says the topic does not exist.
+ * Blocks in slices of 1 s with CHECK_FOR_INTERRUPTS between.
+ */
+extern int	kv_client_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error);
+/* Low and high watermark offsets, read_committed end not considered; raises on failure. */
+extern void kv_client_offsets(KvClient *client, const char *topic, int partition, int timeout_ms,
+							  int64 *low, int64 *high);
+/* First offset whose record timestamp is at or after time_ms, or the end; raises on failure. */
+extern int64 kv_client_offset_for_time(KvClient *client, const char *topic, int partition,
+									   int64 time_ms, int timeout_ms);
+/* A topic's configuration value (retention.ms, cleanup.policy), palloc'd, or NULL if it cannot be read. */
+extern char *kv_client_topic_config(KvClient *client, const char *topic, const char *name, int timeout_ms);
+
+extern KvErrorKind kv_error_kind(rd_kafka_resp_err_t err);
+extern KvErrorKind kv_error_kind_txn(const rd_kafka_error_t *error);
+
+#endif							/* KV_CLIENT_H */

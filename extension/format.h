@@ -1,0 +1,42 @@
+/*
+ * format.h: one record to one row by a column plan made once per topic and
+ * projection. A bad record is a result, not an error: nothing is raised for the
+ * record's own faults.
+ */
+#ifndef KV_FORMAT_H
+#define KV_FORMAT_H
+
+#include "topic.h"
+#include <librdkafka/rdkafka.h>
+
+typedef enum DecodeResult
+{
+	DECODE_ROW,
+	DECODE_DELETE,				/* upsert topic, null value: only the key columns are set */
+	DECODE_NOTHING,				/* null value in an append topic: counted, no row */
+	DECODE_BAD					/* see decoder->bad */
+} DecodeResult;
+
+typedef struct DecodeError
+{
+	int			sqlstate;		/* MAKE_SQLSTATE form */
+	char		message[512];	/* names the column where it is one's fault */
+	char		detail[512];
+} DecodeError;
+
+typedef struct Decoder Decoder;
+
+/* Makes a decoder for the columns whose attno is in wanted (Bitmapset of attnos; NULL: all). Lives in context. */
+extern Decoder *kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *wanted);
+/*
+ * Decodes one record into values/nulls (desc->natts entries; columns not wanted
+ * are null). By-reference values live in CurrentMemoryContext or point into the
+ * message: both must outlive their use. *time_us is the row's event time (for
+ * DECODE_DELETE the record's timestamp). A null or infinite event time is DECODE_BAD.
+ */
+extern DecodeResult kv_decode(Decoder *decoder, const rd_kafka_message_t *msg,
+							  Datum *values, bool *nulls, TimestampTz *time_us, DecodeError *bad);
+/* Headers of a record as jsonb ({"name": "value" | null, ...}; bytes that are not UTF-8 as hex with \x). */
+extern Datum kv_headers_jsonb(const rd_kafka_message_t *msg, bool *isnull);
+
+#endif							/* KV_FORMAT_H */

@@ -1,0 +1,36 @@
+/*
+ * kafka_views.h: names and settings that every room may use.
+ *
+ * Times are int64 microseconds in Postgres' epoch (TimestampTz) unless a name
+ * says otherwise (_ms: milliseconds; Kafka's record timestamps are Unix ms).
+ */
+#ifndef KAFKA_VIEWS_H
+#define KAFKA_VIEWS_H
+
+#include "compat.h"
+#include "utils/timestamp.h"
+
+#define KV_EXTENSION "kafka_views"
+#define KV_FDW "kafka"
+#define KV_SCHEMA "kafka"
+#define KV_STATE_SCHEMA "kafka_state"
+#define KV_OPTION_NAMESPACE "kafka"
+
+/* Columns that every delta has behind the topic's own (delta.c fills them). */
+#define KV_COL_TIME "kv_time"	/* timestamptz: event time of the row, never null */
+#define KV_COL_BEFORE "kv_before"	/* timestamptz: stream time of its partition
+									 * before the row; -infinity at first */
+#define KV_COL_ROW "kv_row"		/* bigint: place in processing order within the batch */
+
+/* Settings (module.c defines them; units as named). */
+extern int	kv_batch_rows;
+extern int	kv_batch_interval_ms;
+extern int	kv_idle_timeout_ms;
+extern int	kv_default_grace_ms;
+extern int	kv_max_ahead_ms;
+extern int	kv_commit_interval_ms;	/* offsets go to Kafka at least this often while they move: 5 s */
+extern int	kv_outbox_limit_mb;
+extern int	kv_max_workers;
+extern char *kv_instance;		/* "" means the stored one */
+
+#endif							/* KAFKA_VIEWS_H */

@@ -1,0 +1,52 @@
+/*
+ * outbox.h: messages on their way out. kafka.publish, INSERT and DELETE on a
+ * topic append encoded messages to a buffer in memory, packed into rows of some
+ * 8 kB, flushed when full, before a subtransaction ends and before commit, so that
+ * they commit or roll back with what caused them (DESIGN.md 5.3).
+ */
+#ifndef KV_OUTBOX_H
+#define KV_OUTBOX_H
+
+#include "topic.h"
+
+/* One message, as appended and as read back; pointers into the packed row when read. */
+typedef struct OutboxMessage
+{
+	Oid			relid;			/* the sink's foreign table (in memory); */
+	const char *topic;			/* topic name, NUL-terminated (in the packed row) */
+	int64		time_ms;		/* Unix ms, -1: let the producer choose */
+	const char *key;			/* NULL: null key */
+	int32		key_len;
+	const char *value;			/* NULL: null value (tombstone) */
+	int32		value_len;
+	const char *headers;		/* packed: int16 count, then {int16 len, name, int32 len (-1 null), value}; NULL */
+	int32		headers_len;
+	bool		upsert;			/* within a batch only the last message of a key is published */
+} OutboxMessage;
+
+/* Appends a message of the topic to the outbox this backend writes to now. */
+extern void kv_outbox_append(const TopicDef *topic, const OutboxMessage *message);
+
+/*
+ * Directs this backend's messages to a pipeline's own outbox as batch (the
+ * worker's batch, attach_sink); the caller holds the pipeline's row lock. Ends at (sub)transaction end or by
+ * kv_outbox_end_batch, which flushes and, if messages were written, returns true.
+ */
+extern void kv_outbox_begin_batch(int64 pipeline, int64 batch);
+extern bool kv_outbox_end_batch(void);
+/* While held back, kafka.publish and INSERTs into topics by this backend write nothing (DESIGN.md 5.1, 5.4). */
+extern bool kv_outbox_held_back;
+/* Event time of the rows that are being written now, for messages without a time of their own; DT_NOBEGIN: none. */
+extern TimestampTz kv_outbox_default_time;
+
+/* Creates / drops kafka_state.outbox_N of a pipeline. */
+extern void kv_outbox_create(int64 pipeline);
+
+/* Reading, by the publisher: calls receive for every message of a packed row, in order. */
+typedef void (*OutboxReceiver) (const OutboxMessage *message, void *arg);
+extern void kv_outbox_unpack(const char *row, int64 len, OutboxReceiver receive, void *arg);
+
+/* Registers transaction callbacks; called once by _PG_init. */
+extern void kv_outbox_init(void);
+
+#endif							/* KV_OUTBOX_H */

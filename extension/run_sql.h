@@ -1,0 +1,70 @@
+/*
+ * run_sql.h: the only door to SPI. A KvSql is one SPI connection under one
+ * role with one set of settings; scopes nest and end in reverse order. After an
+ * error the (sub)transaction's abort ends them.
+ */
+#ifndef KV_RUN_SQL_H
+#define KV_RUN_SQL_H
+
+#include "kafka_views.h"
+#include "executor/spi.h"
+#include "utils/tuplestore.h"
+
+typedef struct KvSql
+{
+	Oid			save_user;
+	int			save_sec_context;
+	int			guc_nest;
+} KvSql;
+
+/*
+ * Enters SPI as the extension's owner with search_path = pg_catalog, pg_temp:
+ * for the fixed statements on kafka_state. All names in them are qualified.
+ */
+extern void kv_sql_enter_engine(KvSql *sql);
+
+/*
+ * Enters SPI as role, security-restricted, with the settings ("name=value"
+ * text[] as in kafka_state.view.settings, NULL for just a safe search_path).
+ */
+extern void kv_sql_enter_role(KvSql *sql, Oid role, ArrayType *settings);
+extern void kv_sql_leave(KvSql *sql);
+
+/*
+ * Runs one statement with parameters inside an entered scope. The result is in
+ * SPI_tuptable / SPI_processed until the scope is left. nulls is SPI's ("n" or
+ * " " a parameter) or NULL. Raises an error where SPI reports one.
+ */
+extern uint64 kv_sql_run(const char *text, int nparams, const Oid *types,
+						 const Datum *values, const char *nulls);
+/* The same, never writing; max_rows 0 is all. */
+extern uint64 kv_sql_read(const char *text, int nparams, const Oid *types,
+						  const Datum *values, const char *nulls, long max_rows);
+/* Runs printf-formatted DDL without parameters; quote names with quote_identifier. */
+extern void kv_sql_ddl(const char *format,...) pg_attribute_printf(1, 2);
+
+/* Value of a column of the first / a given row of the last result; *isnull set. */
+extern Datum kv_sql_value(uint64 row, int column, bool *isnull);
+extern char *kv_sql_text(uint64 row, int column);	/* output function; NULL for null; palloc'd in the caller's context of SPI */
+
+/*
+ * A statement prepared once and kept across transactions, one plan per size
+ * class (a power of 8 of the delta's rows), because the planner's row count of an
+ * ephemeral named relation is fixed when the plan is made (ENGINEERING.md).
+ */
+typedef struct KvPlan KvPlan;
+extern KvPlan *kv_plan_make(MemoryContext context, const char *text, int nparams, const Oid *types);
+/*
+ * Runs the plan in the entered scope, where the deltas it reads are registered.
+ * Result rows (SELECT or RETURNING) are put into capture if not NULL. Returns the
+ * number of rows processed. Maintenance plans are made with hash and merge
+ * joins only where the delta is large, so a small delta never scans a buffer.
+ */
+extern uint64 kv_plan_run(KvPlan *plan, int size_class, const Datum *values, const char *nulls,
+						  Tuplestorestate *capture);
+extern void kv_plan_free(KvPlan *plan);
+/* Makes a tuplestore readable under a name by the statements of the entered scope. */
+extern void kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows);
+extern int	kv_size_class(double nrows);
+
+#endif							/* KV_RUN_SQL_H */

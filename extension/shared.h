@@ -1,0 +1,85 @@
+/*
+ * shared.h: shared memory: one slot per process of ours and per pipeline, with
+ * latch, counters and the last error, and one slot per database for the launcher.
+ * Counters are for people to look at (kafka.pipelines); nothing depends on them.
+ */
+#ifndef KV_SHARED_H
+#define KV_SHARED_H
+
+#include "kafka_views.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+
+typedef enum SlotKind
+{
+	SLOT_FREE, SLOT_LAUNCHER, SLOT_SUPERVISOR, SLOT_WORKER, SLOT_PUBLISHER
+} SlotKind;
+
+typedef enum PipelinePhase
+{
+	PIPELINE_WAITING,			/* for a process, or backing off after an error */
+	PIPELINE_STARTING,			/* recovery: identity, positions */
+	PIPELINE_RELOADING,			/* refills unlogged buffers, bootstraps tables */
+	PIPELINE_CATCHING_UP,
+	PIPELINE_LIVE,
+	PIPELINE_PAUSED,
+	PIPELINE_FAILED				/* the last attempt ended in an error; will be tried again at retry_at */
+} PipelinePhase;
+
+#define KV_ERROR_LEN 512
+
+typedef struct KvSlot
+{
+	SlotKind	kind;
+	Oid			database;
+	int64		id;				/* worker: pipeline; publisher: server oid; else 0 */
+	pid_t		pid;			/* 0: not running */
+	Latch	   *latch;			/* of the process, NULL when not running */
+	bool		stop_requested; /* by supervisor or launcher */
+	PipelinePhase phase;
+	/* counters since the process started; written by the owner only, read without a lock */
+	uint64		batches;
+	uint64		records;
+	uint64		dead_letters;
+	uint64		null_values;
+	uint64		published_messages;
+	uint64		buffered_records;	/* polled, not yet applied */
+	uint64		reload_done,
+				reload_total;
+	double		batch_ms;		/* moving average */
+	double		records_per_second; /* moving average over some 5 s */
+	TimestampTz last_batch_at;
+	/* trouble; under the lock */
+	int			failures;		/* in a row */
+	TimestampTz retry_at;
+	TimestampTz error_at;
+	char		error[KV_ERROR_LEN];	/* "" none */
+	char		error_detail[KV_ERROR_LEN];
+	char		error_hint[KV_ERROR_LEN];
+} KvSlot;
+
+extern void kv_shared_request(void);	/* in shmem_request_hook */
+extern void kv_shared_startup(void);	/* in shmem_startup_hook */
+extern bool kv_shared_available(void);	/* was the library preloaded? */
+
+/* Finds or makes the slot of (kind, database, id); NULL when all are taken. A slot keeps its error when its process ends. */
+extern KvSlot *kv_slot_get(SlotKind kind, Oid database, int64 id, bool create);
+extern void kv_slot_free(KvSlot *slot);
+extern void kv_slot_attach(KvSlot *slot);	/* by the process itself: pid, latch; detached at exit */
+extern KvSlot *kv_my_slot;
+extern void kv_slot_set_error(KvSlot *slot, const char *message, const char *detail, const char *hint);
+extern void kv_slot_clear_error(KvSlot *slot);
+/* Copies of all slots of a database (0: all), for views. */
+extern List *kv_slot_list(Oid database);
+
+extern void kv_wake(SlotKind kind, Oid database, int64 id);	/* sets the latch if it runs; id -1: all of the kind */
+extern void kv_wake_at_commit(SlotKind kind, Oid database, int64 id);	/* the same when this transaction commits */
+/* CREATE EXTENSION in this database, at commit: launcher should start a supervisor. */
+extern void kv_request_supervisor_at_commit(void);
+/* DROP DATABASE, CREATE DATABASE TEMPLATE: stop what is connected to it and keep it stopped until released; waits up to 30 s. */
+extern void kv_database_hold(Oid database);
+extern void kv_database_release(Oid database);
+extern bool kv_database_is_held(Oid database);
+
+#endif							/* KV_SHARED_H */
