@@ -31,10 +31,11 @@ static const char usage_text[] =
 "  delete TOPIC ...\n"
 "  add-partitions TOPIC NEW_TOTAL\n"
 "  topics                         name <tab> partitions, sorted by name\n"
-"  produce TOPIC [--partition N] [--hex|--copy]\n"
+"  produce TOPIC [--partition N] [--hex|--copy] [--full]\n"
 "      standard input, a record a line: [partition=N ][ts=MS ][header=NAME:VALUE ]KEY<tab>VALUE\n"
 "      no tab: no key; \\N alone: null; --hex: key and value are hex digits;\n"
-"      --copy: as COPY writes text (backslash escapes), here and in consume\n"
+"      --copy: as COPY writes text (backslash escapes), here and in consume;\n"
+"      --full: each line is PARTITION<tab>MS<tab>KEY<tab>VALUE, \\N for the default\n"
 "  consume TOPIC [--partition N] [--isolation read_committed|read_uncommitted] [--format F] [--hex|--copy]\n"
 "      from the start to the end as it is now, partition by partition;\n"
 "      F: %p partition %o offset %t timestamp (ms) %k key %v value %h headers (NAME=VALUE, by comma)\n"
@@ -46,6 +47,7 @@ static const char *broker;
 static int	only_partition = -1;
 static bool hex = false;
 static bool copy_text = false;
+static bool full_lines = false;
 static const char *isolation = "read_committed";
 static const char *format = "%p\\t%o\\t%t\\t%k\\t%v\\t%h";
 
@@ -368,58 +370,101 @@ decode_field(char *field, size_t *length)
 	return field;
 }
 
-/* Produces the record that one line of standard input describes. */
-static void
-produce_line(rd_kafka_t *rk, const char *topic, char *line)
+/* One record to be produced; key and value point into the line. */
+typedef struct Record
 {
-	int32_t		partition = only_partition;
-	int64_t		timestamp = 0;
-	rd_kafka_headers_t *headers = NULL;
-	char	   *key = NULL;
-	size_t		key_length = 0;
+	int32_t		partition;
+	int64_t		timestamp_ms;	/* 0: now */
+	rd_kafka_headers_t *headers;	/* or NULL */
+	char	   *key;
+	size_t		key_length;
+	char	   *value;
 	size_t		value_length;
-	char	   *tab;
-	rd_kafka_resp_err_t err;
+} Record;
 
+/* Takes the words partition=, ts= and header= off the start of a line; returns the rest. */
+static char *
+parse_prefixes(char *line, Record *record)
+{
 	for (;;)
 	{
 		char	   *space = strchr(line, ' ');
-		int			consumed = 0;
+		char	   *colon = strchr(line, ':');
 
 		if (space == NULL)
-			break;
-		if (sscanf(line, "partition=%d %n", &partition, &consumed) == 1 && consumed > 0)
-			line += consumed;
-		else if (sscanf(line, "ts=%ld %n", &timestamp, &consumed) == 1 && consumed > 0)
-			line += consumed;
-		else if (strncmp(line, "header=", 7) == 0)
+			return line;
+		*space = '\0';
+		if (strncmp(line, "partition=", 10) == 0)
+			record->partition = (int32_t) parse_number(line + 10, "partition");
+		else if (strncmp(line, "ts=", 3) == 0)
+			record->timestamp_ms = parse_number(line + 3, "ts");
+		else if (strncmp(line, "header=", 7) == 0 && colon && colon < space)
 		{
-			char	   *colon = strchr(line, ':');
-
-			if (colon == NULL || colon > space)
-				die("header=NAME:VALUE expected: %s", line);
-			if (headers == NULL)
-				headers = rd_kafka_headers_new(4);
-			rd_kafka_header_add(headers, line + 7, colon - line - 7, colon + 1, space - colon - 1);
-			line = space + 1;
+			if (record->headers == NULL)
+				record->headers = rd_kafka_headers_new(4);
+			rd_kafka_header_add(record->headers, line + 7, colon - line - 7, colon + 1, space - colon - 1);
 		}
 		else
-			break;
+		{
+			*space = ' ';
+			return line;
+		}
+		line = space + 1;
 	}
-	tab = strchr(line, '\t');
-	if (tab)
+}
+
+/* Cuts the field before the next tab off the line, or ends the program; returns the field. */
+static char *
+cut_field(char **line)
+{
+	char	   *field = *line;
+	char	   *tab = strchr(field, '\t');
+
+	if (tab == NULL)
+		die("--full wants four fields: %s", field);
+	*tab = '\0';
+	*line = tab + 1;
+	return field;
+}
+
+/* Turns a line of standard input into a record that points into it. */
+static Record
+parse_line(char *line)
+{
+	Record		record = {.partition = only_partition};
+
+	if (full_lines)
 	{
-		*tab = '\0';
-		key = decode_field(line, &key_length);
-		line = tab + 1;
+		char	   *field = cut_field(&line);
+
+		if (strcmp(field, "\\N") != 0)
+			record.partition = (int32_t) parse_number(field, "partition");
+		field = cut_field(&line);
+		if (strcmp(field, "\\N") != 0)
+			record.timestamp_ms = parse_number(field, "ts");
 	}
-	line = decode_field(line, &value_length);
+	else
+		line = parse_prefixes(line, &record);
+	if (full_lines || strchr(line, '\t'))
+		record.key = decode_field(cut_field(&line), &record.key_length);
+	record.value = decode_field(line, &record.value_length);
+	return record;
+}
+
+/* Hands a record to librdkafka, waiting while its queue is full. */
+static void
+produce_record(rd_kafka_t *rk, const char *topic, Record *record)
+{
+	rd_kafka_resp_err_t err;
+
 	do
 	{
-		err = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
-								RD_KAFKA_V_KEY(key, key_length), RD_KAFKA_V_VALUE(line, value_length),
-								RD_KAFKA_V_TIMESTAMP(timestamp), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-								RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+		err = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(record->partition),
+								RD_KAFKA_V_KEY(record->key, record->key_length),
+								RD_KAFKA_V_VALUE(record->value, record->value_length),
+								RD_KAFKA_V_TIMESTAMP(record->timestamp_ms),
+								RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+								RD_KAFKA_V_HEADERS(record->headers), RD_KAFKA_V_END);
 		rd_kafka_poll(rk, err == RD_KAFKA_RESP_ERR__QUEUE_FULL ? 100 : 0);
 	} while (err == RD_KAFKA_RESP_ERR__QUEUE_FULL);
 	if (err)
@@ -443,6 +488,7 @@ produce(int argc, char **argv)
 	char	   *line = NULL;
 	size_t		size = 0;
 	ssize_t		length;
+	Record		record;
 
 	rd_kafka_conf_set(conf, "bootstrap.servers", broker, NULL, 0);
 	rd_kafka_conf_set(conf, "partitioner", "murmur2_random", NULL, 0);
@@ -460,7 +506,8 @@ produce(int argc, char **argv)
 	{
 		if (length > 0 && line[length - 1] == '\n')
 			line[length - 1] = '\0';
-		produce_line(rk, argv[0], line);
+		record = parse_line(line);
+		produce_record(rk, argv[0], &record);
 	}
 	free(line);
 	if (rd_kafka_flush(rk, 2 * TIMEOUT_MS))
@@ -693,6 +740,7 @@ main(int argc, char **argv)
 		{"format", required_argument, NULL, 'f'},
 		{"hex", no_argument, NULL, 'x'},
 		{"copy", no_argument, NULL, 'c'},
+		{"full", no_argument, NULL, 'F'},
 		{NULL, 0, NULL, 0}
 	};
 	static const struct
@@ -734,6 +782,9 @@ main(int argc, char **argv)
 				break;
 			case 'c':
 				copy_text = true;
+				break;
+			case 'F':
+				full_lines = true;
 				break;
 			default:
 				usage();

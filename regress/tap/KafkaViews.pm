@@ -1,0 +1,249 @@
+# What every TAP test needs: brokers that can be stopped and killed, nodes with the extension, topics, the sink as any consumer
+# sees it, and the processes of the engine by name.
+#
+# Why it exists: a test of a crash is a scenario of some lines; starting servers, polling and finding processes stands here once.
+# Nothing here waits by the clock: every wait polls for a condition and dies, with what it last saw, after
+# PG_TEST_TIMEOUT_DEFAULT seconds. What a test starts ends with it.
+
+package KafkaViews;
+
+use strict;
+use warnings;
+use Exporter 'import';
+use Time::HiRes qw(usleep);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+our @EXPORT = qw(new_node add_extension wait_until wait_for_view wait_for_sink worker_pid kill_worker restart_after_crash);
+
+my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
+
+# Makes and starts a node with the library preloaded and the extension in database postgres, and, where a broker is given, the
+# foreign server "broker" for it. Options: broker => KafkaViews::Broker, conf => text for postgresql.conf, extension => 0 to
+# leave the extension out, init => [arguments of PostgreSQL::Test::Cluster::init].
+sub new_node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+
+	$node->init(@{ $options{init} // [] });
+	$node->append_conf('postgresql.conf', join "\n",
+		"shared_preload_libraries = 'kafka_views'", 'max_worker_processes = 64', 'max_connections = 60',
+		'fsync = on', 'restart_after_crash = on', "timezone = 'UTC'", "log_line_prefix = '%m [%p] %b %q%a '",
+		"log_statement = none", $options{conf} // '', '');
+	$node->start;
+	add_extension($node, 'postgres', $options{broker}) if $options{extension} // 1;
+	return $node;
+}
+
+# Makes the extension in a database and, where a broker is given, the foreign server "broker".
+sub add_extension
+{
+	my ($node, $database, $broker) = @_;
+
+	$node->safe_psql($database, 'CREATE EXTENSION kafka_views');
+	$node->safe_psql($database, sprintf q{CREATE SERVER broker FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers '%s')}, $broker->address)
+	  if $broker;
+	return;
+}
+
+# Polls until the code returns something true, and returns that; dies with what the test waited for after the timeout.
+sub wait_until
+{
+	my ($what, $code) = @_;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	while (1)
+	{
+		my $result = $code->();
+		return $result if $result;
+		die "gave up waiting for $what" if time > $deadline;
+		usleep(50_000);
+	}
+}
+
+# Waits until a view has applied and published everything that is in its topics now. The connection may be lost by a crash
+# that the test causes, so it asks again until the answer is yes.
+sub wait_for_view
+{
+	my ($node, $view, $database) = @_;
+
+	return wait_until(
+		"view $view to be caught up",
+		sub {
+			my ($status, $answer, $error) =
+			  $node->psql($database // 'postgres', "SELECT kafka.wait_for_view('$view', interval '5 s')");
+			return defined $answer && $answer eq 't';
+		});
+}
+
+# Waits until a sink topic has so many records for a read_committed consumer; returns them as lines (see Broker::consume).
+sub wait_for_sink
+{
+	my ($broker, $topic, $count, %options) = @_;
+	my @lines;
+
+	wait_until("$count records in $topic", sub { @lines = $broker->consume($topic, %options); return @lines >= $count });
+	return @lines;
+}
+
+# Returns the pid of the engine's process whose backend type or application name matches; waits until there is one other than
+# the pid in options{not}.
+sub worker_pid
+{
+	my ($node, $pattern, %options) = @_;
+	my $not = $options{not} // 0;
+
+	return wait_until(
+		"a process like \"$pattern\"",
+		sub {
+			my ($status, $pid) = $node->psql('postgres',
+				"SELECT pid FROM pg_stat_activity WHERE pid NOT IN (pg_backend_pid(), $not) AND backend_type <> 'client backend' "
+				  . "AND (backend_type ~ '$pattern' OR application_name ~ '$pattern') ORDER BY pid LIMIT 1");
+			return $pid;
+		});
+}
+
+# Sends a signal (default KILL) to a process found by worker_pid; returns its pid.
+sub kill_worker
+{
+	my ($node, $pattern, $signal) = @_;
+	my $pid = worker_pid($node, $pattern);
+
+	kill $signal // 'KILL', $pid or die "could not signal $pid: $!";
+	return $pid;
+}
+
+# Waits until the node takes connections again after one of its processes was killed, which restarts them all, or starts it
+# again where the postmaster itself was killed (PostgreSQL::Test::Cluster::kill9).
+sub restart_after_crash
+{
+	my ($node) = @_;
+
+	$node->start if !defined $node->{_pid};
+	wait_until('the node to take connections', sub { return ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
+	return;
+}
+
+#-----------------------------------------------------------------------------------------------------------------------
+package KafkaViews::Broker;
+
+use strict;
+use warnings;
+use IPC::Run ();
+
+my @started;
+
+# Starts a broker of the test's own, which it may stop and kill.
+sub new
+{
+	my ($class) = @_;
+	my $self = bless { dir => PostgreSQL::Test::Utils::tempdir('broker'), own => 1 }, $class;
+
+	push @started, $self;
+	$self->start;
+	return $self;
+}
+
+# The broker that all tests of this run share: quicker, never to be stopped; topics need names of the test's own.
+sub shared
+{
+	my ($class) = @_;
+
+	return $class->new if !$ENV{KAFKA_BROKER};
+	return bless { address => $ENV{KAFKA_BROKER}, own => 0 }, $class;
+}
+
+sub address { return $_[0]->{address} }
+
+# Starts it, or starts it again on its data and port.
+sub start
+{
+	my ($self) = @_;
+	my $address = $self->_script('start');
+
+	chomp $address;
+	$self->{address} = $address;
+	return $self;
+}
+
+sub stop { $_[0]->_script('stop'); return }
+
+# kill -9
+sub kill { $_[0]->_script('kill'); return }
+
+sub _script
+{
+	my ($self, $action) = @_;
+	my $output = '';
+
+	die 'the shared broker stays as it is' if !$self->{own};
+	# its standard output is a file: a pipe would stay open as long as the broker runs
+	my $file = "$self->{dir}/script.out";
+	system("'$root/scripts/broker' $action '$self->{dir}/broker' >'$file' 2>&1") == 0
+	  or die "broker $action failed: " . PostgreSQL::Test::Utils::slurp_file($file);
+	return PostgreSQL::Test::Utils::slurp_file($file);
+}
+
+# Runs kv_kafka with arguments and, as a text, standard input; returns its output, dies if it fails.
+sub kv_kafka
+{
+	my ($self, $input, @arguments) = @_;
+	my ($output, $error) = ('', '');
+
+	IPC::Run::run([ "$root/regress/tools/kv_kafka", '-b', $self->{address}, @arguments ], \$input, \$output, \$error)
+	  or die "kv_kafka @arguments: $error";
+	return $output;
+}
+
+# Makes a topic: create('orders', 2, 'cleanup.policy=compact').
+sub create { my ($self, $topic, $partitions, @configs) = @_; $self->kv_kafka('', 'create', $topic, $partitions // 1, @configs); return }
+
+sub delete { my ($self, @topics) = @_; $self->kv_kafka('', 'delete', @topics); return }
+
+sub add_partitions { my ($self, $topic, $total) = @_; $self->kv_kafka('', 'add-partitions', $topic, $total); return }
+
+# Produces lines, each "[partition=N ][ts=MS ][header=NAME:VALUE ]key<tab>value"; "\N" is null.
+sub produce
+{
+	my ($self, $topic, @lines) = @_;
+
+	$self->kv_kafka(join('', map { "$_\n" } @lines), 'produce', $topic);
+	return;
+}
+
+# Reads a whole topic: lines, in the order of partition and offset. Options: isolation (read_committed), format (as kv_kafka's,
+# default '%p\t%o\t%t\t%k\t%v\t%h'), partition.
+sub consume
+{
+	my ($self, $topic, %options) = @_;
+	my @arguments = map { ("--$_", $options{$_}) } sort keys %options;
+
+	return split /\n/, $self->kv_kafka('', 'consume', $topic, @arguments);
+}
+
+# Returns [first offset, high watermark] of each partition.
+sub end
+{
+	my ($self, $topic) = @_;
+
+	return map { my (undef, $low, $high) = split /\t/; [ $low, $high ] } split /\n/, $self->kv_kafka('', 'end', $topic);
+}
+
+# Returns the committed offsets of a group: [topic, partition, offset, metadata] each.
+sub group
+{
+	my ($self, $group) = @_;
+
+	return map { [ split /\t/, $_, 4 ] } split /\n/, $self->kv_kafka('', 'group', $group);
+}
+
+END
+{
+	my $status = $?;
+	system("'$root/scripts/broker' kill '$_->{dir}/broker' >/dev/null 2>&1") for @started;
+	$? = $status;
+}
+
+1;
