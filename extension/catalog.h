@@ -53,7 +53,8 @@ extern int64 kv_pipeline_next_batch(int64 pipeline);
 extern void kv_pipeline_raise_batch(int64 pipeline, int64 at_least);
 extern void kv_pipeline_set_paused(int64 pipeline, bool paused);
 
-extern int64 kv_view_insert(int64 pipeline, Oid relation, Oid definition, ArrayType *options, ArrayType *settings, bool initialized);
+extern int64 kv_view_reserve_id(void);	/* the id names the objects of a view before its row can be written */
+extern void kv_view_insert(int64 view, int64 pipeline, Oid relation, Oid definition, ArrayType *options, ArrayType *settings, bool initialized);
 extern ViewRow *kv_view_get(int64 view, bool missing_ok);
 extern ViewRow *kv_view_by_relation(Oid relation, bool missing_ok);
 extern List *kv_view_list(int64 pipeline);	/* ViewRow *, by id; 0: all */
@@ -74,7 +75,11 @@ extern bool kv_sentinel_present(int64 pipeline);
 extern void kv_sentinel_set(int64 pipeline);
 
 /* Identity (DESIGN.md 5.5). */
-extern char *kv_instance_name(void);	/* kafka.instance, or the stored one */
+extern char *kv_instance_name(void);	/* kafka.instance, or the stored one, or the system identifier */
+/* Writes the fingerprint if there is none yet: before the first pipeline, before the first publishing of transactions. */
+extern void kv_identity_ensure(void);
+/* Makes this database, as it is now, the one that is known to Kafka; new_tokens: under new names (kafka.fork). */
+extern void kv_identity_take(bool new_tokens);
 extern bool kv_identity_matches(char **reason);	/* *reason: why not, with a HINT's worth of words */
 /* "<instance>.<database oid>.<pipeline>.<token>": group.id and transactional.id of a pipeline. */
 extern char *kv_pipeline_kafka_name(const PipelineRow *pipeline);

@@ -17,6 +17,15 @@ typedef struct KvSql
 	int			guc_nest;
 } KvSql;
 
+/* The role of kv_sql_enter_engine: the extension's owner; InvalidOid where the extension is not installed. */
+extern Oid	kv_sql_engine_role(void);
+
+/*
+ * Set by batch.c around maintenance statements: result tables accept writes of
+ * the statement itself, not of triggers below it (change_view.c).
+ */
+extern bool kv_maintaining;
+
 /*
  * Enters SPI as the extension's owner with search_path = pg_catalog, pg_temp:
  * for the fixed statements on kafka_state. All names in them are qualified.
@@ -56,7 +65,7 @@ typedef struct KvPlan KvPlan;
 extern KvPlan *kv_plan_make(MemoryContext context, const char *text, int nparams, const Oid *types);
 /*
  * Runs the plan in the entered scope, where the deltas it reads are registered.
- * Result rows (SELECT or RETURNING) are put into capture if not NULL. Returns the
+ * Result rows (SELECT or RETURNING) are put into capture if not NULL, else they are in SPI_tuptable. Returns the
  * number of rows processed. Maintenance plans are made with hash and merge
  * joins only where the delta is large, so a small delta never scans a buffer.
  */

@@ -1,0 +1,725 @@
+/*
+ * catalog.c: rows of kafka_state as structs.
+ *
+ * Invariant: no other room spells the name of a column of kafka_state.pipeline,
+ * view, position, mark, sentinel or identity in C. Each function is one
+ * statement under the engine's role, in the caller's transaction; results
+ * are palloc'd in the context that was current at the call.
+ *
+ * Times are stored as bigint microseconds of Postgres' epoch, null for "none yet",
+ * which is DT_NOBEGIN in the structs.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "catalog.h"
+#include "run_sql.h"
+
+#define TOKEN_BYTES 4			/* 8 hex digits */
+
+static const Oid pipeline_type[] = {INT8OID};
+
+static char *make_token(void);
+static List *read_pipelines(const char *text, int nparams, const Oid *types, const Datum *values);
+static List *read_views(const char *text, int nparams, const Oid *types, const Datum *values);
+static Datum time_datum(TimestampTz time, char *null);
+static TimestampTz time_value(uint64 row, int column);
+static int64 int8_value(uint64 row, int column);
+static uint64 run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types,
+					   const Datum *values, const char *nulls);
+static void forget_pipelines(void);
+
+
+bool
+kv_catalog_installed(void)
+{
+	return OidIsValid(get_extension_oid(KV_EXTENSION, true));
+}
+
+Oid
+kv_catalog_owner(void)
+{
+	return kv_sql_engine_role();
+}
+
+/* ------------------------------------------------------------------ pipelines */
+
+/* Inserts a pipeline with a new id and a new token. */
+PipelineRow *
+kv_pipeline_insert(const char *name)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.pipeline (name, token) VALUES ($1, $2) RETURNING pipeline, token, name, paused, batch";
+	const Oid	types[] = {TEXTOID, TEXTOID};
+	Datum		values[2];
+	List	   *rows;
+
+	kv_identity_ensure();
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(make_token());
+	rows = read_pipelines(text, 2, types, values);
+	return linitial(rows);
+}
+
+PipelineRow *
+kv_pipeline_get(int64 pipeline, bool missing_ok)
+{
+	Datum		value = Int64GetDatum(pipeline);
+	List	   *rows = read_pipelines("SELECT pipeline, token, name, paused, batch FROM kafka_state.pipeline WHERE pipeline = $1",
+									  1, pipeline_type, &value);
+
+	if (rows == NIL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("pipeline " INT64_FORMAT " does not exist", pipeline)));
+	return rows == NIL ? NULL : linitial(rows);
+}
+
+PipelineRow *
+kv_pipeline_by_name(const char *name, bool missing_ok)
+{
+	const Oid	types[] = {TEXTOID};
+	Datum		value = CStringGetTextDatum(name);
+	List	   *rows = read_pipelines("SELECT pipeline, token, name, paused, batch FROM kafka_state.pipeline WHERE name = $1",
+									  1, types, &value);
+
+	if (rows == NIL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("pipeline \"%s\" does not exist", name),
+				 errhint("kafka.pipelines lists them; a pipeline has the name of its first view unless the view was created with kafka.pipeline.")));
+	return rows == NIL ? NULL : linitial(rows);
+}
+
+List *
+kv_pipeline_list(void)
+{
+	return read_pipelines("SELECT pipeline, token, name, paused, batch FROM kafka_state.pipeline ORDER BY pipeline", 0, NULL, NULL);
+}
+
+/* Runs a statement that gives pipelines in the order of PipelineRow's fields. */
+static List *
+read_pipelines(const char *text, int nparams, const Oid *types, const Datum *values)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *result = NIL;
+	KvSql		sql;
+	uint64		count;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_run(text, nparams, types, values, NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		PipelineRow *row = MemoryContextAllocZero(caller, sizeof(PipelineRow));
+		MemoryContext spi;
+		bool		isnull;
+
+		row->pipeline = int8_value(i, 1);
+		row->token = kv_sql_text(i, 2);
+		row->name = kv_sql_text(i, 3);
+		row->paused = DatumGetBool(kv_sql_value(i, 4, &isnull));
+		row->batch = int8_value(i, 5);
+		spi = MemoryContextSwitchTo(caller);
+		result = lappend(result, row);
+		MemoryContextSwitchTo(spi);
+	}
+	kv_sql_leave(&sql);
+	return result;
+}
+
+/* Locks the pipeline's row and takes the next batch number. */
+int64
+kv_pipeline_next_batch(int64 pipeline)
+{
+	static KvPlan *plan;
+	Datum		value = Int64GetDatum(pipeline);
+	int64		batch;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	if (run_kept(&plan, "UPDATE kafka_state.pipeline SET batch = batch + 1 WHERE pipeline = $1 RETURNING batch",
+				 1, pipeline_type, &value, NULL) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("pipeline " INT64_FORMAT " does not exist any more", pipeline)));
+	batch = int8_value(0, 1);
+	kv_sql_leave(&sql);
+	return batch;
+}
+
+/* Makes the last batch number at least as great as what Kafka knows. */
+void
+kv_pipeline_raise_batch(int64 pipeline, int64 at_least)
+{
+	const Oid	types[] = {INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(pipeline), Int64GetDatum(at_least)};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("UPDATE kafka_state.pipeline SET batch = $2 WHERE pipeline = $1 AND batch < $2", 2, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+void
+kv_pipeline_set_paused(int64 pipeline, bool paused)
+{
+	const Oid	types[] = {INT8OID, BOOLOID};
+	Datum		values[] = {Int64GetDatum(pipeline), BoolGetDatum(paused)};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("UPDATE kafka_state.pipeline SET paused = $2 WHERE pipeline = $1 AND paused <> $2", 2, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* ------------------------------------------------------------------ views */
+
+/* Takes the id of a view that is about to be made; its objects are named by it. */
+int64
+kv_view_reserve_id(void)
+{
+	int64		id;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("SELECT nextval('kafka_state.view_view_seq')", 0, NULL, NULL, NULL);
+	id = int8_value(0, 1);
+	kv_sql_leave(&sql);
+	return id;
+}
+
+void
+kv_view_insert(int64 view, int64 pipeline, Oid relation, Oid definition, ArrayType *options,
+			   ArrayType *settings, bool initialized)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.view (view, pipeline, relation, definition, options, settings, initialized) "
+		"OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)";
+	const Oid	types[] = {INT8OID, INT8OID, REGCLASSOID, REGCLASSOID, TEXTARRAYOID, TEXTARRAYOID, BOOLOID};
+	Datum		values[] = {
+		Int64GetDatum(view), Int64GetDatum(pipeline), ObjectIdGetDatum(relation), ObjectIdGetDatum(definition),
+		PointerGetDatum(options), PointerGetDatum(settings), BoolGetDatum(initialized)
+	};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 7, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+#define VIEW_COLUMNS "view, pipeline, relation, definition, options, settings, initialized, frontier, late_rows"
+
+ViewRow *
+kv_view_get(int64 view, bool missing_ok)
+{
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(view);
+	List	   *rows = read_views("SELECT " VIEW_COLUMNS " FROM kafka_state.view WHERE view = $1", 1, types, &value);
+
+	if (rows == NIL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("continuous view " INT64_FORMAT " does not exist", view)));
+	return rows == NIL ? NULL : linitial(rows);
+}
+
+ViewRow *
+kv_view_by_relation(Oid relation, bool missing_ok)
+{
+	const Oid	types[] = {REGCLASSOID};
+	Datum		value = ObjectIdGetDatum(relation);
+	List	   *rows = read_views("SELECT " VIEW_COLUMNS " FROM kafka_state.view WHERE relation = $1", 1, types, &value);
+
+	if (rows == NIL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("%s is not a continuous view",
+						DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(relation)))),
+				 errhint("kafka.views lists the continuous views.")));
+	return rows == NIL ? NULL : linitial(rows);
+}
+
+/* Lists the views of a pipeline, or all of them (0), in creation order: inputs come before their readers. */
+List *
+kv_view_list(int64 pipeline)
+{
+	Datum		value = Int64GetDatum(pipeline);
+
+	return read_views("SELECT " VIEW_COLUMNS " FROM kafka_state.view WHERE $1 IN (0, pipeline) ORDER BY view",
+					  1, pipeline_type, &value);
+}
+
+/* Runs a statement that gives VIEW_COLUMNS. */
+static List *
+read_views(const char *text, int nparams, const Oid *types, const Datum *values)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *result = NIL;
+	KvSql		sql;
+	uint64		count;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, nparams, types, values, NULL, 0);
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < count; i++)
+	{
+		ViewRow    *row = palloc0(sizeof(ViewRow));
+		bool		isnull;
+
+		row->view = int8_value(i, 1);
+		row->pipeline = int8_value(i, 2);
+		row->relation = DatumGetObjectId(kv_sql_value(i, 3, &isnull));
+		row->definition = DatumGetObjectId(kv_sql_value(i, 4, &isnull));
+		row->options = DatumGetArrayTypePCopy(kv_sql_value(i, 5, &isnull));
+		row->settings = DatumGetArrayTypePCopy(kv_sql_value(i, 6, &isnull));
+		row->initialized = DatumGetBool(kv_sql_value(i, 7, &isnull));
+		row->frontier = time_value(i, 8);
+		row->late_rows = int8_value(i, 9);
+		result = lappend(result, row);
+	}
+	kv_sql_leave(&sql);
+	return result;
+}
+
+/* Raises the closed frontier of a view (it never goes back) and counts late rows. */
+void
+kv_view_set_progress(int64 view, TimestampTz frontier, int64 late_rows_added)
+{
+	static KvPlan *plan;
+	static const char text[] =
+		"UPDATE kafka_state.view SET frontier = greatest(frontier, $2), late_rows = late_rows + $3 WHERE view = $1";
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID};
+	char		nulls[] = {' ', ' ', ' ', '\0'};
+	Datum		values[3];
+	KvSql		sql;
+
+	values[0] = Int64GetDatum(view);
+	values[1] = time_datum(frontier, &nulls[1]);
+	values[2] = Int64GetDatum(late_rows_added);
+	kv_sql_enter_engine(&sql);
+	run_kept(&plan, text, 3, types, values, nulls);
+	kv_sql_leave(&sql);
+}
+
+void
+kv_view_set_initialized(int64 view)
+{
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(view);
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("UPDATE kafka_state.view SET initialized = true WHERE view = $1", 1, types, &value, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Deletes what belonged to just dropped relations: views, topics' positions, and pipelines left without a view. */
+void
+kv_catalog_forget(List *relids)
+{
+	static const char *const statements[] = {
+		"DELETE FROM kafka_state.view WHERE relation::oid = ANY ($1)",
+		"DELETE FROM kafka_state.position WHERE relation::oid = ANY ($1)",
+		"DELETE FROM kafka_state.mark WHERE relation::oid = ANY ($1)",
+		"DELETE FROM kafka_state.skipped WHERE relation::oid = ANY ($1)",
+		"DELETE FROM kafka_state.dead_letter WHERE relation::oid = ANY ($1) OR view::oid = ANY ($1)"
+	};
+	const Oid	types[] = {OIDARRAYOID};
+	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(relids), 1));
+	Datum		value;
+	ListCell   *cell;
+	KvSql		sql;
+	int			count = 0;
+
+	foreach(cell, relids)
+		elements[count++] = ObjectIdGetDatum(lfirst_oid(cell));
+	value = PointerGetDatum(construct_array(elements, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+
+	kv_sql_enter_engine(&sql);
+	for (int i = 0; i < lengthof(statements); i++)
+		kv_sql_run(statements[i], 1, types, &value, NULL);
+	forget_pipelines();
+	kv_sql_leave(&sql);
+}
+
+/* Deletes pipelines without views, and their outbox tables; inside the engine's scope. */
+static void
+forget_pipelines(void)
+{
+	static const char *const tables[] = {
+		"position", "mark", "skipped", "sentinel", "published", "outbox_batch", "dead_letter", "pipeline"
+	};
+	uint64		count = kv_sql_run("SELECT pipeline FROM kafka_state.pipeline p "
+								   "WHERE NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline) FOR UPDATE",
+								   0, NULL, NULL, NULL);
+	int64	   *pipelines = palloc(sizeof(int64) * Max(count, 1));
+
+	for (uint64 i = 0; i < count; i++)
+		pipelines[i] = int8_value(i, 1);
+	for (uint64 i = 0; i < count; i++)
+	{
+		Datum		value = Int64GetDatum(pipelines[i]);
+
+		for (int j = 0; j < lengthof(tables); j++)
+		{
+			char	   *text = psprintf("DELETE FROM kafka_state.%s WHERE pipeline = $1", tables[j]);
+
+			kv_sql_run(text, 1, pipeline_type, &value, NULL);
+		}
+		kv_sql_ddl("DROP TABLE IF EXISTS kafka_state.outbox_" INT64_FORMAT, pipelines[i]);
+	}
+}
+
+/* ------------------------------------------------------------------ positions and marks */
+
+List *
+kv_position_list(int64 pipeline)
+{
+	static const char text[] =
+		"SELECT relation, partition, start_offset, next_offset, stream_time FROM kafka_state.position "
+		"WHERE pipeline = $1 ORDER BY relation::oid, partition";
+	MemoryContext caller = CurrentMemoryContext;
+	Datum		value = Int64GetDatum(pipeline);
+	List	   *result = NIL;
+	KvSql		sql;
+	uint64		count;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, 1, pipeline_type, &value, NULL, 0);
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < count; i++)
+	{
+		PositionRow *row = palloc0(sizeof(PositionRow));
+		bool		isnull;
+
+		row->relation = DatumGetObjectId(kv_sql_value(i, 1, &isnull));
+		row->partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
+		row->start_offset = int8_value(i, 3);
+		row->next_offset = int8_value(i, 4);
+		row->stream_time = time_value(i, 5);
+		result = lappend(result, row);
+	}
+	kv_sql_leave(&sql);
+	return result;
+}
+
+void
+kv_position_insert(int64 pipeline, const PositionRow *position)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.position (pipeline, relation, partition, start_offset, next_offset, stream_time) "
+		"VALUES ($1, $2, $3, $4, $5, $6)";
+	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID, INT8OID, INT8OID};
+	char		nulls[] = {' ', ' ', ' ', ' ', ' ', ' ', '\0'};
+	Datum		values[6];
+	KvSql		sql;
+
+	values[0] = Int64GetDatum(pipeline);
+	values[1] = ObjectIdGetDatum(position->relation);
+	values[2] = Int32GetDatum(position->partition);
+	values[3] = Int64GetDatum(position->start_offset);
+	values[4] = Int64GetDatum(position->next_offset);
+	values[5] = time_datum(position->stream_time, &nulls[5]);
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 6, types, values, nulls);
+	kv_sql_leave(&sql);
+}
+
+/* Writes all changed positions by one statement. */
+void
+kv_position_update(int64 pipeline, PositionRow *positions, int npositions)
+{
+	static KvPlan *plan;
+	static const char text[] =
+		"UPDATE kafka_state.position p SET next_offset = n.next_offset, stream_time = nullif(n.stream_time, $6) "
+		"FROM unnest($2, $3, $4, $5) AS n(relation, partition, next_offset, stream_time) "
+		"WHERE p.pipeline = $1 AND p.relation::oid = n.relation AND p.partition = n.partition";
+	const Oid	types[] = {INT8OID, OIDARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8OID};
+	Datum	   *columns[4];
+	Datum		values[6];
+	KvSql		sql;
+
+	for (int i = 0; i < 4; i++)
+		columns[i] = palloc(sizeof(Datum) * Max(npositions, 1));
+	for (int i = 0; i < npositions; i++)
+	{
+		columns[0][i] = ObjectIdGetDatum(positions[i].relation);
+		columns[1][i] = Int32GetDatum(positions[i].partition);
+		columns[2][i] = Int64GetDatum(positions[i].next_offset);
+		columns[3][i] = Int64GetDatum(positions[i].stream_time);
+	}
+	values[0] = Int64GetDatum(pipeline);
+	values[1] = PointerGetDatum(construct_array(columns[0], npositions, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(columns[1], npositions, INT4OID, 4, true, TYPALIGN_INT));
+	values[3] = PointerGetDatum(construct_array(columns[2], npositions, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[4] = PointerGetDatum(construct_array(columns[3], npositions, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[5] = Int64GetDatum(DT_NOBEGIN);
+
+	kv_sql_enter_engine(&sql);
+	if (run_kept(&plan, text, 6, types, values, NULL) != npositions)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("positions of pipeline " INT64_FORMAT " are not those its worker started from", pipeline),
+				 errdetail("A topic or a view of the pipeline was dropped while the batch ran.")));
+	kv_sql_leave(&sql);
+}
+
+void
+kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 offset, TimestampTz stream_time)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.mark (pipeline, relation, partition, record_offset, stream_time) "
+		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID, INT8OID};
+	Datum		values[] = {
+		Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(offset),
+		Int64GetDatum(stream_time)
+	};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 5, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Deletes marks before a stream time, but for the last one below it. */
+void
+kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before)
+{
+	static const char text[] =
+		"DELETE FROM kafka_state.mark WHERE pipeline = $1 AND relation = $2 AND partition = $3 AND record_offset < "
+		"(SELECT max(record_offset) FROM kafka_state.mark "
+		"WHERE pipeline = $1 AND relation = $2 AND partition = $3 AND stream_time < $4)";
+	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID};
+	Datum		values[] = {
+		Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before)
+	};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 4, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Finds the last mark below a stream time; false: none, read from the start offset. */
+bool
+kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset,
+			 TimestampTz *stream_time)
+{
+	static const char text[] =
+		"SELECT record_offset, stream_time FROM kafka_state.mark "
+		"WHERE pipeline = $1 AND relation = $2 AND partition = $3 AND stream_time < $4 "
+		"ORDER BY record_offset DESC LIMIT 1";
+	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID};
+	Datum		values[] = {
+		Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before)
+	};
+	KvSql		sql;
+	bool		found;
+
+	kv_sql_enter_engine(&sql);
+	found = kv_sql_read(text, 4, types, values, NULL, 1) > 0;
+	if (found)
+	{
+		*offset = int8_value(0, 1);
+		*stream_time = int8_value(0, 2);
+	}
+	kv_sql_leave(&sql);
+	return found;
+}
+
+bool
+kv_sentinel_present(int64 pipeline)
+{
+	Datum		value = Int64GetDatum(pipeline);
+	bool		present;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	present = kv_sql_read("SELECT FROM kafka_state.sentinel WHERE pipeline = $1", 1, pipeline_type, &value, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	return present;
+}
+
+void
+kv_sentinel_set(int64 pipeline)
+{
+	Datum		value = Int64GetDatum(pipeline);
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("INSERT INTO kafka_state.sentinel VALUES ($1) ON CONFLICT DO NOTHING", 1, pipeline_type, &value, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* ------------------------------------------------------------------ identity (DESIGN.md 5.5) */
+
+char *
+kv_instance_name(void)
+{
+	char	   *name = NULL;
+	KvSql		sql;
+
+	if (kv_instance != NULL && kv_instance[0] != '\0')
+		return pstrdup(kv_instance);
+	kv_sql_enter_engine(&sql);
+	if (kv_sql_read("SELECT instance FROM kafka_state.identity", 0, NULL, NULL, NULL, 1) > 0)
+		name = kv_sql_text(0, 1);
+	kv_sql_leave(&sql);
+	return name != NULL ? name : psprintf(UINT64_FORMAT, GetSystemIdentifier());
+}
+
+/* Writes the fingerprint of this database if there is none; after a restore there is, and it does not match. */
+void
+kv_identity_ensure(void)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.identity (instance, system_identifier, data_directory, database) "
+		"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+	const Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, OIDOID};
+	Datum		values[4];
+	KvSql		sql;
+
+	values[0] = CStringGetTextDatum(kv_instance_name());
+	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, GetSystemIdentifier()));
+	values[2] = CStringGetTextDatum(DataDir);
+	values[3] = ObjectIdGetDatum(MyDatabaseId);
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 4, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/*
+ * Compares the fingerprint with this database. With kafka.instance set the data
+ * directory may be another one: the members of an HA cluster share the name.
+ */
+bool
+kv_identity_matches(char **reason)
+{
+	char	   *instance;
+	char	   *stored;
+	KvSql		sql;
+
+	*reason = NULL;
+	instance = kv_instance_name();
+	kv_sql_enter_engine(&sql);
+	if (kv_sql_read("SELECT instance, system_identifier, data_directory, database FROM kafka_state.identity",
+					0, NULL, NULL, NULL, 1) > 0)
+	{
+		bool		isnull;
+		Oid			database = DatumGetObjectId(kv_sql_value(0, 4, &isnull));
+
+		if (strcmp(stored = kv_sql_text(0, 1), instance) != 0)
+			*reason = psprintf("this database is known to Kafka as instance \"%s\", but kafka.instance is \"%s\"", stored, instance);
+		else if (strcmp(kv_sql_text(0, 2), psprintf(UINT64_FORMAT, GetSystemIdentifier())) != 0)
+			*reason = pstrdup("this database was restored from another cluster");
+		else if (kv_instance[0] == '\0' && strcmp(stored = kv_sql_text(0, 3), DataDir) != 0)
+			*reason = psprintf("this cluster was at \"%s\" and is a copy of it now", stored);
+		else if (database != MyDatabaseId)
+			*reason = pstrdup("this database is a copy of another one");
+		if (*reason != NULL)
+		{
+			char	   *copy = SPI_palloc(strlen(*reason) + 1);
+
+			*reason = strcpy(copy, *reason);
+		}
+	}
+	kv_sql_leave(&sql);
+	return *reason == NULL;
+}
+
+/* Takes over the identity for this database, optionally under new names in Kafka. */
+void
+kv_identity_take(bool new_tokens)
+{
+	List	   *pipelines = new_tokens ? kv_pipeline_list() : NIL;
+	ListCell   *cell;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	if (new_tokens)
+		kv_sql_run("DELETE FROM kafka_state.identity", 0, NULL, NULL, NULL);
+	else
+	{
+		const Oid	types[] = {TEXTOID, TEXTOID, OIDOID, TEXTOID};
+		Datum		values[] = {
+			CStringGetTextDatum(psprintf(UINT64_FORMAT, GetSystemIdentifier())), CStringGetTextDatum(DataDir),
+			ObjectIdGetDatum(MyDatabaseId), CStringGetTextDatum(kv_instance)
+		};
+
+		kv_sql_run("UPDATE kafka_state.identity SET system_identifier = $1, data_directory = $2, database = $3, "
+				   "instance = coalesce(nullif($4, ''), instance)", 4, types, values, NULL);
+	}
+	foreach(cell, pipelines)
+	{
+		const Oid	types[] = {INT8OID, TEXTOID};
+		Datum		values[2];
+
+		values[0] = Int64GetDatum(((PipelineRow *) lfirst(cell))->pipeline);
+		values[1] = CStringGetTextDatum(make_token());
+		kv_sql_run("UPDATE kafka_state.pipeline SET token = $2 WHERE pipeline = $1", 2, types, values, NULL);
+	}
+	kv_sql_leave(&sql);
+	kv_identity_ensure();
+}
+
+/* Makes the name of a pipeline in Kafka: its group and its transactional id. */
+char *
+kv_pipeline_kafka_name(const PipelineRow *pipeline)
+{
+	return psprintf("%s.%u." INT64_FORMAT ".%s", kv_instance_name(), MyDatabaseId, pipeline->pipeline, pipeline->token);
+}
+
+/* Makes 8 random hex digits. */
+static char *
+make_token(void)
+{
+	unsigned char bytes[TOKEN_BYTES];
+
+	if (!pg_strong_random(bytes, sizeof(bytes)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random bytes")));
+	return psprintf("%02x%02x%02x%02x", bytes[0], bytes[1], bytes[2], bytes[3]);
+}
+
+/* ------------------------------------------------------------------ values */
+
+/* Runs a statement of every batch by a plan that is kept for the life of the process. */
+static uint64
+run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types, const Datum *values, const char *nulls)
+{
+	if (*plan == NULL)
+		*plan = kv_plan_make(TopMemoryContext, text, nparams, types);
+	return kv_plan_run(*plan, 0, values, nulls, NULL);
+}
+
+static Datum
+time_datum(TimestampTz time, char *null)
+{
+	*null = time == DT_NOBEGIN ? 'n' : ' ';
+	return Int64GetDatum(time);
+}
+
+static TimestampTz
+time_value(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = kv_sql_value(row, column, &isnull);
+
+	return isnull ? DT_NOBEGIN : DatumGetInt64(value);
+}
+
+static int64
+int8_value(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(kv_sql_value(row, column, &isnull));
+}
