@@ -116,12 +116,20 @@ sub kill_worker
 }
 
 # Waits until the node takes connections again after one of its processes was killed, which restarts them all, or starts it
-# again where the postmaster itself was killed (PostgreSQL::Test::Cluster::kill9).
+# again where the postmaster itself was killed (PostgreSQL::Test::Cluster::kill9). Its children hold the shared memory until they
+# notice; and where nobody collects the dead, the lock file names a process that still seems to exist.
 sub restart_after_crash
 {
 	my ($node) = @_;
 
-	$node->start if !defined $node->{_pid};
+	if (!defined $node->{_pid})
+	{
+		my $folder = $node->data_dir;
+		wait_until('the children of the postmaster to end',
+			sub { return !grep { (readlink($_) // '') eq $folder } glob '/proc/[0-9]*/cwd' });
+		unlink "$folder/postmaster.pid";
+		$node->start;
+	}
 	wait_until('the node to take connections', sub { return ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
 	return;
 }
@@ -176,7 +184,6 @@ sub kill { $_[0]->_script('kill'); return }
 sub _script
 {
 	my ($self, $action) = @_;
-	my $output = '';
 
 	die 'the shared broker stays as it is' if !$self->{own};
 	# its standard output is a file: a pipe would stay open as long as the broker runs
