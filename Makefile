@@ -6,6 +6,12 @@
 PG_CONFIG ?= pg_config
 PLAY = .play
 
+# npm trusts only its own list of authorities; Debian's also has those that the machine's owner added
+SYSTEM_CAS = $(wildcard /etc/ssl/certs/ca-certificates.crt)
+ifneq ($(SYSTEM_CAS),)
+export NODE_EXTRA_CA_CERTS ?= $(SYSTEM_CAS)
+endif
+
 .DEFAULT_GOAL := all
 .PHONY: help demo test bench up down deps
 

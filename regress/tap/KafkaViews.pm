@@ -117,7 +117,7 @@ sub kill_worker
 
 # Waits until the node takes connections again after one of its processes was killed, which restarts them all, or starts it
 # again where the postmaster itself was killed (PostgreSQL::Test::Cluster::kill9). Its children hold the shared memory until they
-# notice; and where nobody collects the dead, the lock file names a process that still seems to exist.
+# notice; and where nobody collects the dead, the lock files name a process that still seems to exist.
 sub restart_after_crash
 {
 	my ($node) = @_;
@@ -127,7 +127,8 @@ sub restart_after_crash
 		my $folder = $node->data_dir;
 		wait_until('the children of the postmaster to end',
 			sub { return !grep { (readlink($_) // '') eq $folder } glob '/proc/[0-9]*/cwd' });
-		unlink "$folder/postmaster.pid";
+		my $socket = $node->host . '/.s.PGSQL.' . $node->port;
+		unlink "$folder/postmaster.pid", $socket, "$socket.lock";
 		$node->start;
 	}
 	wait_until('the node to take connections', sub { return ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
