@@ -5,13 +5,29 @@
 #include "kafka_views.h"
 #include "nodes/parsenodes.h"
 #include "analyze.h"
+#include "catalog.h"
+#include "view_options.h"
+
+#define KV_REFUSE_TRIGGER "kafka_refuse_write"	/* on every result table */
 
 extern void kv_ddl_init(void);	/* installs the hook; by _PG_init */
 
 /* create_view.c */
-extern Oid	kv_create_view(RangeVar *name, List *column_aliases, Query *query, const char *source_text, List *options, bool with_data);
-extern ViewOptions *kv_view_options_from_array(ArrayType *options);	/* as stored in kafka_state.view.options */
-/* change_view.c: is it a continuous view's result table? (cheap: cached by relid) */
+extern Oid	kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_not_exists);
+
+/* change_view.c */
+/* Is it a continuous view's result table? False without the extension. */
 extern bool kv_is_continuous_view(Oid relid);
+/* Relations of kafka_state that live and die with a result table: definition, buffers, companion (Oid). */
+extern List *kv_view_relations(Oid relid);
+/* Makes relation live and die with a result table, for the owner of that. */
+extern void kv_view_adopt_relation(Oid relid, Oid relation);
+extern void kv_view_change_owner(Oid relid);	/* after ALTER ... OWNER TO: gives its relations to the new owner */
+extern void kv_pipeline_wake(int64 pipeline);	/* supervisor and worker, at commit */
+
+/* alter_view.c: raise an error for what would break the maintenance of a continuous view or of views over a topic */
+extern void kv_check_alter_view(Oid relid, AlterTableStmt *stmt);
+extern void kv_check_alter_topic(Oid relid, AlterTableStmt *stmt);
+extern void kv_check_view_trigger(Oid relid, CreateTrigStmt *stmt);
 
 #endif							/* KV_DDL_H */

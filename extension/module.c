@@ -1,0 +1,157 @@
+/*
+ * module.c: what happens when the library is loaded: settings, hooks, shared
+ * memory, the launcher.
+ *
+ * Invariant: everything is set up in the postmaster (shared_preload_libraries) or not at
+ * all. A backend that loads the library later gets the functions and the
+ * default settings, and CREATE EXTENSION tells what is missing.
+ * No librdkafka object is made here: its threads would not survive a fork.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/postmaster.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+
+#include "ddl.h"
+#include "kafka_views.h"
+#include "outbox.h"
+#include "shared.h"
+
+PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(kafka_check_preloaded);
+
+void		_PG_init(void);
+
+/* How long the postmaster waits before it starts a launcher that died again. */
+#define LAUNCHER_RESTART_S 5
+
+int			kv_batch_rows = 100000;
+int			kv_batch_interval_ms = 20;
+int			kv_idle_timeout_ms = 60 * 1000;
+int			kv_default_grace_ms = 10 * 60 * 1000;
+int			kv_max_ahead_ms = 60 * 60 * 1000;
+int			kv_commit_interval_ms = 5000;
+int			kv_outbox_limit_mb = 1024;
+int			kv_max_workers = 16;
+char	   *kv_instance = "";
+
+static shmem_request_hook_type previous_shmem_request;
+static shmem_startup_hook_type previous_shmem_startup;
+
+static void define_settings(void);
+static void define_milliseconds(const char *name, const char *what, const char *more, int *variable, int least);
+static void register_launcher(void);
+static void request_shared_memory(void);
+static void start_shared_memory(void);
+
+
+void
+_PG_init(void)
+{
+	if (IsBinaryUpgrade || !process_shared_preload_libraries_in_progress)
+		return;
+
+	define_settings();
+	previous_shmem_request = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+	kv_ddl_init();
+	kv_outbox_init();
+	register_launcher();
+}
+
+/* Defines the settings of kafka_views.h. */
+static void
+define_settings(void)
+{
+	DefineCustomIntVariable("kafka.batch_rows",
+							"Sets how many records a pipeline applies in one transaction at most.",
+							NULL, &kv_batch_rows, kv_batch_rows, 1, 10000000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_milliseconds("kafka.batch_interval", "Sets how long a pipeline collects records for a batch.",
+						"A batch is larger when the pipeline is behind.", &kv_batch_interval_ms, 0);
+	define_milliseconds("kafka.idle_timeout",
+						"Sets after how long at its end with nothing new a partition no longer holds back event time.",
+						"0 is never.", &kv_idle_timeout_ms, 0);
+	define_milliseconds("kafka.default_grace",
+						"Sets how much out of order the rows of joined streams may come where the view does not say.",
+						NULL, &kv_default_grace_ms, 0);
+	define_milliseconds("kafka.max_ahead",
+						"Sets how far in the future a record's time may lie; beyond, the record is a dead letter.",
+						NULL, &kv_max_ahead_ms, 0);
+	define_milliseconds("kafka.commit_interval",
+						"Sets how often positions go to Kafka while they move without messages.",
+						NULL, &kv_commit_interval_ms, 100);
+	DefineCustomIntVariable("kafka.outbox_limit",
+							"Sets how large a pipeline's unpublished output may grow before the pipeline waits.",
+							NULL, &kv_outbox_limit_mb, kv_outbox_limit_mb, 1, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_MB,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka.max_workers",
+							"Sets how many supervisors, pipelines and publishers the cluster runs at most.",
+							"They also count against max_worker_processes.",
+							&kv_max_workers, kv_max_workers, 1, MAX_BACKENDS, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("kafka.instance",
+							   "Sets the prefix of every group and transactional id in Kafka.",
+							   "Empty is the system identifier. The members of an HA cluster share the name.",
+							   &kv_instance, "", PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("kafka");
+}
+
+/* Defines a duration in milliseconds that a reload can change. */
+static void
+define_milliseconds(const char *name, const char *what, const char *more, int *variable, int least)
+{
+	DefineCustomIntVariable(name, what, more, variable, *variable, least, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+/* Asks the postmaster for the launcher. */
+static void
+register_launcher(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	strlcpy(worker.bgw_name, "kafka launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "kafka launcher", BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = LAUNCHER_RESTART_S;
+	strlcpy(worker.bgw_library_name, KV_EXTENSION, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "kv_launcher_main", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request != NULL)
+		previous_shmem_request();
+	kv_shared_request();
+}
+
+static void
+start_shared_memory(void)
+{
+	if (previous_shmem_startup != NULL)
+		previous_shmem_startup();
+	kv_shared_startup();
+}
+
+/* Raises an error where the library is not preloaded: first statement of the install script. */
+Datum
+kafka_check_preloaded(PG_FUNCTION_ARGS)
+{
+	if (!kv_shared_available())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s must be loaded when the server starts", KV_EXTENSION),
+				 errdetail("Its background processes and its commands need shared memory and hooks."),
+				 errhint("Add %s to shared_preload_libraries in postgresql.conf and restart the server.", KV_EXTENSION)));
+	PG_RETURN_VOID();
+}
