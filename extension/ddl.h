@@ -23,6 +23,7 @@ extern List *kv_view_relations(Oid relid);
 /* Makes relation live and die with a result table, for the owner of that. */
 extern void kv_view_adopt_relation(Oid relid, Oid relation);
 extern void kv_view_change_owner(Oid relid);	/* after ALTER ... OWNER TO: gives its relations to the new owner */
+extern Oid	kv_relation_owner(Oid relid);
 extern void kv_pipeline_wake(int64 pipeline);	/* supervisor and worker, at commit */
 
 /* alter_view.c: raise an error for what would break the maintenance of a continuous view or of views over a topic */

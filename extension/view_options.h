@@ -8,7 +8,6 @@
 
 /* Reads and checks WITH (...); given gets name=value text[] as stored, others the options that are the table's own. */
 extern ContinuousOptions *kv_view_options_from_list(List *options, const char *view_name, ArrayType **given, List **others);
-extern ContinuousOptions *kv_view_options_from_array(ArrayType *options); /* as stored in kafka_state.view.options */
 extern bool kv_has_view_options(List *options); /* does one stand in the namespace kafka? */
 extern ArrayType *kv_capture_settings(void);	/* as stored in kafka_state.view.settings */
 

@@ -1,0 +1,203 @@
+/*
+ * alter_view.c: which ALTER a continuous view and a topic under one can bear.
+ *
+ * Invariant: the columns of a result table stay those of its definition, its
+ * key stays unique, and the trigger that refuses direct writes stays on.
+ * What a topic is to its views (which topic, which mode, which time) does not
+ * change under them. Everything else is Postgres' and the owner's business.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "utils/array.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "catalog.h"
+#include "ddl.h"
+#include "run_sql.h"
+
+/* Options that say what a topic is, not how it is read or written. */
+static const char *const fixed_options[] = {"topic", "mode", "event_time", "key_format"};
+
+static const char *why_not(AlterTableCmd *command);
+static bool is_refuse_trigger(AlterTableCmd *command);
+static bool is_unique_constraint(Oid relid, const char *name);
+static bool topic_is_used(Oid relid);
+
+
+/* Refuses subcommands that would break the maintenance of a continuous view. */
+void
+kv_check_alter_view(Oid relid, AlterTableStmt *stmt)
+{
+	ListCell   *cell;
+
+	foreach(cell, stmt->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+		const char *reason = why_not(command);
+
+		if (reason != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot alter continuous view \"%s\" this way", get_rel_name(relid)),
+					 errdetail("%s", reason),
+					 errhint("Create a view with the new definition, and drop this one.")));
+		if (is_refuse_trigger(command))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot disable trigger \"%s\" of continuous view \"%s\"", KV_REFUSE_TRIGGER, get_rel_name(relid)),
+					 errdetail("It keeps everything but the view's own maintenance from writing to it."),
+					 errhint("Disable other triggers by name.")));
+		if (command->subtype == AT_DropConstraint && is_unique_constraint(relid, command->name))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot drop constraint \"%s\" of continuous view \"%s\"", command->name, get_rel_name(relid)),
+					 errdetail("The maintenance finds the row of a group by it.")));
+	}
+}
+
+/* Gives the reason why a subcommand cannot be done to a continuous view, or NULL. */
+static const char *
+why_not(AlterTableCmd *command)
+{
+	switch (command->subtype)
+	{
+		case AT_AddColumn:
+		case AT_DropColumn:
+		case AT_AlterColumnType:
+		case AT_ColumnDefault:
+		case AT_AddIdentity:
+		case AT_SetIdentity:
+		case AT_DropIdentity:
+		case AT_DropExpression:
+			return "Its columns are those of its query.";
+		case AT_SetUnLogged:
+			return "Its rows and its positions in the topics must survive together.";
+		case AT_AddInherit:
+		case AT_DropInherit:
+		case AT_AddOf:
+		case AT_DropOf:
+		case AT_AttachPartition:
+		case AT_DetachPartition:
+			return "It is not part of another table.";
+		case AT_ForceRowSecurity:
+			return "Its maintenance runs as its owner and must see every row.";
+		default:
+			return NULL;
+	}
+}
+
+static bool
+is_refuse_trigger(AlterTableCmd *command)
+{
+	switch (command->subtype)
+	{
+		case AT_DisableTrigAll:
+		case AT_DisableTrigUser:
+			return true;
+		case AT_DisableTrig:
+		case AT_EnableReplicaTrig:
+			return strcmp(command->name, KV_REFUSE_TRIGGER) == 0;
+		default:
+			return false;
+	}
+}
+
+/* Tells whether a constraint is a unique one over the view's key (or looks like it). */
+static bool
+is_unique_constraint(Oid relid, const char *name)
+{
+	ViewDef    *view = kv_view_load(kv_view_by_relation(relid, false)->view);
+	Oid			constraint = get_relation_constraint_oid(relid, name, true);
+	HeapTuple	tuple;
+	bool		result;
+
+	if (!OidIsValid(constraint) || view->keys == NIL)
+		return false;
+	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_constraint) GETSTRUCT(tuple))->contype == CONSTRAINT_UNIQUE;
+	if (result)
+	{
+		bool		isnull;
+		Datum		value = SysCacheGetAttr(CONSTROID, tuple, Anum_pg_constraint_conkey, &isnull);
+		ArrayType  *columns = isnull ? NULL : DatumGetArrayTypeP(value);
+		int			count = isnull ? 0 : ARR_DIMS(columns)[0];
+
+		result = count == list_length(view->keys);
+		for (int i = 0; result && i < count; i++)
+			result = list_member_int(view->keys, ((int16 *) ARR_DATA_PTR(columns))[i]);
+	}
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* Refuses triggers that would change or swallow the rows of a continuous view. */
+void
+kv_check_view_trigger(Oid relid, CreateTrigStmt *stmt)
+{
+	if (stmt->row && stmt->timing == TRIGGER_TYPE_BEFORE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot have BEFORE ROW triggers", get_rel_name(relid)),
+				 errdetail("They could change rows, which then would not be those of the view's query."),
+				 errhint("Use an AFTER trigger.")));
+}
+
+/* Refuses to turn a topic that continuous views read into another one. */
+void
+kv_check_alter_topic(Oid relid, AlterTableStmt *stmt)
+{
+	ListCell   *cell;
+	ListCell   *option_cell;
+
+	foreach(cell, stmt->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+
+		if (command->subtype != AT_GenericOptions)
+			continue;
+		foreach(option_cell, (List *) command->def)
+		{
+			DefElem    *option = lfirst_node(DefElem, option_cell);
+
+			for (int i = 0; i < lengthof(fixed_options); i++)
+			{
+				if (strcmp(option->defname, fixed_options[i]) == 0 && topic_is_used(relid))
+					ereport(ERROR,
+							(errcode(ERRCODE_OBJECT_IN_USE),
+							 errmsg("cannot change option \"%s\" of topic table \"%s\"", option->defname, get_rel_name(relid)),
+							 errdetail("Continuous views have applied records of the topic as it is."),
+							 errhint("Create another foreign table with the new option, and new views over it.")));
+			}
+		}
+	}
+}
+
+/* Tells whether the definition of a continuous view reads the topic. */
+static bool
+topic_is_used(Oid relid)
+{
+	static const char text[] =
+		"SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid "
+		"JOIN kafka_state.view v ON v.definition::oid = r.ev_class "
+		"WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
+		"AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1";
+	const Oid	types[] = {OIDOID};
+	Datum		value = ObjectIdGetDatum(relid);
+	bool		used;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	used = kv_sql_read(text, 1, types, &value, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	return used;
+}

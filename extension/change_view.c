@@ -1,0 +1,313 @@
+/*
+ * change_view.c: what happens to a continuous view after its creation: direct
+ * writes, DROP, change of owner, pause and resume, identity.
+ *
+ * Invariant: rows of kafka_state go in the transaction that drops the relation
+ * they belong to, whatever statement does it (DROP TABLE, CASCADE from a topic, a schema
+ * or a role): the sql_drop event trigger sees them all.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "commands/event_trigger.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "catalog.h"
+#include "ddl.h"
+#include "run_sql.h"
+#include "shared.h"
+#include "view_objects.h"
+
+PG_FUNCTION_INFO_V1(kafka_refuse_write);
+PG_FUNCTION_INFO_V1(kafka_on_drop);
+PG_FUNCTION_INFO_V1(kafka_pause_pipeline);
+PG_FUNCTION_INFO_V1(kafka_pause_view);
+PG_FUNCTION_INFO_V1(kafka_resume_pipeline);
+PG_FUNCTION_INFO_V1(kafka_resume_view);
+PG_FUNCTION_INFO_V1(kafka_adopt);
+PG_FUNCTION_INFO_V1(kafka_fork);
+
+static void give_to(Oid relation, Oid owner);
+static int64 pipeline_of_view(Oid relid);
+static void set_paused(int64 pipeline, bool paused);
+static void take_identity(bool new_names);
+
+
+/* ------------------------------------------------------------------ what is a continuous view */
+
+/* Tells whether relid is a continuous view's result table; costs two syscache look-ups for any table without triggers. */
+bool
+kv_is_continuous_view(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		candidate = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		candidate = form->relkind == RELKIND_RELATION && form->relhastriggers;
+		ReleaseSysCache(tuple);
+	}
+	return candidate && kv_catalog_installed() && kv_view_by_relation(relid, true) != NULL;
+}
+
+Oid
+kv_relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* Lists the relations of kafka_state that depend internally on a result table. */
+List *
+kv_view_relations(Oid relid)
+{
+	Oid			state_schema = get_namespace_oid(KV_STATE_SCHEMA, false);
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	List	   *result = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (form->deptype == DEPENDENCY_INTERNAL && form->classid == RelationRelationId &&
+			form->objsubid == 0 && get_rel_namespace(form->objid) == state_schema)
+			result = lappend_oid(result, form->objid);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return result;
+}
+
+/* Gives a relation of kafka_state to the owner of a result table and makes it live and die with that. */
+void
+kv_view_adopt_relation(Oid relid, Oid relation)
+{
+	ObjectAddress table;
+	ObjectAddress member;
+
+	give_to(relation, kv_relation_owner(relid));
+	ObjectAddressSet(table, RelationRelationId, relid);
+	ObjectAddressSet(member, RelationRelationId, relation);
+	recordDependencyOn(&member, &table, DEPENDENCY_INTERNAL);
+}
+
+/* Gives a view's relations in kafka_state to the new owner of its result table. */
+void
+kv_view_change_owner(Oid relid)
+{
+	Oid			owner = kv_relation_owner(relid);
+	ListCell   *cell;
+
+	foreach(cell, kv_view_relations(relid))
+		give_to(lfirst_oid(cell), owner);
+	kv_pipeline_wake(pipeline_of_view(relid));
+}
+
+/* Changes the owner of a relation of kafka_state, as the engine. */
+static void
+give_to(Oid relation, Oid owner)
+{
+	KvSql		sql;
+
+	if (kv_relation_owner(relation) == owner)
+		return;
+	kv_sql_enter_engine(&sql);
+	kv_sql_ddl("ALTER TABLE kafka_state.%s OWNER TO %s", quote_identifier(get_rel_name(relation)),
+			   quote_identifier(GetUserNameFromId(owner, false)));
+	kv_sql_leave(&sql);
+}
+
+/* ------------------------------------------------------------------ triggers */
+
+/*
+ * Refuses direct writes to a result table. Maintenance itself passes: kv_maintaining
+ * is set and no trigger stands between the statement and this one, so a user's trigger that
+ * runs within the maintenance cannot write either.
+ */
+Datum
+kafka_refuse_write(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	LOCAL_FCINFO(depth, 0);
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("kafka_state.refuse_write() can only be called as a trigger")));
+	InitFunctionCallInfoData(*depth, NULL, 0, InvalidOid, NULL, NULL);
+	if (kv_maintaining && DatumGetInt32(pg_trigger_depth(depth)) == 1)
+		return PointerGetDatum(NULL);
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("cannot change continuous view \"%s\"", RelationGetRelationName(trigger->tg_relation)),
+			 errdetail("Its rows follow from its query and its topics."),
+			 errhint("Write to the topics that it reads.")));
+}
+
+/* Forgets what belonged to dropped relations: event trigger on sql_drop. */
+Datum
+kafka_on_drop(PG_FUNCTION_ARGS)
+{
+	static const char text[] =
+		"SELECT objid FROM pg_catalog.pg_event_trigger_dropped_objects() "
+		"WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0 "
+		"AND object_type IN ('table', 'foreign table', 'view')";
+	List	   *relids = NIL;
+	MemoryContext caller = CurrentMemoryContext;
+	uint64		count;
+	KvSql		sql;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("kafka_state.on_drop() can only be called as an event trigger")));
+	if (!kv_catalog_installed())
+		PG_RETURN_VOID();
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_run(text, 0, NULL, NULL, NULL);
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		isnull;
+
+		relids = lappend_oid(relids, DatumGetObjectId(kv_sql_value(i, 1, &isnull)));
+	}
+	kv_sql_leave(&sql);
+
+	if (relids != NIL)
+	{
+		kv_catalog_forget(relids);
+		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, -1);
+	}
+	PG_RETURN_VOID();
+}
+
+/* ------------------------------------------------------------------ pause and resume */
+
+Datum
+kafka_pause_pipeline(PG_FUNCTION_ARGS)
+{
+	set_paused(kv_pipeline_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false)->pipeline, true);
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_pause_view(PG_FUNCTION_ARGS)
+{
+	set_paused(pipeline_of_view(PG_GETARG_OID(0)), true);
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_resume_pipeline(PG_FUNCTION_ARGS)
+{
+	set_paused(kv_pipeline_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false)->pipeline, false);
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_resume_view(PG_FUNCTION_ARGS)
+{
+	set_paused(pipeline_of_view(PG_GETARG_OID(0)), false);
+	PG_RETURN_VOID();
+}
+
+static int64
+pipeline_of_view(Oid relid)
+{
+	return kv_view_by_relation(relid, false)->pipeline;
+}
+
+/* Pauses or resumes a pipeline for the owner of all its views. */
+static void
+set_paused(int64 pipeline, bool paused)
+{
+	ListCell   *cell;
+
+	foreach(cell, kv_view_list(pipeline))
+	{
+		Oid			relid = ((ViewRow *) lfirst(cell))->relation;
+
+		if (!pg_class_ownercheck(relid, GetUserId()))
+			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(relid));
+	}
+	kv_pipeline_set_paused(pipeline, paused);
+	kv_pipeline_wake(pipeline);
+}
+
+/* Wakes at commit whoever must see that a pipeline has changed. */
+void
+kv_pipeline_wake(int64 pipeline)
+{
+	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+	kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, pipeline);
+}
+
+/* ------------------------------------------------------------------ identity (DESIGN.md 5.5) */
+
+/* Goes on as the instance that the stored fingerprint names. */
+Datum
+kafka_adopt(PG_FUNCTION_ARGS)
+{
+	take_identity(false);
+	PG_RETURN_VOID();
+}
+
+/* Goes on as another instance, under new names in Kafka. */
+Datum
+kafka_fork(PG_FUNCTION_ARGS)
+{
+	take_identity(true);
+	PG_RETURN_VOID();
+}
+
+/* Takes over the identity, and binds what a restore has left unbound. */
+static void
+take_identity(bool new_names)
+{
+	ListCell   *cell;
+
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to change who this database is to Kafka"),
+				 errhint("Only a superuser can do that.")));
+	kv_identity_take(new_names);
+	foreach(cell, kv_view_list(0))
+		kv_bind_view(kv_view_load(((ViewRow *) lfirst(cell))->view));
+	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+}

@@ -1,0 +1,484 @@
+/*
+ * create_view.c: CREATE MATERIALIZED VIEW ... WITH (kafka.continuous) from
+ * the analysed statement to committed rows of kafka_state; kafka.create_view.
+ *
+ * Invariants: no broker is asked, so a view can be created while it is down. What
+ * the user makes, he makes with his own rights (schema, result table,
+ * reading the inputs); what the engine adds in kafka_state is made by the
+ * engine and given to him. Nothing starts before the transaction commits.
+ *
+ * The definition is kept as text turned into a real view: names in it follow
+ * renames, and dependencies and pg_dump work without help of ours. The
+ * maintenance statements are always compiled from that view, here too, so that what
+ * works at creation works in the worker.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_foreign_server.h"
+#include "commands/defrem.h"
+#include "executor/executor.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "rewrite/rewriteHandler.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/varlena.h"
+
+#include "catalog.h"
+#include "ddl.h"
+#include "outbox.h"
+#include "refuse.h"
+#include "run_sql.h"
+#include "shared.h"
+#include "view_objects.h"
+
+PG_FUNCTION_INFO_V1(kafka_create_view);
+
+/* Pipelines that this transaction made: only those may take in more views by name. */
+static TransactionId made_in;
+static List *made_pipelines = NIL;	/* of int64 *, in TopTransactionContext */
+
+static void check_installed(void);
+static bool find_name(NewView *new, bool if_not_exists, Oid *existing);
+static void apply_column_names(NewView *new);
+static void check_permissions(Query *query);
+static bool check_permissions_walker(Node *node, void *context);
+static PipelineRow *choose_pipeline(NewView *new, ViewDef *view);
+static int64 pipeline_of_views(NewView *new, ViewDef *view);
+static PipelineRow *join_pipeline(NewView *new, int64 pipeline);
+static Oid	server_of_topics(NewView *new, ViewDef *view);
+static PipelineRow *make_pipeline(NewView *new);
+static bool was_made_here(int64 pipeline);
+static Oid	server_of_pipeline(int64 pipeline);
+static Query *parse_query(const char *text);
+static void report_inside(void *text);
+static List *options_from_jsonb(Jsonb *options);
+
+
+/*
+ * Creates a continuous view and gives its result table. query is the analysed
+ * query of the statement, before rewriting. Raises an error for everything that
+ * cannot be maintained.
+ */
+Oid
+kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_not_exists)
+{
+	NewView		new = {.into = into, .query = copyObject(query), .owner = GetUserId()};
+	Refusal    *refusal = NULL;
+	ViewDef    *view;
+	Oid			existing;
+
+	check_installed();
+	if (find_name(&new, if_not_exists, &existing))
+		return existing;
+	new.options = kv_view_options_from_list(into->options, new.name, &new.given, &new.table_options);
+	new.settings = kv_capture_settings();
+	apply_column_names(&new);
+
+	view = kv_analyze(copyObject(new.query), new.options, &refusal);
+	if (view == NULL)
+		kv_refuse(refusal, new.name, source_text);
+	check_permissions(new.query);
+	new.pipeline = choose_pipeline(&new, view);
+
+	new.id = kv_view_reserve_id();
+	kv_make_definition(&new);
+	kv_make_result_table(&new, view);
+	kv_view_insert(new.id, new.pipeline->pipeline, new.relid, new.definition, new.given, new.settings, false);
+	CommandCounterIncrement();
+	kv_make_buffers(&new);
+	kv_pipeline_wake(new.pipeline->pipeline);
+	return new.relid;
+}
+
+/* Raises an error where the extension or its processes are missing. */
+static void
+check_installed(void)
+{
+	if (!kv_catalog_installed())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" is not installed in this database", KV_EXTENSION),
+				 errhint("Run CREATE EXTENSION %s.", KV_EXTENSION)));
+}
+
+/* Resolves the name; true: the relation exists and that is all right (IF NOT EXISTS). */
+static bool
+find_name(NewView *new, bool if_not_exists, Oid *existing)
+{
+	RangeVar   *name = new->into->rel;
+	Oid			namespace = RangeVarGetAndCheckCreationNamespace(name, NoLock, existing);
+
+	new->name = name->relname;
+	new->schema = get_namespace_name(namespace);
+	new->qualified = quote_qualified_identifier(new->schema, new->name);
+	if (name->relpersistence != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be temporary or unlogged", new->name),
+				 errdetail("Its rows and its positions in the topics must survive together.")));
+	if (!OidIsValid(*existing))
+		return false;
+	ereport(if_not_exists ? NOTICE : ERROR,
+			(errcode(ERRCODE_DUPLICATE_TABLE),
+			 if_not_exists ? errmsg("relation \"%s\" already exists, skipping", new->name) :
+			 errmsg("relation \"%s\" already exists", new->name)));
+	return true;
+}
+
+/* Gives the query's columns the names of the statement's column list. */
+static void
+apply_column_names(NewView *new)
+{
+	ListCell   *name = list_head(new->into->colNames);
+	ListCell   *cell;
+
+	foreach(cell, new->query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		if (entry->resjunk || name == NULL)
+			continue;
+		entry->resname = pstrdup(strVal(lfirst(name)));
+		name = lnext(new->into->colNames, name);
+	}
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("too many column names were specified")));
+}
+
+/*
+ * Checks that the current user may read what the query reads, with plain views
+ * expanded as their owners' rights. The worker reads topics for the view, so
+ * nobody would check it later.
+ */
+static void
+check_permissions(Query *query)
+{
+	List	   *rewritten = QueryRewrite(copyObject(query));
+
+	check_permissions_walker((Node *) linitial(rewritten), NULL);
+}
+
+static bool
+check_permissions_walker(Node *node, void *context)
+{
+	ListCell   *cell;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, check_permissions_walker, context);
+
+	kv_check_query_permissions((Query *) node);
+	foreach(cell, ((Query *) node)->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind == RTE_RELATION && kv_topic_is(rte->relid))
+		{
+			TopicDef   *topic = kv_topic_get(rte->relid);
+
+			if (pg_foreign_server_aclcheck(topic->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
+				aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, topic->server_name);
+		}
+	}
+	return query_tree_walker((Query *) node, check_permissions_walker, context, 0);
+}
+
+/* ------------------------------------------------------------------ which pipeline */
+
+/* Finds or makes the pipeline that will maintain the view. */
+static PipelineRow *
+choose_pipeline(NewView *new, ViewDef *view)
+{
+	int64		of_views = pipeline_of_views(new, view);
+	PipelineRow *existing = NULL;
+
+	if (of_views != 0)
+		return join_pipeline(new, of_views);
+
+	new->server = server_of_topics(new, view);
+	if (new->options->pipeline != NULL)
+		existing = kv_pipeline_by_name(new->options->pipeline, true);
+	if (existing == NULL)
+		return make_pipeline(new);
+	if (!was_made_here(existing->pipeline))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" cannot join pipeline \"%s\"", new->name, existing->name),
+				 errdetail("The pipeline is at work already: its topics are read beyond what the view would need."),
+				 errhint("Create the views of a shared pipeline in one transaction, or give this one a pipeline of its own.")));
+	if (server_of_pipeline(existing->pipeline) != new->server)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot join pipeline \"%s\"", new->name, existing->name),
+				 errdetail("A pipeline reads one server, and this one reads another."),
+				 errhint("Give the view a pipeline of its own.")));
+	return join_pipeline(new, existing->pipeline);
+}
+
+/* Gives the pipeline of the continuous views among the inputs, 0 without; raises an error where there are several. */
+static int64
+pipeline_of_views(NewView *new, ViewDef *view)
+{
+	int64		pipeline = 0;
+	bool		topics = false;
+
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		ViewInput  *input = &view->inputs[i];
+		ViewRow    *row;
+
+		if (input->kind != INPUT_VIEW)
+		{
+			topics |= input->kind != INPUT_RELATION;
+			continue;
+		}
+		row = kv_view_by_relation(input->relid, false);
+		if (pipeline != 0 && pipeline != row->pipeline)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("continuous view \"%s\" cannot read views of two pipelines", new->name),
+					 errdetail("Their batches commit at different times, so no batch would see both as they belong together."),
+					 errhint("Create the views it reads in one transaction with the same kafka.pipeline.")));
+		pipeline = row->pipeline;
+	}
+	if (pipeline != 0 && topics)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot read a topic and a continuous view", new->name),
+				 errdetail("A view over views is maintained by their pipeline, which has its positions in other topics."),
+				 errhint("Join the topics in one view, or write the query of the other view into this one.")));
+	return pipeline;
+}
+
+/* Checks that the view can be a member of a pipeline that exists. */
+static PipelineRow *
+join_pipeline(NewView *new, int64 pipeline)
+{
+	PipelineRow *row = kv_pipeline_get(pipeline, false);
+	ViewRow    *member;
+	List	   *members = kv_view_list(pipeline);
+
+	if (new->options->pipeline != NULL && strcmp(new->options->pipeline, row->name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("continuous view \"%s\" belongs to pipeline \"%s\", not to \"%s\"",
+						new->name, row->name, new->options->pipeline),
+				 errdetail("A view over continuous views is maintained by their pipeline."),
+				 errhint("Leave the option kafka.pipeline out.")));
+	if (new->into->skipData && !was_made_here(pipeline))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be created paused", new->name),
+				 errdetail("It is maintained by pipeline \"%s\", which other views need.", row->name),
+				 errhint("Leave WITH NO DATA out.")));
+	if (new->into->skipData)
+		kv_pipeline_set_paused(pipeline, true);
+	if (members == NIL)
+		return row;
+	member = linitial(members);
+	if (kv_relation_owner(member->relation) != new->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("continuous view \"%s\" cannot join pipeline \"%s\" of another owner", new->name, row->name),
+				 errdetail("A pipeline has one owner, as whom it connects to Kafka."),
+				 errhint("Run SET ROLE %s first.",
+						 quote_identifier(GetUserNameFromId(kv_relation_owner(member->relation), false)))));
+	return row;
+}
+
+/* Gives the server of the topics among the inputs; raises an error where there are several. */
+static Oid
+server_of_topics(NewView *new, ViewDef *view)
+{
+	Oid			server = InvalidOid;
+
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		TopicDef   *topic;
+
+		if (view->inputs[i].kind == INPUT_RELATION)
+			continue;
+		topic = kv_topic_get(view->inputs[i].relid);
+		if (OidIsValid(server) && server != topic->serverid)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("continuous view \"%s\" cannot read topics of two servers", new->name),
+					 errdetail("Positions in both could not be committed to Kafka in one transaction."),
+					 errhint("Mirror one topic into the other cluster.")));
+		server = topic->serverid;
+	}
+	return server;
+}
+
+/* Makes a pipeline with the given name, or the view's name, or its qualified name where that is taken. */
+static PipelineRow *
+make_pipeline(NewView *new)
+{
+	char	   *name = new->options->pipeline;
+	PipelineRow *pipeline;
+	MemoryContext old;
+	int64	   *made;
+
+	if (name == NULL)
+	{
+		name = new->name;
+		if (kv_pipeline_by_name(name, true) != NULL)
+			name = new->qualified;
+	}
+	pipeline = kv_pipeline_insert(name);
+	kv_outbox_create(pipeline->pipeline);
+	if (new->into->skipData)
+		kv_pipeline_set_paused(pipeline->pipeline, true);
+
+	if (made_in != GetTopTransactionId())
+		made_pipelines = NIL;	/* memory of a transaction that is over */
+	made_in = GetTopTransactionId();
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	made = palloc(sizeof(int64));
+	*made = pipeline->pipeline;
+	made_pipelines = lappend(made_pipelines, made);
+	MemoryContextSwitchTo(old);
+	return pipeline;
+}
+
+static bool
+was_made_here(int64 pipeline)
+{
+	ListCell   *cell;
+
+	if (made_in != GetTopTransactionIdIfAny())
+		return false;
+	foreach(cell, made_pipelines)
+	{
+		if (*(int64 *) lfirst(cell) == pipeline)
+			return true;
+	}
+	return false;
+}
+
+/* Gives the server whose topics a pipeline's views read; InvalidOid for a pipeline without views. */
+static Oid
+server_of_pipeline(int64 pipeline)
+{
+	ListCell   *cell;
+
+	foreach(cell, kv_view_list(pipeline))
+	{
+		ViewDef    *view = kv_view_load(((ViewRow *) lfirst(cell))->view);
+
+		for (int i = 0; i < view->ninputs; i++)
+		{
+			if (view->inputs[i].kind == INPUT_STREAM || view->inputs[i].kind == INPUT_LOOKUP)
+				return kv_topic_get(view->inputs[i].relid)->serverid;
+		}
+	}
+	return InvalidOid;
+}
+
+/* ------------------------------------------------------------------ kafka.create_view */
+
+/* kafka.create_view(name text, query text, options jsonb, with_data boolean): the same as a function. */
+Datum
+kafka_create_view(PG_FUNCTION_ARGS)
+{
+	List	   *names = textToQualifiedNameList(PG_GETARG_TEXT_PP(0));
+	char	   *query_text = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	IntoClause *into = makeNode(IntoClause);
+	ErrorContextCallback callback;
+	Oid			relid;
+
+	into->rel = makeRangeVarFromNameList(names);
+	into->options = options_from_jsonb(PG_GETARG_JSONB_P(2));
+	into->skipData = !PG_GETARG_BOOL(3);
+
+	callback.callback = report_inside;
+	callback.arg = query_text;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	relid = kv_create_view(into, parse_query(query_text), query_text, false);
+	error_context_stack = callback.previous;
+	PG_RETURN_OID(relid);
+}
+
+/* Parses and analyses a text that must be one SELECT. */
+static Query *
+parse_query(const char *text)
+{
+	List	   *statements = pg_parse_query(text);
+	Query	   *query = NULL;
+
+	if (list_length(statements) == 1)
+		query = parse_analyze_fixedparams(linitial_node(RawStmt, statements), text, NULL, 0, NULL);
+	if (query == NULL || query->commandType != CMD_SELECT || query->utilityStmt != NULL || query->hasModifyingCTE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the query of a continuous view must be one SELECT"),
+				 errhint("Pass the text of the SELECT alone, without CREATE or a second statement.")));
+	return query;
+}
+
+/* Moves a position from the statement that calls the function to the query that is its argument. */
+static void
+report_inside(void *text)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery((const char *) text);
+	}
+}
+
+/* Turns {"grace": "1 minute", "bootstrap": false} into options of our namespace. */
+static List *
+options_from_jsonb(Jsonb *options)
+{
+	List	   *result = list_make1(makeDefElemExtended(KV_OPTION_NAMESPACE, "continuous", NULL, DEFELEM_UNSPEC, -1));
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *name = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options of a continuous view must be a JSON object"),
+				 errhint("For example {\"grace\": \"1 minute\"}.")));
+	iterator = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		char	   *text;
+
+		if (token == WJB_KEY)
+			name = pnstrdup(value.val.string.val, value.val.string.len);
+		if (token != WJB_VALUE)
+			continue;
+		if (value.type == jbvString)
+			text = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (value.type == jbvBool)
+			text = pstrdup(value.val.boolean ? "true" : "false");
+		else
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" must be a string or a boolean", name)));
+		result = lappend(result, makeDefElemExtended(KV_OPTION_NAMESPACE, name, (Node *) makeString(text),
+													 DEFELEM_UNSPEC, -1));
+	}
+	return result;
+}

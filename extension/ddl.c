@@ -1,0 +1,496 @@
+/*
+ * ddl.c: the utility hook. It answers two questions, is this statement ours and
+ * who handles it, and leaves everything else to whoever comes next in the chain.
+ *
+ * Invariant: a statement that has nothing to do with continuous views, topics or
+ * the extension passes through untouched, and without a catalog look-up that it
+ * would not cause itself (ROLLBACK must work in an aborted transaction).
+ *
+ * A continuous view is a table to Postgres and a materialized view to its user, so
+ * DROP, ALTER and COMMENT ON MATERIALIZED VIEW are turned into those of a table.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "ddl.h"
+#include "publish.h"
+#include "shared.h"
+
+/* Everything a statement came with, to be passed on. */
+typedef struct Utility
+{
+	PlannedStmt *pstmt;
+	const char *source_text;
+	bool		read_only_tree;
+	ProcessUtilityContext context;
+	ParamListInfo params;
+	QueryEnvironment *environment;
+	DestReceiver *dest;
+	QueryCompletion *completion;
+} Utility;
+
+static ProcessUtility_hook_type previous_hook;
+
+static void process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree,
+							ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+							DestReceiver *dest, QueryCompletion *completion);
+static void pass_on(Utility *utility);
+static Node *own_copy(Utility *utility);
+static void handle_create_as(Utility *utility, CreateTableAsStmt *stmt);
+static void refuse_create_view(ViewStmt *stmt);
+static void refuse_refresh(RefreshMatViewStmt *stmt);
+static void refuse_explain(ExplainStmt *stmt);
+static void handle_drop(Utility *utility, DropStmt *stmt);
+static void handle_alter_table(Utility *utility, AlterTableStmt *stmt);
+static void handle_rename(Utility *utility, RenameStmt *stmt);
+static void handle_comment(Utility *utility, CommentStmt *stmt);
+static void handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt);
+static void handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt);
+static void handle_create_trigger(Utility *utility, CreateTrigStmt *stmt);
+static void refuse_rule(RuleStmt *stmt);
+static void handle_create_extension(Utility *utility, CreateExtensionStmt *stmt);
+static bool names_extension(List *objects);
+static char *string_option(List *options, const char *name);
+static void hold_database(Utility *utility, const char *name, bool as_template);
+static Oid	view_named(RangeVar *name);
+static Oid	relation_named(RangeVar *name);
+
+
+void
+kv_ddl_init(void)
+{
+	previous_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}
+
+/* Sends a statement to its handler. */
+static void
+process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	Utility		utility = {pstmt, source_text, read_only_tree, context, params, environment, dest, completion};
+	Node	   *stmt = pstmt->utilityStmt;
+
+	switch (nodeTag(stmt))
+	{
+		case T_CreateTableAsStmt:
+			handle_create_as(&utility, (CreateTableAsStmt *) stmt);
+			return;
+		case T_ViewStmt:
+			refuse_create_view((ViewStmt *) stmt);
+			break;
+		case T_RefreshMatViewStmt:
+			refuse_refresh((RefreshMatViewStmt *) stmt);
+			break;
+		case T_ExplainStmt:
+			refuse_explain((ExplainStmt *) stmt);
+			break;
+		case T_DropStmt:
+			handle_drop(&utility, (DropStmt *) stmt);
+			return;
+		case T_AlterTableStmt:
+			handle_alter_table(&utility, (AlterTableStmt *) stmt);
+			return;
+		case T_RenameStmt:
+			handle_rename(&utility, (RenameStmt *) stmt);
+			return;
+		case T_CommentStmt:
+			handle_comment(&utility, (CommentStmt *) stmt);
+			return;
+		case T_AlterObjectSchemaStmt:
+			handle_set_schema(&utility, (AlterObjectSchemaStmt *) stmt);
+			return;
+		case T_CreateForeignTableStmt:
+			handle_create_topic(&utility, (CreateForeignTableStmt *) stmt);
+			return;
+		case T_CreateTrigStmt:
+			handle_create_trigger(&utility, (CreateTrigStmt *) stmt);
+			return;
+		case T_RuleStmt:
+			refuse_rule((RuleStmt *) stmt);
+			break;
+		case T_CreateExtensionStmt:
+			handle_create_extension(&utility, (CreateExtensionStmt *) stmt);
+			return;
+		case T_DropdbStmt:
+			hold_database(&utility, ((DropdbStmt *) stmt)->dbname, false);
+			return;
+		case T_AlterDatabaseStmt:
+			if (string_option(((AlterDatabaseStmt *) stmt)->options, "tablespace") == NULL)
+				break;
+			hold_database(&utility, ((AlterDatabaseStmt *) stmt)->dbname, false);
+			return;
+		case T_CreatedbStmt:
+			hold_database(&utility, string_option(((CreatedbStmt *) stmt)->options, "template"), true);
+			return;
+		default:
+			break;
+	}
+	pass_on(&utility);
+}
+
+/* Gives the statement to the next in the chain. */
+static void
+pass_on(Utility *utility)
+{
+	(previous_hook != NULL ? previous_hook : standard_ProcessUtility)
+		(utility->pstmt, utility->source_text, utility->read_only_tree, utility->context, utility->params,
+		 utility->environment, utility->dest, utility->completion);
+}
+
+/* Makes the statement ours to change; plan caches keep the original. */
+static Node *
+own_copy(Utility *utility)
+{
+	utility->pstmt = copyObject(utility->pstmt);
+	utility->read_only_tree = false;
+	return utility->pstmt->utilityStmt;
+}
+
+/* ------------------------------------------------------------------ creating and refreshing */
+
+static void
+handle_create_as(Utility *utility, CreateTableAsStmt *stmt)
+{
+	if (stmt->objtype != OBJECT_MATVIEW || !kv_has_view_options(stmt->into->options))
+	{
+		pass_on(utility);
+		return;
+	}
+	kv_create_view(stmt->into, castNode(Query, stmt->query), utility->source_text, stmt->if_not_exists);
+}
+
+/* CREATE VIEW WITH (kafka.continuous), whose rows are not stored, is for a later version. */
+static void
+refuse_create_view(ViewStmt *stmt)
+{
+	if (kv_has_view_options(stmt->options))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be created without stored rows in this version", stmt->view->relname),
+				 errdetail("CREATE VIEW asks for a continuous view that keeps no rows of its own."),
+				 errhint("Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).")));
+}
+
+static void
+refuse_refresh(RefreshMatViewStmt *stmt)
+{
+	if (OidIsValid(view_named(stmt->relation)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot refresh continuous view \"%s\"", stmt->relation->relname),
+				 errdetail("It is kept up to date as records arrive."),
+				 errhint("kafka.verify(view) compares it with its query. To compute it anew, drop and create it.")));
+}
+
+static void
+refuse_explain(ExplainStmt *stmt)
+{
+	Query	   *query = (Query *) stmt->query;
+	CreateTableAsStmt *create;
+
+	if (!IsA(query, Query) || query->utilityStmt == NULL || !IsA(query->utilityStmt, CreateTableAsStmt))
+		return;
+	create = (CreateTableAsStmt *) query->utilityStmt;
+	if (create->objtype == OBJECT_MATVIEW && kv_has_view_options(create->into->options))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot explain the creation of continuous view \"%s\"", create->into->rel->relname),
+				 errdetail("It is not filled by running its query."),
+				 errhint("Create it, and use kafka.explain(view).")));
+}
+
+/* ------------------------------------------------------------------ changing and dropping */
+
+/* DROP MATERIALIZED VIEW of continuous views drops their tables; a list may hold both kinds. */
+static void
+handle_drop(Utility *utility, DropStmt *stmt)
+{
+	List	   *ours = NIL;
+	List	   *others = NIL;
+	ListCell   *cell;
+
+	if (stmt->removeType == OBJECT_MATVIEW)
+	{
+		foreach(cell, stmt->objects)
+		{
+			if (OidIsValid(view_named(makeRangeVarFromNameList(lfirst(cell)))))
+				ours = lappend(ours, lfirst(cell));
+			else
+				others = lappend(others, lfirst(cell));
+		}
+	}
+	if (ours != NIL)
+	{
+		stmt = (DropStmt *) own_copy(utility);
+		stmt->removeType = OBJECT_TABLE;
+		stmt->objects = ours;
+		pass_on(utility);
+		if (others == NIL)
+			return;
+		CommandCounterIncrement();
+		stmt = (DropStmt *) own_copy(utility);
+		stmt->removeType = OBJECT_MATVIEW;
+		stmt->objects = others;
+	}
+	if (stmt->removeType == OBJECT_TRIGGER)
+	{
+		foreach(cell, stmt->objects)
+		{
+			List	   *name = lfirst(cell);
+			RangeVar   *table = makeRangeVarFromNameList(list_copy_head(name, list_length(name) - 1));
+
+			if (strcmp(strVal(llast(name)), KV_REFUSE_TRIGGER) == 0 && OidIsValid(view_named(table)))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot drop trigger \"%s\" of continuous view \"%s\"", KV_REFUSE_TRIGGER, table->relname),
+						 errdetail("It keeps everything but the view's own maintenance from writing to it.")));
+		}
+	}
+	pass_on(utility);
+	if (stmt->removeType == OBJECT_TRIGGER || (stmt->removeType == OBJECT_EXTENSION && names_extension(stmt->objects)))
+	{
+		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, -1);
+	}
+}
+
+/* ALTER TABLE, MATERIALIZED VIEW and FOREIGN TABLE. */
+static void
+handle_alter_table(Utility *utility, AlterTableStmt *stmt)
+{
+	Oid			relid = InvalidOid;
+	bool		is_view;
+	ListCell   *cell;
+
+	if (stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_MATVIEW || stmt->objtype == OBJECT_FOREIGN_TABLE)
+		relid = relation_named(stmt->relation);
+	is_view = OidIsValid(relid) && kv_is_continuous_view(relid);
+	if (is_view)
+	{
+		kv_check_alter_view(relid, stmt);
+		if (stmt->objtype == OBJECT_MATVIEW)
+			((AlterTableStmt *) own_copy(utility))->objtype = OBJECT_TABLE;
+		pass_on(utility);
+		CommandCounterIncrement();
+		foreach(cell, stmt->cmds)
+		{
+			if (lfirst_node(AlterTableCmd, cell)->subtype == AT_ChangeOwner)
+				kv_view_change_owner(relid);
+		}
+		return;
+	}
+	if (OidIsValid(relid) && kv_topic_is(relid))
+	{
+		kv_check_alter_topic(relid, stmt);
+		pass_on(utility);
+		CommandCounterIncrement();
+		kv_topic_get(relid);	/* raises an error for options that do not go together */
+		return;
+	}
+	pass_on(utility);
+}
+
+static void
+handle_rename(Utility *utility, RenameStmt *stmt)
+{
+	if (stmt->renameType == OBJECT_DATABASE)
+	{
+		hold_database(utility, stmt->subname, false);
+		return;
+	}
+	if ((stmt->renameType == OBJECT_MATVIEW ||
+		 (stmt->renameType == OBJECT_COLUMN &&
+		  (stmt->relationType == OBJECT_MATVIEW || stmt->relationType == OBJECT_TABLE))) &&
+		OidIsValid(view_named(stmt->relation)))
+	{
+		if (stmt->renameType == OBJECT_COLUMN)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot rename a column of continuous view \"%s\"", stmt->relation->relname),
+					 errdetail("Its columns are those of its query, and sinks find them by name."),
+					 errhint("Create a view with the new name of the column, and drop this one.")));
+		((RenameStmt *) own_copy(utility))->renameType = OBJECT_TABLE;
+	}
+	if (stmt->renameType == OBJECT_TRIGGER && stmt->subname != NULL && strcmp(stmt->subname, KV_REFUSE_TRIGGER) == 0 &&
+		OidIsValid(view_named(stmt->relation)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot rename trigger \"%s\" of continuous view \"%s\"", KV_REFUSE_TRIGGER, stmt->relation->relname)));
+	pass_on(utility);
+}
+
+static void
+handle_comment(Utility *utility, CommentStmt *stmt)
+{
+	if (stmt->objtype == OBJECT_MATVIEW &&
+		OidIsValid(view_named(makeRangeVarFromNameList(castNode(List, stmt->object)))))
+		((CommentStmt *) own_copy(utility))->objtype = OBJECT_TABLE;
+	pass_on(utility);
+}
+
+static void
+handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt)
+{
+	if (stmt->objectType == OBJECT_MATVIEW && OidIsValid(view_named(stmt->relation)))
+		((AlterObjectSchemaStmt *) own_copy(utility))->objectType = OBJECT_TABLE;
+	pass_on(utility);
+}
+
+/* ------------------------------------------------------------------ topics, triggers, rules */
+
+/* CREATE FOREIGN TABLE: what each option is worth alone is known; whether they go together is checked when all are there. */
+static void
+handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt)
+{
+	Oid			relid;
+
+	pass_on(utility);
+	CommandCounterIncrement();
+	relid = relation_named(stmt->base.relation);
+	if (OidIsValid(relid) && kv_topic_is(relid))
+		kv_topic_get(relid);
+}
+
+/* CREATE TRIGGER on a continuous view, or with kafka.publish on any table. */
+static void
+handle_create_trigger(Utility *utility, CreateTrigStmt *stmt)
+{
+	Oid			relid = relation_named(stmt->relation);
+	Oid			publish = InvalidOid;
+	bool		publishes = false;
+
+	if (OidIsValid(relid) && kv_is_continuous_view(relid))
+		kv_check_view_trigger(relid, stmt);
+	if (OidIsValid(relid) && kv_catalog_installed())
+		publish = kv_publish_function();
+	if (OidIsValid(publish))
+		publishes = LookupFuncName(stmt->funcname, 0, NULL, true) == publish;
+	if (publishes)
+	{
+		char	   *qualified;
+
+		if (list_length(stmt->args) != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("kafka.publish takes one argument, the name of a topic table"),
+					 errhint("For example kafka.publish('emails_to_send').")));
+		qualified = kv_publish_check(relid, strVal(linitial(stmt->args)));
+		stmt = (CreateTrigStmt *) own_copy(utility);
+		stmt->args = list_make1(makeString(qualified));
+	}
+	pass_on(utility);
+	if (publishes)
+	{
+		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, -1);
+	}
+}
+
+static void
+refuse_rule(RuleStmt *stmt)
+{
+	if (OidIsValid(view_named(stmt->relation)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot have rules", stmt->relation->relname),
+				 errdetail("They would rewrite the statements that maintain it."),
+				 errhint("Use an AFTER trigger.")));
+}
+
+/* ------------------------------------------------------------------ extension and databases */
+
+static void
+handle_create_extension(Utility *utility, CreateExtensionStmt *stmt)
+{
+	pass_on(utility);
+	if (strcmp(stmt->extname, KV_EXTENSION) == 0)
+		kv_request_supervisor_at_commit();
+}
+
+static bool
+names_extension(List *objects)
+{
+	ListCell   *cell;
+
+	foreach(cell, objects)
+	{
+		if (strcmp(strVal(lfirst(cell)), KV_EXTENSION) == 0)
+			return true;
+	}
+	return false;
+}
+
+static char *
+string_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0 && option->arg != NULL)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/*
+ * Runs a statement that needs a database without connections: our processes
+ * leave it before and come back after, if it still exists. Only for those who may do
+ * what the statement does, or anyone could stop the pipelines.
+ */
+static void
+hold_database(Utility *utility, const char *name, bool as_template)
+{
+	Oid			database = name == NULL ? InvalidOid : get_database_oid(name, true);
+	bool		allowed = OidIsValid(database) && pg_database_ownercheck(database, GetUserId());
+
+	if (OidIsValid(database) && as_template && !allowed)
+		allowed = have_createdb_privilege();
+	if (!allowed || !kv_shared_available() || IsTransactionBlock() || database == MyDatabaseId)
+	{
+		pass_on(utility);
+		return;
+	}
+	kv_database_hold(database);
+	PG_TRY();
+	{
+		pass_on(utility);
+	}
+	PG_FINALLY();
+	{
+		kv_database_release(database);
+	}
+	PG_END_TRY();
+}
+
+/* ------------------------------------------------------------------ names */
+
+/* Gives the result table of the continuous view of this name, else InvalidOid. */
+static Oid
+view_named(RangeVar *name)
+{
+	Oid			relid = relation_named(name);
+
+	return OidIsValid(relid) && kv_is_continuous_view(relid) ? relid : InvalidOid;
+}
+
+/* Gives the relation of this name, InvalidOid where there is none; takes no lock. */
+static Oid
+relation_named(RangeVar *name)
+{
+	return RangeVarGetRelid(name, NoLock, true);
+}

@@ -1,0 +1,204 @@
+/*
+ * verify.c: a continuous view held against its query, and the statements that
+ * maintain it.
+ *
+ * kafka.verify locks the pipeline's row, so that no batch commits meanwhile, reads
+ * the positions and bounds the scans of the topics by them: then query and view
+ * speak of the same records. Invariant: the bound ends with the function, error or not.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "accumulate.h"
+#include "analyze.h"
+#include "catalog.h"
+#include "ddl.h"
+#include "fdw_scan.h"
+#include "run_sql.h"
+
+PG_FUNCTION_INFO_V1(kafka_verify);
+PG_FUNCTION_INFO_V1(kafka_explain);
+
+/* What the scans of this backend are bounded by while kafka.verify runs. */
+static List *verified_positions;
+
+static const char *const phase_names[] = {"lookup", "compute", "append", "evict", "late"};
+
+static void check_verifiable(ViewDef *view);
+static void lock_pipeline(int64 pipeline);
+static char *comparison(ViewDef *view, Oid definition);
+static char *comparable_columns(TupleDesc desc);
+static void put_differences(ReturnSetInfo *result, ViewRow *row, const char *text);
+static int64 bound_scan(Oid relid, int partition, int64 end);
+
+
+/* kafka.verify(view): rows of the query that the view lacks, and rows of the view that the query has not. */
+Datum
+kafka_verify(PG_FUNCTION_ARGS)
+{
+	ViewRow    *row = kv_view_by_relation(PG_GETARG_OID(0), false);
+	ViewDef    *view = kv_view_load(row->view);
+	char	   *text;
+
+	check_verifiable(view);
+	InitMaterializedSRF(fcinfo, 0);
+	lock_pipeline(row->pipeline);
+	text = comparison(view, row->definition);
+
+	verified_positions = kv_position_list(row->pipeline);
+	kv_scan_end_override = bound_scan;
+	PG_TRY();
+	{
+		put_differences((ReturnSetInfo *) fcinfo->resultinfo, row, text);
+	}
+	PG_FINALLY();
+	{
+		kv_scan_end_override = NULL;
+		verified_positions = NIL;
+	}
+	PG_END_TRY();
+	return (Datum) 0;
+}
+
+/* Raises an error for a view that the role may not verify, or that its query says nothing about. */
+static void
+check_verifiable(ViewDef *view)
+{
+	if (!pg_class_ownercheck(view->relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(view->relid));
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+				 errmsg("cannot verify a continuous view in a transaction with one snapshot"),
+				 errdetail("Positions and rows must be of the same moment."),
+				 errhint("Use READ COMMITTED.")));
+	if (!view->has_oracle)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
+				 errdetail("It looks up rows of a table as they were when each record arrived; its query sees them as they are now."),
+				 errhint("Verify a view of the streams alone.")));
+}
+
+/* Keeps the pipeline from committing a batch until this transaction ends. */
+static void
+lock_pipeline(int64 pipeline)
+{
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(pipeline);
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1 FOR UPDATE", 1, types, &value, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Makes the statement that compares definition and result table, both ways and with duplicates. */
+static char *
+comparison(ViewDef *view, Oid definition)
+{
+	char	   *columns = comparable_columns(view->result);
+	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relid)), get_rel_name(view->relid));
+	char	   *query = quote_qualified_identifier(KV_STATE_SCHEMA, get_rel_name(definition));
+
+	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s), v AS MATERIALIZED (SELECT %s FROM %s) "
+					"SELECT 'missing', pg_catalog.to_jsonb(d) FROM (SELECT * FROM q EXCEPT ALL SELECT * FROM v) d "
+					"UNION ALL "
+					"SELECT 'unexpected', pg_catalog.to_jsonb(d) FROM (SELECT * FROM v EXCEPT ALL SELECT * FROM q) d",
+					columns, query, columns, table);
+}
+
+/* Lists the columns, as text where the type has no equality (json, for one). */
+static char *
+comparable_columns(TupleDesc desc)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		const char *name = quote_identifier(NameStr(column->attname));
+		TypeCacheEntry *type = lookup_type_cache(column->atttypid, TYPECACHE_LT_OPR | TYPECACHE_HASH_PROC);
+		bool		compares = OidIsValid(type->lt_opr) || OidIsValid(type->hash_proc);
+
+		if (i > 0)
+			appendStringInfoString(&text, ", ");
+		if (compares)
+			appendStringInfoString(&text, name);
+		else
+			appendStringInfo(&text, "%s::pg_catalog.text AS %s", name, name);
+	}
+	return text.data;
+}
+
+/* Runs the comparison as the owner of the view, with its settings. */
+static void
+put_differences(ReturnSetInfo *result, ViewRow *row, const char *text)
+{
+	uint64		count;
+	KvSql		sql;
+
+	kv_sql_enter_role(&sql, kv_relation_owner(row->relation), row->settings);
+	count = kv_sql_read(text, 0, NULL, NULL, NULL, 0);
+	for (uint64 i = 0; i < count; i++)
+	{
+		Datum		values[2];
+		bool		nulls[2];
+
+		values[0] = kv_sql_value(i, 1, &nulls[0]);
+		values[1] = kv_sql_value(i, 2, &nulls[1]);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	kv_sql_leave(&sql);
+}
+
+/* Bounds the scan of a partition at what the pipeline has applied of it. */
+static int64
+bound_scan(Oid relid, int partition, int64 end)
+{
+	ListCell   *cell;
+
+	foreach(cell, verified_positions)
+	{
+		PositionRow *position = lfirst(cell);
+
+		if (position->relation == relid && position->partition == partition)
+			return Min(end, position->next_offset);
+	}
+	return 0;
+}
+
+/* kafka.explain(view): the maintenance statements in the order in which a batch runs them. */
+Datum
+kafka_explain(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			relid = PG_GETARG_OID(0);
+	ViewRow    *row = kv_view_by_relation(relid, false);
+	ListCell   *cell;
+
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
+	InitMaterializedSRF(fcinfo, 0);
+	foreach(cell, kv_accumulate(kv_view_load(row->view))->statements)
+	{
+		MaintenanceStatement *statement = lfirst(cell);
+		Datum		values[3];
+		bool		nulls[3] = {false};
+
+		values[0] = CStringGetTextDatum(phase_names[statement->phase]);
+		values[1] = CStringGetTextDatum(statement->title);
+		values[2] = CStringGetTextDatum(statement->sql);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}

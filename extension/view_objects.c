@@ -1,0 +1,204 @@
+/*
+ * view_objects.c: the relations a continuous view consists of.
+ *
+ *	result table	where the user said; made as the user, so that his rights,
+ *					default privileges and tablespaces count
+ *	definition_N	real view with the defining query        \
+ *	buffer_N_i, lookup_N_i, groups_N (accumulate.c)           | in kafka_state; made by the engine, owned by the user
+ *
+ * Invariant: what is in kafka_state lives and dies with the result table: an internal
+ * dependency takes it along when the table is dropped, and takes the table along
+ * when a topic under the definition is dropped with CASCADE. pg_dump knows no
+ * internal dependencies; kafka.adopt and kafka.fork make them again (kv_bind_view).
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/ruleutils.h"
+
+#include "accumulate.h"
+#include "run_sql.h"
+#include "view_objects.h"
+
+#define KEYED_FILLFACTOR 80		/* leaves room for HOT updates of groups (ENGINEERING.md) */
+
+static char *column_definitions(TupleDesc desc);
+static char *key_constraint(ViewDef *view);
+static char *storage_clauses(NewView *new, bool keyed);
+static void add_option(StringInfo text, DefElem *option);
+static void bind_named(Oid relid, const char *qualified_name);
+
+
+/* Makes the view with the defining query, still owned by the engine. */
+void
+kv_make_definition(NewView *new)
+{
+	char	   *name = psprintf("definition_" INT64_FORMAT, new->id);
+	StringInfoData columns;
+	ListCell   *cell;
+	KvSql		sql;
+
+	initStringInfo(&columns);
+	foreach(cell, new->query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		if (!entry->resjunk)
+			appendStringInfo(&columns, "%s%s", columns.len > 0 ? ", " : "", quote_identifier(entry->resname));
+	}
+
+	/* deparsed where nothing but pg_catalog is visible, so every other name comes out qualified */
+	kv_sql_enter_engine(&sql);
+	kv_sql_ddl("CREATE VIEW kafka_state.%s (%s) AS %s", name, columns.data,
+			   pg_get_querydef(copyObject(new->query), false));
+	kv_sql_leave(&sql);
+	new->definition = get_relname_relid(name, get_namespace_oid(KV_STATE_SCHEMA, false));
+}
+
+/* Makes the result table as the user, and binds the definition to it. */
+void
+kv_make_result_table(NewView *new, ViewDef *view)
+{
+	KvSql		sql;
+
+	kv_sql_enter_role(&sql, new->owner, NULL);
+	kv_sql_ddl("CREATE TABLE %s (%s%s)%s", new->qualified, column_definitions(view->result), key_constraint(view),
+			   storage_clauses(new, view->shape == SHAPE_KEYED));
+	kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
+			   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", new->qualified);
+	kv_sql_leave(&sql);
+
+	new->relid = get_relname_relid(new->name, get_namespace_oid(new->schema, false));
+	kv_view_adopt_relation(new->relid, new->definition);
+}
+
+/* Makes what the maintenance statements of the stored definition need. */
+void
+kv_make_buffers(NewView *new)
+{
+	ViewDef    *view = kv_view_load(new->id);
+	ListCell   *cell;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	foreach(cell, kv_accumulate_tables(view))
+		kv_sql_ddl("%s", (char *) lfirst(cell));
+	kv_sql_leave(&sql);
+	kv_bind_view(view);
+}
+
+/* Makes the buffers, lookup tables and companion of a view live and die with it, for its owner. */
+void
+kv_bind_view(ViewDef *view)
+{
+	bind_named(view->relid, psprintf("kafka_state.definition_" INT64_FORMAT, view->id));
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		if (view->inputs[i].buffer_name != NULL)
+			bind_named(view->relid, view->inputs[i].buffer_name);
+	}
+	if (view->groups_name != NULL)
+		bind_named(view->relid, view->groups_name);
+}
+
+/* Binds one relation unless it is bound. */
+static void
+bind_named(Oid relid, const char *qualified_name)
+{
+	RangeVar   *name = makeRangeVarFromNameList(stringToQualifiedNameList(qualified_name));
+	Oid			relation = RangeVarGetRelid(name, NoLock, false);
+
+	if (!list_member_oid(kv_view_relations(relid), relation))
+		kv_view_adopt_relation(relid, relation);
+}
+
+/* Lists columns with types and collations, for the role scope's search_path. */
+static char *
+column_definitions(TupleDesc desc)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		appendStringInfo(&text, "%s%s %s", i > 0 ? ", " : "", quote_identifier(NameStr(column->attname)),
+						 format_type_extended(column->atttypid, column->atttypmod,
+											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+		if (OidIsValid(column->attcollation) && column->attcollation != get_typcollation(column->atttypid))
+			appendStringInfo(&text, " COLLATE %s", generate_collation_name(column->attcollation));
+	}
+	return text.data;
+}
+
+/* Gives the unique constraint of a keyed view: a constraint, so that nobody drops its index unseen. */
+static char *
+key_constraint(ViewDef *view)
+{
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	foreach(cell, view->keys)
+	{
+		Form_pg_attribute column = TupleDescAttr(view->result, lfirst_int(cell) - 1);
+
+		appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : ", UNIQUE NULLS NOT DISTINCT (",
+						 quote_identifier(NameStr(column->attname)));
+	}
+	if (view->keys != NIL)
+		appendStringInfoChar(&text, ')');
+	return text.data;
+}
+
+/* Gives USING, WITH and TABLESPACE as the statement has them. */
+static char *
+storage_clauses(NewView *new, bool keyed)
+{
+	StringInfoData text;
+	StringInfoData options;
+	bool		has_fillfactor = false;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	initStringInfo(&options);
+	foreach(cell, new->table_options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		has_fillfactor |= option->defnamespace == NULL && strcmp(option->defname, "fillfactor") == 0;
+		add_option(&options, option);
+	}
+	if (keyed && !has_fillfactor)
+		appendStringInfo(&options, "%sfillfactor = %d", options.len > 0 ? ", " : "", KEYED_FILLFACTOR);
+
+	if (new->into->accessMethod != NULL)
+		appendStringInfo(&text, " USING %s", quote_identifier(new->into->accessMethod));
+	if (options.len > 0)
+		appendStringInfo(&text, " WITH (%s)", options.data);
+	if (new->into->tableSpaceName != NULL)
+		appendStringInfo(&text, " TABLESPACE %s", quote_identifier(new->into->tableSpaceName));
+	return text.data;
+}
+
+static void
+add_option(StringInfo text, DefElem *option)
+{
+	if (text->len > 0)
+		appendStringInfoString(text, ", ");
+	if (option->defnamespace != NULL)
+		appendStringInfo(text, "%s.", quote_identifier(option->defnamespace));
+	appendStringInfoString(text, quote_identifier(option->defname));
+	if (option->arg != NULL)
+		appendStringInfo(text, " = %s", quote_literal_cstr(defGetString(option)));
+}
