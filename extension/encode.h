@@ -19,13 +19,13 @@ typedef struct Encoder Encoder;
  */
 extern Encoder *kv_encoder_make(MemoryContext context, const TopicDef *topic, TupleDesc desc);
 /*
- * Appends the record key and value of a row. has_key false: the topic has no
- * key columns. A null key column gives a JSON null in a json key; raises
+ * Appends the record key and value of a row. False: the record's key is null (the topic has no
+ * key columns, or an append topic's text or kafka key is null). A null key column gives a JSON null in a json key; raises
  * ERRCODE_NOT_NULL_VIOLATION for an upsert topic whose text or kafka key is null. value NULL: only the key (a tombstone).
  * *time_us: from a metadata 'timestamp' column, or else the topic's event_time
- * column, DT_NOBEGIN if neither. headers (jsonb) as a packed list or NULL.
+ * column, DT_NOBEGIN if neither. *headers: a palloc'd bytea whose content is packed as outbox.h says, if *has_headers.
  */
-extern void kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
+extern bool kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
 					  StringInfo key, StringInfo value, TimestampTz *time_us, Datum *headers, bool *has_headers);
 /* Do the key columns of two rows differ? */
 extern bool kv_encoder_key_differs(Encoder *encoder, const Datum *a, const bool *anulls,

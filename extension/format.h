@@ -7,6 +7,7 @@
 #define KV_FORMAT_H
 
 #include "topic.h"
+#include "nodes/bitmapset.h"
 #include <librdkafka/rdkafka.h>
 
 typedef enum DecodeResult
@@ -38,5 +39,12 @@ extern DecodeResult kv_decode(Decoder *decoder, const rd_kafka_message_t *msg,
 							  Datum *values, bool *nulls, TimestampTz *time_us, DecodeError *bad);
 /* Headers of a record as jsonb ({"name": "value" | null, ...}; bytes that are not UTF-8 as hex with \x). */
 extern Datum kv_headers_jsonb(const rd_kafka_message_t *msg, bool *isnull);
+
+/*
+ * Is a record too far ahead to be believed (DESIGN.md 2.2): its timestamp more than kafka.max_ahead
+ * after the clock, or its event time as much after its timestamp (after the clock where
+ * it has none)? *why gets a static sentence. kv_decode has looked already.
+ */
+extern bool kv_time_too_far(int64 record_timestamp_ms, TimestampTz event_time, const char **why);
 
 #endif							/* KV_FORMAT_H */

@@ -1,0 +1,588 @@
+/*
+ * format.c: one record to one row, by a plan made once per topic and projection.
+ *
+ * The plan: a tree of the wanted JSON fields (format_json.h), a converter per column
+ * (convert.h), and where each column comes from: value, key or metadata.
+ *
+ * Invariant: what is wrong with a record is a result (DECODE_BAD), never an error, so that its
+ * neighbours live. Common types are converted without a chance of an error. Where a
+ * type's input function must be asked, the rest of the row is converted inside one
+ * subtransaction (a transaction if there is none), and only errors that a record can
+ * be blamed for (DESIGN.md 2.6) become a result.
+ */
+#include "format.h"
+
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "convert.h"
+#include "format_json.h"
+#include "mb/pg_wchar.h"
+#include "scalar_text.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* One column that is read from the value or the key. */
+typedef struct DecodeColumn
+{
+	const TopicColumn *column;
+	int			index;			/* in values and nulls */
+	Converter  *converter;
+	int			slot;			/* its JSON field, -1: the bytes as a whole */
+	int			bare_slot;		/* a single JSON key: the key as a whole */
+} DecodeColumn;
+
+typedef struct DecodePart
+{
+	int			ncolumns;
+	DecodeColumn *columns;
+	bool		is_json;
+	JsonNode	root;
+	int			nfields;
+	JsonField  *fields;
+} DecodePart;
+
+struct Decoder
+{
+	TopicDef   *topic;
+	int			natts;
+	DecodePart	value;
+	DecodePart	key;			/* of a record with a value */
+	DecodePart	deleted_key;	/* of a record without: all key columns */
+	int			nmetadata;
+	DecodeColumn *metadata;
+	int			time_index;		/* event-time column, -1: the record's timestamp */
+	Oid			time_type;
+	bool		time_wanted;
+};
+
+typedef enum PartKind
+{
+	PART_VALUE, PART_KEY, PART_DELETED_KEY
+} PartKind;
+
+static bool column_is_wanted(const Decoder *decoder, const TopicColumn *column, const Bitmapset *wanted);
+static void make_part(Decoder *decoder, DecodePart *part, PartKind kind, const Bitmapset *wanted);
+static bool part_reads(const Decoder *decoder, PartKind kind, const TopicColumn *column, const Bitmapset *wanted);
+static JsonNode *add_step(JsonNode *node, const char *name);
+static void number_slots(JsonNode *node, int *next);
+static DecodeResult decode_part(Decoder *decoder, DecodePart *part, const char *what, const char *bytes, size_t len,
+								Datum *values, bool *nulls, DecodeError *bad);
+static ConvertResult convert_columns(Decoder *decoder, DecodePart *part, const char *bytes, size_t len, bool catching,
+									 volatile int *at, Datum *values, bool *nulls, DecodeError *bad);
+static ConvertResult convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t len,
+									  volatile int *at, Datum *values, bool *nulls, DecodeError *bad);
+static bool is_fault_of_record(int sqlstate);
+static DecodeResult bad_record(DecodeError *bad, int sqlstate, const char *message, const char *detail);
+static void set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls);
+static bool event_time(Decoder *decoder, int64 record_ms, Datum *values, bool *nulls, TimestampTz *time_us,
+					   DecodeError *bad);
+static TimestampTz time_of_ms(int64 ms);
+
+/* Makes a decoder. */
+Decoder *
+kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *wanted)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Decoder    *decoder = palloc0(sizeof(Decoder));
+
+	decoder->topic = kv_topic_copy(context, topic);
+	topic = decoder->topic;
+	decoder->natts = topic->desc->natts;
+	decoder->time_index = topic->time_attno - 1;
+	if (decoder->time_index >= 0)
+	{
+		decoder->time_type = TupleDescAttr(topic->desc, decoder->time_index)->atttypid;
+		decoder->time_wanted = wanted == NULL || bms_is_member(topic->time_attno, wanted);
+	}
+	make_part(decoder, &decoder->value, PART_VALUE, wanted);
+	make_part(decoder, &decoder->key, PART_KEY, wanted);
+	if (topic->mode == MODE_UPSERT)
+		make_part(decoder, &decoder->deleted_key, PART_DELETED_KEY, wanted);
+
+	decoder->metadata = palloc0(sizeof(DecodeColumn) * topic->ncolumns);
+	for (int i = 0; i < topic->ncolumns; i++)
+	{
+		const TopicColumn *column = &topic->columns[i];
+
+		if (column->source < COLUMN_PARTITION || !column_is_wanted(decoder, column, wanted))
+			continue;
+		decoder->metadata[decoder->nmetadata++] = (DecodeColumn) {
+			.column = column,.index = column->attno - 1
+		};
+	}
+	MemoryContextSwitchTo(old);
+	return decoder;
+}
+
+/* Says whether a column is asked for, by the caller or as the event time. */
+static bool
+column_is_wanted(const Decoder *decoder, const TopicColumn *column, const Bitmapset *wanted)
+{
+	return wanted == NULL || bms_is_member(column->attno, wanted) || column->attno == decoder->topic->time_attno;
+}
+
+/* Plans what is read from the value, or from the key. */
+static void
+make_part(Decoder *decoder, DecodePart *part, PartKind kind, const Bitmapset *wanted)
+{
+	const TopicDef *topic = decoder->topic;
+	JsonNode  **leaves = palloc0(sizeof(JsonNode *) * topic->ncolumns);
+	bool		single_key = kind != PART_VALUE && topic->nkeys == 1;
+
+	part->is_json = kind == PART_VALUE ? topic->format == FORMAT_JSON : topic->key_format == KEY_JSON;
+	part->columns = palloc0(sizeof(DecodeColumn) * topic->ncolumns);
+	part->root.slot = -1;
+	for (int i = 0; i < topic->ncolumns; i++)
+	{
+		const TopicColumn *column = &topic->columns[i];
+		DecodeColumn *target = &part->columns[part->ncolumns];
+
+		if (!part_reads(decoder, kind, column, wanted))
+			continue;
+		part->ncolumns++;
+		target->column = column;
+		target->index = column->attno - 1;
+		target->converter = kv_converter_make(CurrentMemoryContext, column->type, column->typmod);
+		target->slot = target->bare_slot = -1;
+	}
+	if (!part->is_json)
+		return;
+
+	/* first the names (adding a child moves its siblings), then the slots in depth-first order */
+	for (int pass = 0; pass < 2; pass++)
+	{
+		for (int i = 0; i < part->ncolumns; i++)
+		{
+			const TopicColumn *column = part->columns[i].column;
+			JsonNode   *node = &part->root;
+			ListCell   *cell;
+
+			if (kind == PART_VALUE)
+			{
+				foreach(cell, column->path)
+					node = add_step(node, lfirst(cell));
+			}
+			else if (!single_key || !kv_converter_takes_object(part->columns[i].converter))
+				node = add_step(node, column->name);
+			node->slot = 0;
+			if (single_key)
+				part->root.slot = 0;
+			leaves[i] = node;
+		}
+	}
+	number_slots(&part->root, &part->nfields);
+	for (int i = 0; i < part->ncolumns; i++)
+	{
+		part->columns[i].slot = leaves[i]->slot;
+		part->columns[i].bare_slot = single_key ? part->root.slot : -1;
+	}
+	part->fields = palloc0(sizeof(JsonField) * Max(part->nfields, 1));
+}
+
+/* Says whether a column is read from this part of the record. */
+static bool
+part_reads(const Decoder *decoder, PartKind kind, const TopicColumn *column, const Bitmapset *wanted)
+{
+	if (kind == PART_DELETED_KEY)
+		return column->is_key;
+	if (kind == PART_KEY)
+		return column->source == COLUMN_KEY &&
+			(decoder->topic->mode == MODE_UPSERT || column_is_wanted(decoder, column, wanted));
+	if (column->source == COLUMN_KEY_IN_VALUE && decoder->topic->mode == MODE_UPSERT)
+		return true;
+	return (column->source == COLUMN_VALUE || column->source == COLUMN_KEY_IN_VALUE) &&
+		column_is_wanted(decoder, column, wanted);
+}
+
+/* Finds or makes the child of a name. */
+static JsonNode *
+add_step(JsonNode *node, const char *name)
+{
+	char	   *utf8 = pg_server_to_any(name, strlen(name), PG_UTF8);
+	size_t		len = strlen(utf8);
+	JsonNode   *child;
+
+	for (int i = 0; i < node->nchildren; i++)
+	{
+		child = &node->children[i];
+		if (child->len == len && memcmp(child->name, utf8, len) == 0)
+			return child;
+	}
+	if (node->nchildren == 0)
+		node->children = palloc(sizeof(JsonNode));
+	else
+		node->children = repalloc(node->children, sizeof(JsonNode) * (node->nchildren + 1));
+	child = &node->children[node->nchildren++];
+	*child = (JsonNode) {
+		.name = utf8,.len = len,.slot = -1
+	};
+	return child;
+}
+
+/* Numbers the slots depth first, so that a subtree's are side by side. */
+static void
+number_slots(JsonNode *node, int *next)
+{
+	node->slot_begin = *next;
+	if (node->slot >= 0)
+		node->slot = (*next)++;
+	for (int i = 0; i < node->nchildren; i++)
+		number_slots(&node->children[i], next);
+	node->slot_end = *next;
+}
+
+/* Decodes one record. */
+DecodeResult
+kv_decode(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls, TimestampTz *time_us,
+		  DecodeError *bad)
+{
+	const TopicDef *topic = decoder->topic;
+	rd_kafka_timestamp_type_t time_type;
+	int64		record_ms = rd_kafka_message_timestamp(msg, &time_type);
+	DecodePart *key = msg->payload == NULL ? &decoder->deleted_key : &decoder->key;
+	DecodeResult result = DECODE_ROW;
+	const char *why;
+
+	if (time_type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
+		record_ms = -1;
+	memset(nulls, true, decoder->natts * sizeof(bool));
+	if (msg->payload == NULL && topic->mode == MODE_APPEND)
+		return DECODE_NOTHING;
+	if (msg->key == NULL && topic->mode == MODE_UPSERT)
+		return bad_record(bad, ERRCODE_NOT_NULL_VIOLATION, "record without a key",
+						  "A table keeps the last value per key.");
+	if (key->ncolumns > 0 && msg->key != NULL)
+		result = decode_part(decoder, key, "key", msg->key, msg->key_len, values, nulls, bad);
+	if (result == DECODE_ROW && msg->payload != NULL)
+		result = decode_part(decoder, &decoder->value, "value", msg->payload, msg->len, values, nulls, bad);
+	if (result != DECODE_ROW)
+		return result;
+	if (decoder->nmetadata > 0)
+		set_metadata(decoder, msg, values, nulls);
+	if (!event_time(decoder, record_ms, msg->payload == NULL ? NULL : values, nulls, time_us, bad))
+		return DECODE_BAD;
+	if (kv_time_too_far(record_ms, *time_us, &why))
+		return bad_record(bad, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, "record from the future", why);
+	if (decoder->time_index >= 0 && !decoder->time_wanted)
+		nulls[decoder->time_index] = true;
+	return msg->payload == NULL ? DECODE_DELETE : DECODE_ROW;
+}
+
+/* Decodes the value or the key; gives DECODE_ROW or DECODE_BAD. */
+static DecodeResult
+decode_part(Decoder *decoder, DecodePart *part, const char *what, const char *bytes, size_t len,
+			Datum *values, bool *nulls, DecodeError *bad)
+{
+	volatile int at = 0;
+	ConvertResult result;
+	const char *column;
+
+	if (part->is_json)
+	{
+		size_t		position;
+		JsonFault	fault = kv_json_extract(kv_json_parser(), bytes, len, &part->root, part->fields, &position);
+
+		if (fault != JSON_FINE)
+		{
+			snprintf(bad->message, sizeof(bad->message), "could not read the %s of a record of %s", what,
+					 decoder->topic->relation_name);
+			snprintf(bad->detail, sizeof(bad->detail), "%s The fault is at byte %zu of %zu.",
+					 kv_json_fault_text(fault), position, len);
+			bad->sqlstate = fault == JSON_BAD_UTF8 ? ERRCODE_CHARACTER_NOT_IN_REPERTOIRE : ERRCODE_INVALID_TEXT_REPRESENTATION;
+			return DECODE_BAD;
+		}
+	}
+	result = convert_columns(decoder, part, bytes, len, false, &at, values, nulls, bad);
+	if (result == CONVERT_CATCH)
+		result = convert_catching(decoder, part, bytes, len, &at, values, nulls, bad);
+	if (result != CONVERT_BAD)
+		return DECODE_ROW;
+	column = part->columns[at].column->name;
+	snprintf(bad->message, sizeof(bad->message), "could not read column \"%s\" of %s from the %s", column,
+			 decoder->topic->relation_name, what);
+	return DECODE_BAD;
+}
+
+/* Converts columns from *at on; stops at the first that is bad or must be caught, with its number in *at. */
+static ConvertResult
+convert_columns(Decoder *decoder, DecodePart *part, const char *bytes, size_t len, bool catching,
+				volatile int *at, Datum *values, bool *nulls, DecodeError *bad)
+{
+	bool		is_kafka = part != &decoder->value && decoder->topic->key_format == KEY_KAFKA;
+
+	for (int i = *at; i < part->ncolumns; i++)
+	{
+		DecodeColumn *column = &part->columns[i];
+		Datum	   *value = &values[column->index];
+		ConvertResult result;
+
+		*at = i;
+		if (part->is_json)
+		{
+			const JsonField *field = &part->fields[column->slot];
+
+			if (column->bare_slot >= 0 && part->fields[column->bare_slot].kind != FIELD_OBJECT)
+				field = &part->fields[column->bare_slot];
+			result = kv_convert_json(column->converter, field, catching, value, bad);
+		}
+		else if (is_kafka)
+			result = kv_convert_kafka(column->converter, bytes, len, catching, value, bad);
+		else
+			result = kv_convert_bytes(column->converter, bytes, len, catching, value, bad);
+		if (result == CONVERT_BAD || result == CONVERT_CATCH)
+			return result;
+		nulls[column->index] = result == CONVERT_NULL;
+	}
+	return CONVERT_FINE;
+}
+
+/*
+ * Goes on with input functions that may raise. The PG_TRY turns an error that the record is to
+ * blame for into a bad record; without it one record would end the whole batch.
+ */
+static ConvertResult
+convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t len,
+				 volatile int *at, Datum *values, bool *nulls, DecodeError *bad)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		own_transaction = !IsTransactionState();
+	volatile ConvertResult result = CONVERT_FINE;
+
+	/* a parallel plan allows no subtransactions: there the statement fails with the input function's error */
+	if (IsInParallelMode())
+		return convert_columns(decoder, part, bytes, len, true, at, values, nulls, bad);
+	if (own_transaction)
+		StartTransactionCommand();
+	else
+		BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		result = convert_columns(decoder, part, bytes, len, true, at, values, nulls, bad);
+		if (own_transaction)
+			CommitTransactionCommand();
+		else
+			ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (!is_fault_of_record(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		if (own_transaction)
+			AbortCurrentTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		result = kv_convert_bad(bad, error->sqlerrcode, "%s%s%s", error->message, error->detail ? ": " : "",
+								error->detail ? error->detail : "");
+		MemoryContextSwitchTo(context);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return result;
+}
+
+/* Says whether an error is one that a record can be blamed for. */
+static bool
+is_fault_of_record(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):
+		case MAKE_SQLSTATE('2', 'F', '0', '0', '0'):
+		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):
+		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):
+		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):
+		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Notes what is wrong with a record as a whole. */
+static DecodeResult
+bad_record(DecodeError *bad, int sqlstate, const char *message, const char *detail)
+{
+	bad->sqlstate = sqlstate;
+	strlcpy(bad->message, message, sizeof(bad->message));
+	strlcpy(bad->detail, detail, sizeof(bad->detail));
+	return DECODE_BAD;
+}
+
+/* Fills the metadata columns. */
+static void
+set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls)
+{
+	for (int i = 0; i < decoder->nmetadata; i++)
+	{
+		const TopicColumn *column = decoder->metadata[i].column;
+		int			at = decoder->metadata[i].index;
+		rd_kafka_timestamp_type_t time_type;
+		int64		ms;
+
+		nulls[at] = false;
+		switch (column->source)
+		{
+			case COLUMN_PARTITION:
+				values[at] = column->type == INT8OID ? Int64GetDatum(msg->partition) : Int32GetDatum(msg->partition);
+				break;
+			case COLUMN_OFFSET:
+				values[at] = Int64GetDatum(msg->offset);
+				break;
+			case COLUMN_TIMESTAMP:
+				ms = rd_kafka_message_timestamp(msg, &time_type);
+				nulls[at] = time_type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms < 0;
+				if (!nulls[at])
+					values[at] = TimestampTzGetDatum(time_of_ms(ms));
+				break;
+			case COLUMN_RAW_KEY:
+			case COLUMN_RAW_VALUE:
+				{
+					bool		is_key = column->source == COLUMN_RAW_KEY;
+					const void *bytes = is_key ? msg->key : msg->payload;
+
+					nulls[at] = bytes == NULL;
+					if (bytes != NULL)
+						values[at] = PointerGetDatum(cstring_to_text_with_len(bytes, is_key ? msg->key_len : msg->len));
+					break;
+				}
+			case COLUMN_HEADERS:
+				values[at] = kv_headers_jsonb(msg, &nulls[at]);
+				break;
+			default:
+				elog(ERROR, "unknown metadata column");
+		}
+	}
+}
+
+/* Finds the row's event time; false if it has none that can be used. A deletion (values NULL) has its record's. */
+static bool
+event_time(Decoder *decoder, int64 record_ms, Datum *values, bool *nulls, TimestampTz *time_us, DecodeError *bad)
+{
+	int			index = values == NULL ? -1 : decoder->time_index;
+
+	if (index < 0)
+	{
+		if (record_ms < 0)
+		{
+			bad_record(bad, ERRCODE_NULL_VALUE_NOT_ALLOWED, "record without a timestamp",
+					   "The topic has no event_time column, and the record has no timestamp.");
+			return false;
+		}
+		*time_us = time_of_ms(record_ms);
+	}
+	else if (nulls[index])
+		*time_us = DT_NOEND;
+	else if (decoder->time_type == DATEOID)
+		*time_us = DATE_NOT_FINITE(DatumGetDateADT(values[index])) ? DT_NOEND :
+			DatumGetDateADT(values[index]) * USECS_PER_DAY;
+	else
+		*time_us = DatumGetTimestampTz(values[index]);
+	if (!TIMESTAMP_NOT_FINITE(*time_us) && IS_VALID_TIMESTAMP(*time_us))
+		return true;
+	snprintf(bad->message, sizeof(bad->message), "record of %s without an event time", decoder->topic->relation_name);
+	snprintf(bad->detail, sizeof(bad->detail), "Its event time is %s.",
+			 index >= 0 && nulls[index] ? "null" : "infinite or out of range");
+	bad->sqlstate = ERRCODE_NULL_VALUE_NOT_ALLOWED;
+	return false;
+}
+
+/* Gives a Kafka timestamp in Postgres' epoch; DT_NOEND where it lies outside. */
+static TimestampTz
+time_of_ms(int64 ms)
+{
+	const int64 epoch_ms = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
+
+	if (ms > END_TIMESTAMP / 1000 || ms < MIN_TIMESTAMP / 1000 + epoch_ms)
+		return DT_NOEND;
+	return (ms - epoch_ms) * 1000;
+}
+
+/* Says whether a record is too far ahead; the clock is asked only when the last answer does not do. */
+bool
+kv_time_too_far(int64 record_timestamp_ms, TimestampTz event_time, const char **why)
+{
+	static TimestampTz clock = 0;
+	int64		ahead_us = (int64) kv_max_ahead_ms * 1000;
+	TimestampTz record = record_timestamp_ms < 0 ? 0 : time_of_ms(record_timestamp_ms);
+	TimestampTz limit = record_timestamp_ms < 0 ? event_time : record;
+
+	if (limit > clock + ahead_us)
+	{
+		clock = GetCurrentTimestamp();
+		if (limit > clock + ahead_us)
+		{
+			*why = record_timestamp_ms < 0 ? "Its event time is more than kafka.max_ahead after the clock." :
+				"Its timestamp is more than kafka.max_ahead after the clock.";
+			return true;
+		}
+	}
+	if (record_timestamp_ms >= 0 && event_time > record && event_time - record > ahead_us)
+	{
+		*why = "Its event time is more than kafka.max_ahead after its timestamp.";
+		return true;
+	}
+	return false;
+}
+
+/* Pushes a string that may not be text. */
+static JsonbValue
+header_text(const char *bytes, size_t len)
+{
+	JsonbValue	value;
+	StringInfoData hex;
+
+	value.type = jbvString;
+	if (memchr(bytes, '\0', len) == NULL && pg_encoding_verifymbstr(GetDatabaseEncoding(), bytes, len) == len)
+	{
+		value.val.string.val = unconstify(char *, bytes);
+		value.val.string.len = len;
+		return value;
+	}
+	initStringInfo(&hex);
+	appendStringInfoString(&hex, "\\x");
+	kv_put_hex(&hex, bytes, len);
+	value.val.string.val = hex.data;
+	value.val.string.len = hex.len;
+	return value;
+}
+
+/* Gives the headers of a record. */
+Datum
+kv_headers_jsonb(const rd_kafka_message_t *msg, bool *isnull)
+{
+	rd_kafka_headers_t *headers;
+	JsonbParseState *state = NULL;
+	const char *name;
+	const void *bytes;
+	size_t		len;
+
+	*isnull = rd_kafka_message_headers(msg, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (*isnull)
+		return (Datum) 0;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &bytes, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+	{
+		JsonbValue	key = header_text(name, strlen(name));
+		JsonbValue	value = {.type = jbvNull};
+
+		if (bytes != NULL)
+			value = header_text(bytes, len);
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
