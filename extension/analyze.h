@@ -9,6 +9,7 @@
 #include "kafka_views.h"
 #include "nodes/parsenodes.h"
 #include "topic.h"
+#include "utils/array.h"
 
 typedef enum InputKind
 {
@@ -27,9 +28,11 @@ typedef struct ViewInput
 	char	   *delta_name;		/* name its delta has in the statements, for example "orders_delta"; same relation twice: same name */
 	char	   *buffer_name;	/* qualified table: buffer of a stream in a join, or the lookup table; NULL: none needed */
 	Bitmapset  *columns;		/* attnos the query uses (plus keys and event time) */
+	List	   *keys;			/* lookup: AttrNumbers of the topic's key columns */
 	AttrNumber	time_attno;		/* the input's event-time column, 0: only kv_time */
 	/* joins of streams, microseconds; DESIGN.md 2.4 */
 	int64		lateness_us;	/* late when time + lateness_us <= greatest(stream time before it, frontier); PG_INT64_MAX: never */
+	List	   *probes;			/* of List of AttrNumber: columns other inputs look its rows up by */
 	int64		retain_us;		/* visible and buffered while time > frontier - retain_us */
 } ViewInput;
 
@@ -58,27 +61,34 @@ typedef struct ViewDef
 	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
 	int64		output_delay_us;	/* output watermark = inputs' least watermark - this */
 	int64		grace_us;
+	int64	   *time_bounds;	/* [i * ninputs + j]: least upper bound of time j - time i, us (join_graph.c) */
+	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
 } ViewDef;
 
 struct Refusal;
 
 /* Options of WITH (kafka.*), checked. */
-typedef struct ViewOptions
+typedef struct ContinuousOptions
 {
 	int64		grace_us;		/* -1: not given */
 	char	   *event_time;		/* column name or NULL */
 	char	   *pipeline;		/* name or NULL */
 	bool		bootstrap;		/* default true */
 	char	   *start;			/* NULL, earliest, latest or a timestamp: overrides the topics' own */
-} ViewOptions;
+} ContinuousOptions;
+
+/* Options as stored in kafka_state.view.options (view_options.c). */
+extern ContinuousOptions *kv_view_options_from_array(ArrayType *options);
 
 /*
  * Analyses a defining query. On refusal gives NULL and sets *refusal. The result
  * lives in CurrentMemoryContext. view_id and relid are 0 while it is being created: then
  * names of buffers are made from view_id when it is known (kv_view_set_id).
  */
-extern ViewDef *kv_analyze(Query *query, const ViewOptions *options, struct Refusal **refusal);
+extern ViewDef *kv_analyze(Query *query, const ContinuousOptions *options, struct Refusal **refusal);
+/* Does a new row of the input make new rows of the view (stream or append-only view)? */
+extern bool kv_input_drives(const ViewInput *input);
 extern void kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid);
 /* Loads the definition of a continuous view by its id; raises an error if it can no longer be maintained. */
 extern ViewDef *kv_view_load(int64 id);

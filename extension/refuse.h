@@ -20,6 +20,8 @@ typedef struct Refusal
 extern Refusal *kv_refusal(int location, const char *message, const char *detail, const char *hint);
 /* Checks the parts of a query that need no knowledge of its inputs: volatile functions, now(), LIMIT, window functions ... */
 extern Refusal *kv_refuse_query(Query *query);
+/* Checks the functions of a tree alone: volatile, now() and its kin. */
+extern Refusal *kv_refuse_functions(Node *node);
 /* Raises the refusal for the view named name; position is set where location is known. */
 extern void kv_refuse(const Refusal *refusal, const char *name, const char *source_text) pg_attribute_noreturn();
 

@@ -130,3 +130,15 @@ CREATE TABLE kafka_state.dead_letter (
 	at timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON TABLE kafka_state.dead_letter IS 'Records that could not be applied, as they came';
+
+-------------------------------------------------------------------------------------------------------------- windows (extension/window.c)
+
+CREATE FUNCTION kafka.tumble(at timestamptz, size interval) RETURNS tstzrange
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'kafka_tumble';
+COMMENT ON FUNCTION kafka.tumble(timestamptz, interval) IS
+	'The window [start, start + size) that holds a moment; windows are aligned to 1970-01-01 00:00 UTC and follow each other without gaps';
+
+CREATE FUNCTION kafka.hop(at timestamptz, size interval, advance interval) RETURNS SETOF tstzrange
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 4 ROWS 4 AS 'MODULE_PATHNAME', 'kafka_hop';
+COMMENT ON FUNCTION kafka.hop(timestamptz, interval, interval) IS
+	'Every window [start, start + size) that holds a moment, of those that begin each advance, aligned to 1970-01-01 00:00 UTC; use it as CROSS JOIN LATERAL kafka.hop(...)';

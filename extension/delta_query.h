@@ -1,0 +1,38 @@
+/*
+ * delta_query.h: defining queries with their inputs exchanged for deltas, buffers and
+ * lookup tables, as trees and as the SQL text that Postgres' deparser makes of them.
+ */
+#ifndef KV_DELTA_QUERY_H
+#define KV_DELTA_QUERY_H
+
+#include "analyze.h"
+
+/*
+ * Settings under which names are printed qualified and constants read back the
+ * same everywhere; ends with AtEOXact_GUC(true, nest) (an error ends it too).
+ */
+extern int	kv_delta_begin_printing(void);
+/* Prints a query made by this room. */
+extern char *kv_delta_print(Query *query);
+
+/*
+ * Gives base (the view's query, or a variant of it with other targets) with driving input
+ * number driver read from its delta, the other streams from their buffers and lookups from their tables;
+ * late rows of the delta and rows past retention in buffers are left out.
+ */
+extern Query *kv_delta_query(ViewDef *view, Query *base, int driver);
+/*
+ * SELECT of one input's delta alone: the rows that pass the conditions on this input
+ * only. with targets the used columns and kv_time of rows that are not late, or, if late, of the late rows
+ * kv_row and whether the frontier alone made them late.
+ */
+extern Query *kv_delta_own_rows(ViewDef *view, int input, bool late);
+/* An empty SELECT from a capture or delta of that name with these columns (char *), which are Vars of entry 1. */
+extern Query *kv_delta_select_from(const char *name, List *columns);
+
+/* Oid of one of the engine's tables by its qualified name; raises ERRCODE_UNDEFINED_TABLE. */
+extern Oid	kv_delta_table(const char *qualified_name);
+/* An interval of us as a quoted SQL literal with its type. */
+extern char *kv_delta_interval(int64 us);
+
+#endif							/* KV_DELTA_QUERY_H */

@@ -1,0 +1,612 @@
+/*
+ * group_statements.c: the statements that keep an aggregate view (DESIGN.md 3).
+ *
+ * Two ways, which ViewDef.own_state tells apart. Bare keys and aggregates that
+ * are their own state: one upsert of the delta's partial aggregates into the result
+ * table. Everything else: the upsert goes into a companion table with the whole state
+ * of every group and gives back the groups it touched; from them the view's rows are derived
+ * and written where they differ, and deleted where HAVING fails. So the cost is in
+ * proportion to the groups the delta touches, never to the view.
+ *
+ * Without GROUP BY there is one group, whose row exists from the creation on, as the
+ * query over an empty topic gives one row.
+ */
+#include "group_statements.h"
+
+#include "executor/executor.h"
+#include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+#include "aggregate.h"
+#include "delta_query.h"
+#include "normalize.h"
+
+/* Names of the captures: rows under the aggregate, and touched groups with their state. */
+#define CAPTURE_ROWS "kv_joined"
+#define CAPTURE_GROUPS "kv_groups"
+
+struct GroupCompiler
+{
+	ViewDef    *view;
+	List	   *key_exprs;		/* GROUP BY expressions, over the view's inputs */
+	List	   *key_names;		/* columns in the result table, char * */
+	List	   *columns;		/* StateColumn * of the companion; NIL with own_state */
+	List	   *row_vars;		/* Vars of the view's query that are captured under the aggregate */
+	List	   *row_names;		/* their names in the capture */
+};
+
+/* What an expression's parts are exchanged for. */
+typedef struct Exchange
+{
+	List	   *from;			/* expressions */
+	int			first_attno;	/* the first is exchanged for this column of entry 1 */
+	GroupCompiler *groups;		/* aggregates are exchanged for their result, NULL: they stay */
+} Exchange;
+
+static void name_state(GroupCompiler *groups);
+static void name_rows(GroupCompiler *groups);
+static Query *source_query(GroupCompiler *groups, Query *base);
+static MaintenanceStatement *upsert_result(GroupCompiler *groups);
+static MaintenanceStatement *upsert_groups(GroupCompiler *groups);
+static MaintenanceStatement *update_only_group(GroupCompiler *groups, Query *partial);
+static Query *partial_query(GroupCompiler *groups);
+static void place_in_batch(GroupCompiler *groups, MaintenanceStatement *statement);
+static MaintenanceStatement *derive_rows(GroupCompiler *groups);
+static MaintenanceStatement *update_only_row(GroupCompiler *groups);
+static MaintenanceStatement *delete_failing(GroupCompiler *groups, bool null_keys);
+static Query *final_query(GroupCompiler *groups);
+static List *state_names(GroupCompiler *groups);
+static Node *exchange_mutator(Node *node, Exchange *exchange);
+static List *value_names(GroupCompiler *groups);
+static char *assignments(List *names, const char *delta);
+static char *difference(GroupCompiler *groups, const char *delta);
+static char *combined_difference(List *names, List *kinds);
+static bool always_changes(List *kinds);
+
+/* Starts compiling: names the keys, the state and the captured columns. */
+GroupCompiler *
+kv_groups_begin(ViewDef *view)
+{
+	GroupCompiler *groups = palloc0(sizeof(GroupCompiler));
+	ListCell   *cell;
+
+	groups->view = view;
+	groups->key_exprs = get_sortgrouplist_exprs(view->query->groupClause, view->query->targetList);
+	foreach(cell, view->keys)
+		groups->key_names = lappend(groups->key_names, get_attname(view->relid, lfirst_int(cell), false));
+	if (!view->own_state)
+		name_state(groups);
+	if (view->ndriving > 1)
+		name_rows(groups);
+	return groups;
+}
+
+/* Lists the state columns of the view's aggregates. */
+static void
+name_state(GroupCompiler *groups)
+{
+	Query	   *query = groups->view->query;
+	List	   *taken = list_copy(groups->key_names);
+	ListCell   *cell;
+
+	foreach(cell, kv_aggregate_collect((Node *) list_make2(query->targetList, query->havingQual)))
+		groups->columns = kv_aggregate_add_columns(groups->columns, lfirst_node(Aggref, cell), &taken);
+}
+
+/* Lists the input columns that GROUP BY and the aggregates use. */
+static void
+name_rows(GroupCompiler *groups)
+{
+	Query	   *query = groups->view->query;
+	ListCell   *cell;
+
+	foreach(cell, pull_var_clause((Node *) list_make2(query->targetList, query->havingQual), PVC_RECURSE_AGGREGATES))
+	{
+		Var		   *var = lfirst_node(Var, cell);
+		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+		char	   *name;
+
+		if (list_member(groups->row_vars, var))
+			continue;
+		name = kv_unique_name(strVal(list_nth(rte->eref->colnames, var->varattno - 1)), groups->row_names);
+		groups->row_vars = lappend(groups->row_vars, var);
+		groups->row_names = lappend(groups->row_names, name);
+	}
+	if (groups->row_vars == NIL)
+		groups->row_names = list_make1("matched");
+}
+
+/* Captures joined rows; see group_statements.h. */
+MaintenanceStatement *
+kv_groups_capture(GroupCompiler *groups, int driver)
+{
+	Query	   *base = copyObject(groups->view->query);
+	MaintenanceStatement *statement;
+	Query	   *query;
+
+	base->targetList = NIL;
+	base->groupClause = NIL;
+	base->havingQual = NULL;
+	base->hasAggs = false;
+	for (int i = 0; i < list_length(groups->row_names); i++)
+	{
+		Expr	   *value = groups->row_vars ? copyObject(list_nth(groups->row_vars, i)) : (Expr *) makeBoolConst(true, false);
+
+		base->targetList = lappend(base->targetList, makeTargetEntry(value, i + 1, list_nth(groups->row_names, i), false));
+	}
+	query = kv_delta_query(groups->view, base, driver);
+	statement = kv_statement(PHASE_COMPUTE, psprintf("join new rows of %s", get_rel_name(groups->view->inputs[driver].relid)),
+							 kv_delta_print(query), driver);
+	statement->captures = CAPTURE_ROWS;
+	statement->capture_desc = ExecTypeFromTL(query->targetList);
+	return statement;
+}
+
+/* Compiles the rest; see group_statements.h. */
+List *
+kv_groups_statements(GroupCompiler *groups)
+{
+	List	   *statements;
+
+	if (groups->view->own_state)
+		return list_make1(upsert_result(groups));
+
+	statements = list_make1(upsert_groups(groups));
+	if (groups->view->keys == NIL)
+		return lappend(statements, update_only_row(groups));
+
+	statements = lappend(statements, derive_rows(groups));
+	if (groups->view->query->havingQual)
+	{
+		statements = lappend(statements, delete_failing(groups, false));
+		statements = lappend(statements, delete_failing(groups, true));
+	}
+	return statements;
+}
+
+/* Gives base (over the view's inputs) over the delta of the only stream, or over the captured rows. */
+static Query *
+source_query(GroupCompiler *groups, Query *base)
+{
+	ViewDef    *view = groups->view;
+	Exchange	exchange = {.from = groups->row_vars,.first_attno = 1};
+	Query	   *query;
+
+	if (view->ndriving == 1)
+	{
+		int			driver = 0;
+
+		while (!kv_input_drives(&view->inputs[driver]))
+			driver++;
+		return kv_delta_query(view, base, driver);
+	}
+	query = kv_delta_select_from(CAPTURE_ROWS, groups->row_names);
+	query->targetList = (List *) exchange_mutator((Node *) base->targetList, &exchange);
+	query->groupClause = base->groupClause;
+	query->hasAggs = base->hasAggs;
+	return query;
+}
+
+/* Combines partial aggregates with the result table, which is its own state. */
+static MaintenanceStatement *
+upsert_result(GroupCompiler *groups)
+{
+	ViewDef    *view = groups->view;
+	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
+	List	   *names = NIL;
+	List	   *kinds = NIL;
+	StringInfoData sql;
+	MaintenanceStatement *statement;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\n%s\nON CONFLICT (%s) DO ", view->name, kv_statement_columns(columns, ""),
+					 kv_delta_print(source_query(groups, view->query)), kv_statement_columns(groups->key_names, ""));
+	foreach(cell, view->query->targetList)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+		char	   *name = list_nth(columns, target->resno - 1);
+		CombineKind kind;
+
+		if (list_member_int(view->keys, target->resno))
+			continue;
+		kind = kv_aggregate_combine_kind((Aggref *) target->expr);
+		appendStringInfo(&sql, "%s%s = %s", names == NIL ? "UPDATE SET " : ", ", quote_identifier(name),
+						 kv_aggregate_combine(kind, name, "excluded"));
+		names = lappend(names, name);
+		kinds = lappend_int(kinds, kind);
+	}
+	if (names == NIL)
+		appendStringInfoString(&sql, "NOTHING");
+	else if (!always_changes(kinds))
+		appendStringInfo(&sql, "\n  WHERE %s", combined_difference(names, kinds));
+
+	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the view", sql.data, -1);
+	statement->writes_view = true;
+	place_in_batch(groups, statement);
+	return statement;
+}
+
+/* Combines partial aggregates with the companion; captures the touched groups. */
+static MaintenanceStatement *
+upsert_groups(GroupCompiler *groups)
+{
+	ViewDef    *view = groups->view;
+	Query	   *partial = partial_query(groups);
+	List	   *columns = list_concat_copy(groups->key_names, state_names(groups));
+	List	   *stored = kv_statement_relation_columns(kv_delta_table(view->groups_name), list_length(columns));
+	int			nkeys = list_length(groups->key_names);
+	StringInfoData sql;
+	MaintenanceStatement *statement;
+
+	if (nkeys == 0)
+		return update_only_group(groups, partial);
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\n%s\nON CONFLICT (%s) DO ", view->groups_name, kv_statement_columns(stored, ""),
+					 kv_delta_print(partial), kv_statement_columns(list_copy_head(stored, nkeys), ""));
+	for (int i = nkeys; i < list_length(stored); i++)
+	{
+		StateColumn *column = list_nth(groups->columns, i - nkeys);
+
+		appendStringInfo(&sql, "%s%s = %s", i == nkeys ? "UPDATE SET " : ", ", quote_identifier(list_nth(stored, i)),
+						 kv_aggregate_combine(column->combine, list_nth(stored, i), "excluded"));
+	}
+	if (nkeys == list_length(stored))
+		appendStringInfoString(&sql, "NOTHING");
+	appendStringInfo(&sql, "\nRETURNING %s", kv_statement_columns(stored, "t."));
+
+	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the groups", sql.data, -1);
+	statement->captures = CAPTURE_GROUPS;
+	statement->capture_desc = ExecTypeFromTL(partial->targetList);
+	place_in_batch(groups, statement);
+	return statement;
+}
+
+/* Combines the partial aggregate with the one group there is without GROUP BY. */
+static MaintenanceStatement *
+update_only_group(GroupCompiler *groups, Query *partial)
+{
+	ViewDef    *view = groups->view;
+	List	   *stored = kv_statement_relation_columns(kv_delta_table(view->groups_name), list_length(groups->columns));
+	StringInfoData sql;
+	MaintenanceStatement *statement;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "UPDATE %s AS t\n   SET ", view->groups_name);
+	for (int i = 0; i < list_length(stored); i++)
+	{
+		StateColumn *column = list_nth(groups->columns, i);
+
+		appendStringInfo(&sql, "%s%s = %s", i > 0 ? ", " : "", quote_identifier(list_nth(stored, i)),
+						 kv_aggregate_combine(column->combine, list_nth(stored, i), "delta"));
+	}
+	appendStringInfo(&sql, "\n   FROM (%s) AS delta (%s)\nRETURNING %s", kv_delta_print(partial),
+					 kv_statement_columns(stored, ""), kv_statement_columns(stored, "t."));
+
+	statement = kv_statement(PHASE_COMPUTE, "combine the aggregate of new rows with the only group", sql.data, -1);
+	statement->captures = CAPTURE_GROUPS;
+	statement->capture_desc = ExecTypeFromTL(partial->targetList);
+	place_in_batch(groups, statement);
+	return statement;
+}
+
+/* Makes the query for keys and partial aggregates of the new rows. */
+static Query *
+partial_query(GroupCompiler *groups)
+{
+	ViewDef    *view = groups->view;
+	Query	   *base = copyObject(view->query);
+	ListCell   *cell;
+
+	base->targetList = NIL;
+	base->havingQual = NULL;
+	base->hasAggs = groups->columns != NIL;
+	foreach(cell, view->query->groupClause)
+	{
+		TargetEntry *target = copyObject(get_sortgroupclause_tle(lfirst(cell), view->query->targetList));
+
+		target->resno = list_length(base->targetList) + 1;
+		target->resname = list_nth(groups->key_names, target->resno - 1);
+		base->targetList = lappend(base->targetList, target);
+	}
+	foreach(cell, groups->columns)
+	{
+		StateColumn *column = lfirst(cell);
+
+		base->targetList = lappend(base->targetList, makeTargetEntry((Expr *) copyObject(column->partial),
+																	 list_length(base->targetList) + 1, column->name, false));
+	}
+	return source_query(groups, base);
+}
+
+/* Ties the statement to the delta of the only stream, or to the captured rows. */
+static void
+place_in_batch(GroupCompiler *groups, MaintenanceStatement *statement)
+{
+	ViewDef    *view = groups->view;
+
+	if (view->ndriving > 1)
+	{
+		statement->reads = CAPTURE_ROWS;
+		return;
+	}
+	for (int i = 0; i < view->ninputs; i++)
+		if (kv_input_drives(&view->inputs[i]))
+			statement->input = i;
+}
+
+/* Writes the view's rows of touched groups where they differ. */
+static MaintenanceStatement *
+derive_rows(GroupCompiler *groups)
+{
+	ViewDef    *view = groups->view;
+	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
+	List	   *values = value_names(groups);
+	char	   *changed = difference(groups, "excluded");
+	StringInfoData sql;
+	MaintenanceStatement *statement;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\n%s\nON CONFLICT (%s) DO ", view->name, kv_statement_columns(columns, ""),
+					 kv_delta_print(final_query(groups)), kv_statement_columns(groups->key_names, ""));
+	if (values == NIL)
+		appendStringInfoString(&sql, "NOTHING");
+	else
+		appendStringInfo(&sql, "UPDATE SET %s", assignments(values, "excluded"));
+	if (values != NIL && changed)
+		appendStringInfo(&sql, "\n  WHERE %s", changed);
+
+	statement = kv_statement(PHASE_COMPUTE, "write the rows of touched groups", sql.data, -1);
+	statement->writes_view = true;
+	statement->reads = CAPTURE_GROUPS;
+	return statement;
+}
+
+/* Writes the only row of a view without GROUP BY where it differs. */
+static MaintenanceStatement *
+update_only_row(GroupCompiler *groups)
+{
+	ViewDef    *view = groups->view;
+	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
+	char	   *changed = difference(groups, "final");
+	char	   *sql = psprintf("UPDATE %s AS t\n   SET %s\n   FROM (%s) AS final (%s)%s%s", view->name, assignments(columns, "final"),
+							   kv_delta_print(final_query(groups)), kv_statement_columns(columns, ""),
+							   changed ? "\n  WHERE " : "", changed ? changed : "");
+	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, "write the only row", sql, -1);
+
+	statement->writes_view = true;
+	statement->reads = CAPTURE_GROUPS;
+	return statement;
+}
+
+/*
+ * Deletes the rows of touched groups that fail HAVING. Groups with a null in their
+ * key are found by a statement of their own, because IS NOT DISTINCT FROM cannot use
+ * an index and would turn the common one into a scan of the view.
+ */
+static MaintenanceStatement *
+delete_failing(GroupCompiler *groups, bool null_keys)
+{
+	ViewDef    *view = groups->view;
+	Query	   *failing = final_query(groups);
+	StringInfoData sql;
+	StringInfoData any_null;
+	MaintenanceStatement *statement;
+	List	   *targets = NIL;
+	ListCell   *cell;
+
+	foreach(cell, view->keys)
+	{
+		TargetEntry *target = copyObject(get_tle_by_resno(failing->targetList, lfirst_int(cell)));
+
+		target->resno = list_length(targets) + 1;
+		targets = lappend(targets, target);
+	}
+	failing->targetList = targets;
+	failing->jointree->quals = (Node *) makeNode(BooleanTest);
+	((BooleanTest *) failing->jointree->quals)->arg = (Expr *) final_query(groups)->jointree->quals;
+	((BooleanTest *) failing->jointree->quals)->booltesttype = IS_NOT_TRUE;
+	((BooleanTest *) failing->jointree->quals)->location = -1;
+
+	initStringInfo(&sql);
+	initStringInfo(&any_null);
+	appendStringInfo(&sql, "DELETE FROM %s AS t\n  USING (%s) AS failing (%s)\n  WHERE ", view->name, kv_delta_print(failing),
+					 kv_statement_columns(groups->key_names, ""));
+	foreach(cell, groups->key_names)
+	{
+		const char *name = quote_identifier(lfirst(cell));
+		Oid			type = exprType(list_nth(groups->key_exprs, foreach_current_index(cell)));
+		char	   *equal = psprintf("t.%s %s failing.%s", name, kv_statement_equality(type), name);
+
+		if (null_keys)
+			equal = psprintf("(%s OR t.%s IS NULL AND failing.%s IS NULL)", equal, name, name);
+		appendStringInfo(&sql, "%s%s", foreach_current_index(cell) > 0 ? " AND " : "", equal);
+		appendStringInfo(&any_null, "%sfailing.%s IS NULL", foreach_current_index(cell) > 0 ? " OR " : "", name);
+	}
+	if (null_keys)
+		appendStringInfo(&sql, " AND (%s)", any_null.data);
+
+	statement = kv_statement(PHASE_COMPUTE,
+							 null_keys ? "delete touched groups that fail HAVING and have a null key" : "delete touched groups that fail HAVING",
+							 sql.data, -1);
+	statement->writes_view = true;
+	statement->reads = CAPTURE_GROUPS;
+	return statement;
+}
+
+/* Makes the query that derives the view's rows from touched groups, HAVING as its WHERE. */
+static Query *
+final_query(GroupCompiler *groups)
+{
+	Query	   *view_query = groups->view->query;
+	Query	   *query = kv_delta_select_from(CAPTURE_GROUPS, list_concat_copy(groups->key_names, state_names(groups)));
+	Exchange	exchange = {.from = groups->key_exprs,.first_attno = 1,.groups = groups};
+	ListCell   *cell;
+
+	query->targetList = (List *) exchange_mutator((Node *) view_query->targetList, &exchange);
+	foreach(cell, query->targetList)
+		lfirst_node(TargetEntry, cell)->ressortgroupref = 0;
+	query->jointree->quals = exchange_mutator(view_query->havingQual, &exchange);
+	return query;
+}
+
+static List *
+state_names(GroupCompiler *groups)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, groups->columns)
+		names = lappend(names, ((StateColumn *) lfirst(cell))->name);
+	return names;
+}
+
+/* Exchanges expressions for columns of entry 1, and aggregates for their result. */
+static Node *
+exchange_mutator(Node *node, Exchange *exchange)
+{
+	ListCell   *cell;
+
+	if (node == NULL)
+		return NULL;
+	if (!IsA(node, List) && !IsA(node, TargetEntry))
+	{
+		foreach(cell, exchange->from)
+			if (equal(lfirst(cell), node))
+				return (Node *) makeVar(1, exchange->first_attno + foreach_current_index(cell), exprType(node), exprTypmod(node),
+										exprCollation(node), 0);
+	}
+	if (IsA(node, Aggref) && exchange->groups)
+		return kv_aggregate_final((Aggref *) node, exchange->groups->columns, 1, list_length(exchange->groups->key_exprs) + 1);
+	return expression_tree_mutator(node, exchange_mutator, exchange);
+}
+
+/* Gives the result table's columns that are not keys. */
+static List *
+value_names(GroupCompiler *groups)
+{
+	List	   *columns = kv_statement_relation_columns(groups->view->relid, groups->view->result->natts);
+	List	   *names = NIL;
+
+	for (int i = 0; i < list_length(columns); i++)
+		if (!list_member_int(groups->view->keys, i + 1))
+			names = lappend(names, list_nth(columns, i));
+	return names;
+}
+
+static char *
+assignments(List *names, const char *delta)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	initStringInfo(&sql);
+	foreach(cell, names)
+	{
+		const char *name = quote_identifier(lfirst(cell));
+
+		appendStringInfo(&sql, "%s%s = %s.%s", foreach_current_index(cell) > 0 ? ", " : "", name, delta, name);
+	}
+	return sql.data;
+}
+
+/* Gives the condition that a stored row differs from the derived one; NULL where a type's own equality does not tell. */
+static char *
+difference(GroupCompiler *groups, const char *delta)
+{
+	TupleDesc	result = groups->view->result;
+	List	   *values = value_names(groups);
+
+	for (int i = 0; i < result->natts; i++)
+		if (!list_member_int(groups->view->keys, i + 1) && !kv_statement_has_plain_equality(TupleDescAttr(result, i)->atttypid))
+			return NULL;
+	return psprintf("(%s) IS DISTINCT FROM (%s)", kv_statement_columns(values, "t."), kv_statement_columns(values, psprintf("%s.", delta)));
+}
+
+/* Gives the condition that combining changes a stored group. */
+static char *
+combined_difference(List *names, List *kinds)
+{
+	StringInfoData sql;
+	ListCell   *name;
+	ListCell   *kind;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "(%s) IS DISTINCT FROM (", kv_statement_columns(names, "t."));
+	forboth(name, names, kind, kinds)
+		appendStringInfo(&sql, "%s%s", foreach_current_index(name) > 0 ? ", " : "",
+						 kv_aggregate_combine(lfirst_int(kind), lfirst(name), "excluded"));
+	appendStringInfoChar(&sql, ')');
+	return sql.data;
+}
+
+/* Is there a count? It grows with every row (one with FILTER or an argument need not, but then an update is harmless). */
+static bool
+always_changes(List *kinds)
+{
+	return list_member_int(kinds, COMBINE_COUNT);
+}
+
+/* Gives what creates the companion; see group_statements.h. */
+List *
+kv_groups_tables(ViewDef *view)
+{
+	GroupCompiler *groups = kv_groups_begin(view);
+	StringInfoData sql;
+	ListCell   *cell;
+
+	if (view->own_state)
+		return NIL;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "CREATE TABLE %s (", view->groups_name);
+	foreach(cell, groups->key_exprs)
+	{
+		Node	   *key = lfirst(cell);
+		int			i = foreach_current_index(cell);
+
+		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
+						 kv_statement_column_definition(list_nth(groups->key_names, i), exprType(key), exprTypmod(key), exprCollation(key)));
+	}
+	foreach(cell, groups->columns)
+	{
+		StateColumn *column = lfirst(cell);
+		Node	   *partial = (Node *) column->partial;
+
+		appendStringInfo(&sql, "%s%s", foreach_current_index(cell) > 0 || groups->key_exprs ? ", " : "",
+						 kv_statement_column_definition(column->name, exprType(partial), exprTypmod(partial), exprCollation(partial)));
+	}
+	appendStringInfoString(&sql, ") WITH (fillfactor = 80)");
+	if (view->keys == NIL)
+		return list_make1(sql.data);
+	return list_make2(sql.data, psprintf("CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT", view->groups_name,
+										 kv_statement_columns(groups->key_names, "")));
+}
+
+/* Gives what inserts the one group of a view without GROUP BY and its row; see group_statements.h. */
+List *
+kv_groups_first_rows(ViewDef *view)
+{
+	GroupCompiler *groups = kv_groups_begin(view);
+	StringInfoData state;
+	ListCell   *cell;
+
+	if (view->keys != NIL)
+		return NIL;
+
+	initStringInfo(&state);
+	foreach(cell, groups->columns)
+		appendStringInfo(&state, "%s%s", foreach_current_index(cell) > 0 ? ", " : "",
+						 ((StateColumn *) lfirst(cell))->combine == COMBINE_COUNT ? "0" : "NULL");
+	return list_make2(psprintf("INSERT INTO %s VALUES (%s)", view->groups_name, state.data),
+					  psprintf("WITH " CAPTURE_GROUPS " AS (SELECT * FROM %s)\nINSERT INTO %s\n%s", view->groups_name, view->name,
+							   kv_delta_print(final_query(groups))));
+}

@@ -1,0 +1,542 @@
+/*
+ * join_graph.c: reads the conditions of a view's joins: equalities, and time
+ * bounds between streams closed over all pairs (DESIGN.md 2.4).
+ *
+ * D[i][j] is the least upper bound of t_j - t_i that the conditions imply, t being
+ * the event time of a stream's row. Then a row of stream i may still meet a row of j
+ * that is D[i][j] later, so i's rows are kept for max_j (lateness_j + D[i][j]), and a row
+ * of i is late once nothing it could meet is sure to be there any more:
+ * lateness_i = grace + max(0, max_j D[i][j]).
+ *
+ * Every bound may be taken too wide without harm (rows are kept longer), never too
+ * narrow. That decides how days and months count.
+ */
+#include "join_graph.h"
+
+#include "access/stratnum.h"
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "pgtime.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+/* An event time plus an offset between least and most us. */
+typedef struct TimeTerm
+{
+	int			input;
+	int64		least;
+	int64		most;
+} TimeTerm;
+
+typedef struct JoinCondition
+{
+	Node	   *clause;
+	int			nullable;		/* range table entry whose left join it belongs to, 0: WHERE or an inner join */
+} JoinCondition;
+
+/* Equality between columns of an input and something that depends on others. */
+typedef struct Probe
+{
+	Bitmapset  *others;			/* range table entries on the other side */
+	List	   *columns;		/* AttrNumbers of the input */
+} Probe;
+
+static void append_conditions(Node *node, int nullable, List **conditions);
+static void append_left_conditions(Node *jtnode, List **conditions);
+static Refusal *check_equalities(ViewDef *view, List *conditions);
+static void use_equality(ViewDef *view, JoinCondition *condition, int *component, List **probes);
+static bool is_equality(Node *node, Node **left, Node **right);
+static void connect(int *component, int nentries, Bitmapset *members);
+static void add_probe(ViewDef *view, List **probes, Node *side, Bitmapset *others);
+static void read_time_conditions(ViewDef *view, List *conditions);
+static void read_comparison(ViewDef *view, OpExpr *comparison);
+static void bound_by(ViewDef *view, Node *left, Node *right);
+static bool bound_difference(ViewDef *view, Node *left, Node *right);
+static bool read_time_term(ViewDef *view, Node *node, TimeTerm *term);
+static bool add_interval(TimeTerm *term, Node *node, bool minus, bool is_local);
+static void narrow(ViewDef *view, int i, int j, int64 bound);
+static int64 add_bounds(int64 a, int64 b);
+static void close_over_pairs(ViewDef *view);
+static Refusal *refuse_unbounded(ViewDef *view, int i, int j);
+static void set_retention(ViewDef *view);
+static int	location_of_entry(ViewDef *view, int rti);
+
+#define BOUND(view, i, j) ((view)->time_bounds[(i) * (view)->ninputs + (j)])
+
+/* Reads the join conditions; see join_graph.h. */
+Refusal *
+kv_join_graph(ViewDef *view)
+{
+	List	   *conditions = NIL;
+	Refusal    *refusal;
+	int			ninputs = view->ninputs;
+
+	append_conditions(view->query->jointree->quals, 0, &conditions);
+	append_left_conditions(linitial(view->query->jointree->fromlist), &conditions);
+	refusal = check_equalities(view, conditions);
+	if (refusal)
+		return refusal;
+
+	view->time_bounds = palloc(sizeof(int64) * ninputs * ninputs);
+	for (int i = 0; i < ninputs; i++)
+		for (int j = 0; j < ninputs; j++)
+			BOUND(view, i, j) = i == j ? 0 : KV_UNBOUNDED;
+	read_time_conditions(view, conditions);
+	close_over_pairs(view);
+
+	if (view->ndriving > 1)
+	{
+		for (int i = 0; i < ninputs; i++)
+			for (int j = 0; j < ninputs; j++)
+				if (kv_input_drives(&view->inputs[i]) && kv_input_drives(&view->inputs[j]) &&
+					BOUND(view, i, j) == KV_UNBOUNDED)
+					return refuse_unbounded(view, i, j);
+	}
+	set_retention(view);
+	return NULL;
+}
+
+int64
+kv_join_time_bound(const ViewDef *view, int i, int j)
+{
+	return BOUND(view, i, j);
+}
+
+/* Appends the ANDed conditions of a tree to a list of JoinConditions, constants folded; nullable: their left join's table, 0: WHERE. */
+static void
+append_conditions(Node *node, int nullable, List **conditions)
+{
+	ListCell   *cell;
+
+	if (node == NULL)
+		return;
+	node = eval_const_expressions(NULL, copyObject(node));
+	foreach(cell, make_ands_implicit((Expr *) node))
+	{
+		if (is_andclause(lfirst(cell)))
+			append_conditions(lfirst(cell), nullable, conditions);
+		else
+		{
+			JoinCondition *condition = palloc(sizeof(JoinCondition));
+
+			condition->clause = lfirst(cell);
+			condition->nullable = nullable;
+			*conditions = lappend(*conditions, condition);
+		}
+	}
+}
+
+static void
+append_left_conditions(Node *jtnode, List **conditions)
+{
+	JoinExpr   *join = (JoinExpr *) jtnode;
+
+	if (!IsA(jtnode, JoinExpr))
+		return;
+	append_left_conditions(join->larg, conditions);
+	append_conditions(join->quals, ((RangeTblRef *) join->rarg)->rtindex, conditions);
+}
+
+/* Notes the probes, and checks that equalities connect all inputs. */
+static Refusal *
+check_equalities(ViewDef *view, List *conditions)
+{
+	int			nentries = list_length(view->query->rtable);
+	int		   *component = palloc(sizeof(int) * (nentries + 1));
+	List	  **probes = palloc0(sizeof(List *) * (nentries + 1));
+	ListCell   *cell;
+
+	for (int rti = 1; rti <= nentries; rti++)
+		component[rti] = rti;
+	for (int rti = 1; rti <= nentries; rti++)
+	{
+		RangeTblEntry *rte = rt_fetch(rti, view->query->rtable);
+
+		if (rte->rtekind == RTE_FUNCTION)
+			connect(component, nentries, bms_add_member(pull_varnos(NULL, (Node *) rte->functions), rti));
+	}
+	foreach(cell, conditions)
+		use_equality(view, lfirst(cell), component, probes);
+
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		ViewInput  *input = &view->inputs[i];
+
+		foreach(cell, probes[input->rti])
+		{
+			List	   *columns = ((Probe *) lfirst(cell))->columns;
+
+			if (!list_member(input->probes, columns))
+				input->probes = lappend(input->probes, columns);
+		}
+		if (component[input->rti] != component[view->inputs[0].rti])
+			return kv_refusal(location_of_entry(view, input->rti),
+							  psprintf("continuous view \"%%s\" cannot join \"%s\" without an equality",
+									   rt_fetch(input->rti, view->query->rtable)->eref->aliasname),
+							  "Every new row would be compared with all rows of the other inputs.",
+							  "Join on equal columns; further conditions of any kind may be added.");
+	}
+	return NULL;
+}
+
+/*
+ * Connects what an equality compares. A condition of a left join selects rows
+ * of its nullable table alone: it connects that one, not the tables on its other side with each other.
+ */
+static void
+use_equality(ViewDef *view, JoinCondition *condition, int *component, List **probes)
+{
+	int			nentries = list_length(view->query->rtable);
+	Node	   *left;
+	Node	   *right;
+	Bitmapset  *left_members;
+	Bitmapset  *right_members;
+	Bitmapset  *connected;
+
+	if (!is_equality(condition->clause, &left, &right))
+		return;
+	left_members = pull_varnos(NULL, left);
+	right_members = pull_varnos(NULL, right);
+	if (bms_is_empty(left_members) || bms_is_empty(right_members) || bms_overlap(left_members, right_members))
+		return;
+	connected = bms_union(left_members, right_members);
+	if (condition->nullable != 0)
+	{
+		if (!bms_is_member(condition->nullable, connected))
+			return;
+		connected = bms_del_member(connected, condition->nullable);
+		connected = bms_add_member(bms_make_singleton(condition->nullable), bms_next_member(connected, -1));
+	}
+	connect(component, nentries, connected);
+	add_probe(view, probes, left, right_members);
+	add_probe(view, probes, right, left_members);
+}
+
+/* Is it an equality that an index or a hash can answer? Gives its sides. */
+static bool
+is_equality(Node *node, Node **left, Node **right)
+{
+	OpExpr	   *clause = (OpExpr *) node;
+
+	if (!IsA(node, OpExpr) || list_length(clause->args) != 2)
+		return false;
+	*left = linitial(clause->args);
+	*right = lsecond(clause->args);
+	return op_mergejoinable(clause->opno, exprType(*left)) || op_hashjoinable(clause->opno, exprType(*left));
+}
+
+/* Makes one component of the members' components. */
+static void
+connect(int *component, int nentries, Bitmapset *members)
+{
+	int			member = -1;
+	int			target = component[bms_next_member(members, -1)];
+
+	while ((member = bms_next_member(members, member)) >= 0)
+	{
+		int			from = component[member];
+
+		for (int rti = 1; rti <= nentries; rti++)
+			if (component[rti] == from)
+				component[rti] = target;
+	}
+}
+
+/* Notes that others can be used to look up rows by the column that side is. */
+static void
+add_probe(ViewDef *view, List **probes, Node *side, Bitmapset *others)
+{
+	Var		   *var;
+	Probe	   *probe = NULL;
+	ListCell   *cell;
+
+	while (IsA(side, RelabelType))
+		side = (Node *) ((RelabelType *) side)->arg;
+	if (!IsA(side, Var))
+		return;
+
+	var = (Var *) side;
+	foreach(cell, probes[var->varno])
+		if (bms_equal(((Probe *) lfirst(cell))->others, others))
+			probe = lfirst(cell);
+	if (!probe)
+	{
+		probe = palloc0(sizeof(Probe));
+		probe->others = others;
+		probes[var->varno] = lappend(probes[var->varno], probe);
+	}
+	probe->columns = list_append_unique_int(probe->columns, var->varattno);
+}
+
+/* Takes the bounds from comparisons of event times; those of left joins drop no row of a stream. */
+static void
+read_time_conditions(ViewDef *view, List *conditions)
+{
+	ListCell   *cell;
+
+	foreach(cell, conditions)
+	{
+		JoinCondition *condition = lfirst(cell);
+		OpExpr	   *comparison = (OpExpr *) condition->clause;
+
+		if (condition->nullable == 0 && IsA(comparison, OpExpr) && list_length(comparison->args) == 2)
+			read_comparison(view, comparison);
+	}
+}
+
+/* Takes the bounds from one comparison, if it is one of event times. */
+static void
+read_comparison(ViewDef *view, OpExpr *comparison)
+{
+	Node	   *left = linitial(comparison->args);
+	Node	   *right = lsecond(comparison->args);
+	Oid			type = exprType(left);
+	int			strategy;
+
+	if (type != exprType(right) || (type != TIMESTAMPTZOID && type != TIMESTAMPOID && type != INTERVALOID))
+		return;
+	strategy = get_op_opfamily_strategy(comparison->opno, lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf);
+	if (strategy == BTLessStrategyNumber || strategy == BTLessEqualStrategyNumber || strategy == BTEqualStrategyNumber)
+		bound_by(view, left, right);
+	if (strategy == BTGreaterStrategyNumber || strategy == BTGreaterEqualStrategyNumber || strategy == BTEqualStrategyNumber)
+		bound_by(view, right, left);
+}
+
+/* Takes the bound from lesser <= greater. */
+static void
+bound_by(ViewDef *view, Node *lesser, Node *greater)
+{
+	TimeTerm	a;
+	TimeTerm	b;
+
+	if (exprType(lesser) == INTERVALOID)
+	{
+		bound_difference(view, lesser, greater);
+		return;
+	}
+	if (!read_time_term(view, lesser, &a) || !read_time_term(view, greater, &b) || a.input == b.input)
+		return;
+	/* t_a + a <= t_b + b, so t_a - t_b <= b - a */
+	narrow(view, b.input, a.input, add_bounds(b.most, -a.least));
+}
+
+/* Takes the bound from t_a - t_b <= constant, or constant <= t_a - t_b; interval comparison counts a day as 24 hours. */
+static bool
+bound_difference(ViewDef *view, Node *lesser, Node *greater)
+{
+	bool		constant_right = IsA(greater, Const);
+	Node	   *difference = constant_right ? lesser : greater;
+	Const	   *constant = (Const *) (constant_right ? greater : lesser);
+	OpExpr	   *minus = (OpExpr *) difference;
+	Oid			function;
+	Interval   *interval;
+	int64		length;
+	TimeTerm	a;
+	TimeTerm	b;
+
+	if (!IsA(constant, Const) || constant->constisnull || !IsA(minus, OpExpr) || list_length(minus->args) != 2)
+		return false;
+	function = get_opcode(minus->opno);
+	if (function != F_TIMESTAMPTZ_MI && function != F_TIMESTAMP_MI)
+		return false;
+	if (!read_time_term(view, linitial(minus->args), &a) || !read_time_term(view, lsecond(minus->args), &b) || a.input == b.input)
+		return false;
+
+	interval = DatumGetIntervalP(constant->constvalue);
+	if (pg_mul_s64_overflow((int64) interval->month * DAYS_PER_MONTH + interval->day, USECS_PER_DAY, &length) ||
+		pg_add_s64_overflow(length, interval->time, &length))
+		return false;
+	if (constant_right)
+		narrow(view, b.input, a.input, add_bounds(add_bounds(length, b.most), -a.least));
+	else
+		narrow(view, a.input, b.input, add_bounds(add_bounds(-length, a.most), -b.least));
+	return true;
+}
+
+/* Reads an event-time column with constant intervals added or taken away. */
+static bool
+read_time_term(ViewDef *view, Node *node, TimeTerm *term)
+{
+	OpExpr	   *sum = (OpExpr *) node;
+
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		for (int i = 0; i < view->ninputs; i++)
+		{
+			ViewInput  *input = &view->inputs[i];
+
+			if (input->rti == var->varno && input->time_attno == var->varattno && kv_input_drives(input))
+			{
+				term->input = i;
+				term->least = term->most = 0;
+				return true;
+			}
+		}
+		return false;
+	}
+	if (!IsA(node, OpExpr) || list_length(sum->args) != 2)
+		return false;
+	switch (get_opcode(sum->opno))
+	{
+		case F_TIMESTAMPTZ_PL_INTERVAL:
+			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), false, true);
+		case F_TIMESTAMP_PL_INTERVAL:
+			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), false, false);
+		case F_TIMESTAMPTZ_MI_INTERVAL:
+			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), true, true);
+		case F_TIMESTAMP_MI_INTERVAL:
+			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), true, false);
+		case F_INTERVAL_PL_TIMESTAMPTZ:
+			return read_time_term(view, lsecond(sum->args), term) && add_interval(term, linitial(sum->args), false, true);
+		case F_INTERVAL_PL_TIMESTAMP:
+			return read_time_term(view, lsecond(sum->args), term) && add_interval(term, linitial(sum->args), false, false);
+		default:
+			return false;
+	}
+}
+
+/*
+ * Adds a constant interval to a term. A month is 28 to 31 days; added to a local
+ * time (timestamptz), days and months may besides cross a change of the zone's offset,
+ * which is a day at most (Samoa 2011) and nothing where the zone has one offset.
+ */
+static bool
+add_interval(TimeTerm *term, Node *node, bool minus, bool is_local)
+{
+	Const	   *constant = (Const *) node;
+	Interval   *interval;
+	int64		least;
+	int64		most;
+	int64		days;
+	int64		slack = 0;
+	long		offset;
+
+	if (!IsA(node, Const) || constant->constisnull || constant->consttype != INTERVALOID)
+		return false;
+	interval = DatumGetIntervalP(constant->constvalue);
+	if (abs(interval->month) > 12000 || abs(interval->day) > 366000 || interval->time > INT64CONST(1000000) * USECS_PER_DAY ||
+		interval->time < -INT64CONST(1000000) * USECS_PER_DAY)
+		return false;
+
+	if (is_local && (interval->day != 0 || interval->month != 0) && !pg_get_timezone_offset(session_timezone, &offset))
+		slack = USECS_PER_DAY;
+	days = interval->day + (int64) interval->month * (interval->month > 0 ? 28 : 31);
+	least = days * USECS_PER_DAY + interval->time - slack;
+	days = interval->day + (int64) interval->month * (interval->month > 0 ? 31 : 28);
+	most = days * USECS_PER_DAY + interval->time + slack;
+	term->least += minus ? -most : least;
+	term->most += minus ? -least : most;
+	return true;
+}
+
+/* Notes t_j - t_i <= bound. */
+static void
+narrow(ViewDef *view, int i, int j, int64 bound)
+{
+	BOUND(view, i, j) = Min(BOUND(view, i, j), bound);
+}
+
+/* Adds, staying unbounded. */
+static int64
+add_bounds(int64 a, int64 b)
+{
+	int64		sum;
+
+	if (a == KV_UNBOUNDED || b == KV_UNBOUNDED || pg_add_s64_overflow(a, b, &sum))
+		return KV_UNBOUNDED;
+	return sum;
+}
+
+/* Closes the bounds over all pairs: shortest paths. */
+static void
+close_over_pairs(ViewDef *view)
+{
+	for (int via = 0; via < view->ninputs; via++)
+		for (int i = 0; i < view->ninputs; i++)
+			for (int j = 0; j < view->ninputs; j++)
+				if (i != j)
+					narrow(view, i, j, add_bounds(BOUND(view, i, via), BOUND(view, via, j)));
+}
+
+/* Says what condition is missing between the rows of i and those of j. */
+static Refusal *
+refuse_unbounded(ViewDef *view, int i, int j)
+{
+	ViewInput  *pair[2] = {&view->inputs[Min(i, j)], &view->inputs[Max(i, j)]};
+	char	   *names[2];
+	char	   *times[2] = {NULL, NULL};
+	char	   *hint;
+
+	for (int k = 0; k < 2; k++)
+	{
+		RangeTblEntry *rte = rt_fetch(pair[k]->rti, view->query->rtable);
+
+		names[k] = rte->eref->aliasname;
+		if (pair[k]->time_attno != 0)
+			times[k] = psprintf("%s.%s", names[k], strVal(list_nth(rte->eref->colnames, pair[k]->time_attno - 1)));
+	}
+	if (times[0] && times[1])
+		hint = psprintf("Add a condition on their event times, for example: AND %s BETWEEN %s AND %s + interval '1 hour'.",
+						times[1], times[0], times[0]);
+	else
+		hint = psprintf("Give \"%s\" an event-time column (option event_time of the topic table, or of the view it is), and add a condition on the event times of both.",
+						times[0] ? names[1] : names[0]);
+	return kv_refusal(location_of_entry(view, pair[1]->rti),
+					  psprintf("continuous view \"%%s\" cannot join the streams \"%s\" and \"%s\" without a time bound", names[0], names[1]),
+					  psprintf("Nothing says how much later than a row of \"%s\" a row of \"%s\" may be, so rows would have to be kept for ever.",
+							   rt_fetch(view->inputs[i].rti, view->query->rtable)->eref->aliasname,
+							   rt_fetch(view->inputs[j].rti, view->query->rtable)->eref->aliasname),
+					  hint);
+}
+
+/* Derives lateness and retention of every driving input of a stream-stream join; nothing is late elsewhere. */
+static void
+set_retention(ViewDef *view)
+{
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		ViewInput  *input = &view->inputs[i];
+		int64		ahead = 0;
+
+		input->lateness_us = KV_UNBOUNDED;
+		if (view->ndriving < 2 || !kv_input_drives(input))
+			continue;
+		for (int j = 0; j < view->ninputs; j++)
+			if (kv_input_drives(&view->inputs[j]))
+				ahead = Max(ahead, BOUND(view, i, j));
+		input->lateness_us = add_bounds(view->grace_us, ahead);
+	}
+	for (int i = 0; i < view->ninputs && view->ndriving > 1; i++)
+	{
+		ViewInput  *input = &view->inputs[i];
+
+		for (int j = 0; j < view->ninputs; j++)
+			if (j != i && kv_input_drives(input) && kv_input_drives(&view->inputs[j]))
+				input->retain_us = Max(input->retain_us, add_bounds(view->inputs[j].lateness_us, BOUND(view, i, j)));
+	}
+}
+
+/* Gives the place of the first use of an input's column: conditions first. */
+static int
+location_of_entry(ViewDef *view, int rti)
+{
+	ListCell   *cell;
+
+	foreach(cell, pull_var_clause((Node *) list_make2(view->query->jointree, view->query->targetList),
+								  PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
+	{
+		Var		   *var = lfirst(cell);
+
+		if (IsA(var, Var) && var->varno == rti)
+			return var->location;
+	}
+	return -1;
+}

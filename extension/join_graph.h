@@ -1,0 +1,22 @@
+/*
+ * join_graph.h: what the conditions of a join say: which columns are compared for
+ * equality (so buffers can be indexed), and how far apart in time its streams' rows may be
+ * (so buffers can end).
+ */
+#ifndef KV_JOIN_GRAPH_H
+#define KV_JOIN_GRAPH_H
+
+#include "analyze.h"
+#include "refuse.h"
+
+#define KV_UNBOUNDED PG_INT64_MAX
+
+/*
+ * Fills lateness_us, retain_us and probes of the view's inputs. Refuses joins
+ * without an equality and streams joined without a time bound.
+ */
+extern Refusal *kv_join_graph(ViewDef *view);
+/* Least upper bound of time of input j minus time of input i in any result row, us; KV_UNBOUNDED: none. */
+extern int64 kv_join_time_bound(const ViewDef *view, int i, int j);
+
+#endif							/* KV_JOIN_GRAPH_H */

@@ -1,0 +1,554 @@
+/*
+ * normalize.c: brings the FROM clause of a defining query into the one form that
+ * analysis and the statements work with: steps from left to right, each one range
+ * table entry, joined inner (its conditions are in WHERE) or left (its conditions
+ * stay with it).
+ *
+ * Why this is exact: an inner join commutes with a left join whose condition does
+ * not mention it, and conditions of inner joins on the preserved side of a left
+ * join may as well be applied after it. Hence a plain view or a subquery is
+ * expanded only where it is not on the nullable side.
+ *
+ * The result is only ever printed (by Postgres' deparser) or looked at, never
+ * planned: see kv_normalize_joins.
+ */
+#include "normalize.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "mb/pg_wchar.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/* A place in the row. */
+typedef struct FromStep
+{
+	int			rti;			/* in the query before renumbering */
+	bool		is_left;		/* LEFT JOIN with the steps before it */
+	Node	   *condition;		/* of the left join */
+} FromStep;
+
+typedef struct StepList
+{
+	List	   *steps;			/* of FromStep * */
+	List	   *conditions;		/* of inner joins and WHERE, implicitly ANDed */
+	Refusal    *refusal;
+} StepList;
+
+/* New number of every range table entry, index is the old one. */
+typedef struct RenumberMap
+{
+	int		   *numbers;
+} RenumberMap;
+
+static Refusal *expand_subqueries(Query *query);
+static int	find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal);
+static Query *subquery_of(RangeTblEntry *rte);
+static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
+static void pull_up(Query *query, int rti, Query *subquery);
+static Node *exchange_reference(Node *jtnode, int rti, Node *replacement);
+static void resolve_join_aliases(Query *query);
+static void collect_steps(Node *jtnode, StepList *list);
+static void collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list);
+static void add_step(StepList *list, int rti, bool is_left, Node *condition);
+static Query *rebuild(Query *query, StepList *list);
+static RangeTblEntry *clean_entry(RangeTblEntry *rte, List **taken);
+static List *real_column_names(Oid relid);
+static Node *renumber_mutator(Node *node, RenumberMap *map);
+static Node *join_steps(Query *query, List *steps, RenumberMap *map);
+static void fill_join(Query *query, JoinExpr *join);
+static void join_columns(Query *query, Node *arm, List **vars, List **names, List **numbers);
+
+/* Normalises a query; see normalize.h. */
+Query *
+kv_normalize(Query *original, Refusal **refusal)
+{
+	Query	   *query = copyObject(original);
+	StepList	list = {NIL};
+
+	*refusal = NULL;
+	resolve_join_aliases(query);
+	*refusal = expand_subqueries(query);
+	if (*refusal)
+		return NULL;
+
+	collect_steps((Node *) query->jointree, &list);
+	*refusal = list.refusal;
+	return *refusal ? NULL : rebuild(query, &list);
+}
+
+/* Expands plain views and subqueries in FROM until there are none. */
+static Refusal *
+expand_subqueries(Query *query)
+{
+	Refusal    *refusal = NULL;
+	int			rti;
+
+	while ((rti = find_subquery((Node *) query->jointree, query, false, &refusal)) > 0)
+	{
+		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+		Query	   *subquery = subquery_of(rte);
+
+		refusal = refuse_subquery(subquery, rte);
+		if (refusal)
+			return refusal;
+		pull_up(query, rti, subquery);
+	}
+	return refusal;
+}
+
+/* Gives the number of the first view or subquery below jtnode, 0: none; a refusal if it is on a nullable side. */
+static int
+find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
+{
+	ListCell   *cell;
+	int			found = 0;
+
+	if (IsA(jtnode, RangeTblRef))
+	{
+		int			rti = ((RangeTblRef *) jtnode)->rtindex;
+		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+
+		if (rte->rtekind != RTE_SUBQUERY && !(rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW))
+			return 0;
+		if (!nullable)
+			return rti;
+		*refusal = kv_refusal(-1,
+							  psprintf("continuous view \"%%s\" cannot put \"%s\" on the nullable side of an outer join", rte->eref->aliasname),
+							  "This version looks up tables there, not subqueries or views.",
+							  "Join the tables of the subquery one by one, each with a LEFT JOIN of its own.");
+		return 0;
+	}
+	if (IsA(jtnode, FromExpr))
+	{
+		foreach(cell, ((FromExpr *) jtnode)->fromlist)
+		{
+			found = find_subquery(lfirst(cell), query, nullable, refusal);
+			if (found || *refusal)
+				return found;
+		}
+		return 0;
+	}
+
+	{
+		JoinExpr   *join = castNode(JoinExpr, jtnode);
+		bool		left_nullable = join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL;
+		bool		right_nullable = join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL;
+
+		found = find_subquery(join->larg, query, nullable || left_nullable, refusal);
+		if (!found && !*refusal)
+			found = find_subquery(join->rarg, query, nullable || right_nullable, refusal);
+		return found;
+	}
+}
+
+/* Gives a copy of the query behind a view or subquery, its relations locked. */
+static Query *
+subquery_of(RangeTblEntry *rte)
+{
+	Query	   *subquery;
+
+	if (rte->rtekind == RTE_RELATION)
+	{
+		Relation	view = table_open(rte->relid, AccessShareLock);
+
+		subquery = copyObject(get_view_query(view));
+		table_close(view, NoLock);
+		AcquireRewriteLocks(subquery, true, false);
+	}
+	else
+		subquery = copyObject(rte->subquery);
+	resolve_join_aliases(subquery);
+	return subquery;
+}
+
+/* Checks that a subquery is a select-project-join, which can be expanded. */
+static Refusal *
+refuse_subquery(Query *subquery, RangeTblEntry *rte)
+{
+	char	   *what = rte->rtekind == RTE_RELATION ? "view" : "subquery";
+	Refusal    *inner = kv_refuse_query(subquery);
+
+	if (inner)
+	{
+		if (rte->rtekind == RTE_RELATION)
+		{
+			inner->location = -1;	/* it points into the text of that view */
+			inner->detail = psprintf("The reason lies in %s \"%s\". %s", what, rte->eref->aliasname, inner->detail);
+		}
+		return inner;
+	}
+	if (subquery->hasAggs || subquery->groupClause || subquery->havingQual)
+		return kv_refusal(rte->rtekind == RTE_RELATION ? -1 : exprLocation((Node *) subquery->targetList),
+						  psprintf("continuous view \"%%s\" cannot use the %s \"%s\", which aggregates", what, rte->eref->aliasname),
+						  "This version maintains an aggregate at the top of a view only.",
+						  "Make the aggregate a continuous view of its own.");
+	if (rte->security_barrier)
+		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot use the security barrier view \"%s\"", rte->eref->aliasname),
+						  "Its conditions would not be kept apart from those of the view.",
+						  "Use the tables below it, or a view without security_barrier.");
+	if (subquery->jointree->fromlist == NIL)
+		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot use the %s \"%s\", which has no FROM", what, rte->eref->aliasname),
+						  "It reads no topic or table.",
+						  "Write its expressions where they are used.");
+	return NULL;
+}
+
+/* Puts the subquery's FROM and WHERE in the place of its reference, and its expressions in the place of its columns. */
+static void
+pull_up(Query *query, int rti, Query *subquery)
+{
+	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+	ListCell   *cell;
+
+#define SUBSTITUTE(node) \
+	ReplaceVarsFromTargetList((Node *) (node), rti, 0, rte, subquery->targetList, REPLACEVARS_REPORT_ERROR, 0, &query->hasSubLinks)
+
+	OffsetVarNodes((Node *) subquery, list_length(query->rtable), 0);
+	IncrementVarSublevelsUp((Node *) subquery, -1, 1);	/* LATERAL references are of this level now */
+	query->targetList = (List *) SUBSTITUTE(query->targetList);
+	query->havingQual = SUBSTITUTE(query->havingQual);
+	query->jointree = (FromExpr *) SUBSTITUTE(query->jointree);
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *other = lfirst_node(RangeTblEntry, cell);
+
+		if (other->rtekind == RTE_FUNCTION)
+			other->functions = (List *) SUBSTITUTE(other->functions);
+		else if (other->rtekind == RTE_SUBQUERY && other->lateral)
+			other->subquery = (Query *) ReplaceVarsFromTargetList((Node *) other->subquery, rti, 1, rte, subquery->targetList,
+																  REPLACEVARS_REPORT_ERROR, 0, &query->hasSubLinks);
+	}
+	query->rtable = list_concat(query->rtable, subquery->rtable);
+	query->jointree = (FromExpr *) exchange_reference((Node *) query->jointree, rti, (Node *) subquery->jointree);
+#undef SUBSTITUTE
+}
+
+/* Gives the join tree with the reference to rti exchanged for another tree. */
+static Node *
+exchange_reference(Node *jtnode, int rti, Node *replacement)
+{
+	ListCell   *cell;
+
+	if (IsA(jtnode, RangeTblRef))
+		return ((RangeTblRef *) jtnode)->rtindex == rti ? replacement : jtnode;
+	if (IsA(jtnode, FromExpr))
+	{
+		foreach(cell, ((FromExpr *) jtnode)->fromlist)
+			lfirst(cell) = exchange_reference(lfirst(cell), rti, replacement);
+	}
+	else
+	{
+		JoinExpr   *join = castNode(JoinExpr, jtnode);
+
+		join->larg = exchange_reference(join->larg, rti, replacement);
+		join->rarg = exchange_reference(join->rarg, rti, replacement);
+	}
+	return jtnode;
+}
+
+/* Exchanges columns of joins for the columns of their arms, everywhere in the query. */
+static void
+resolve_join_aliases(Query *query)
+{
+	ListCell   *cell;
+
+	query->targetList = (List *) flatten_join_alias_vars(query, (Node *) query->targetList);
+	query->havingQual = flatten_join_alias_vars(query, query->havingQual);
+	query->jointree = (FromExpr *) flatten_join_alias_vars(query, (Node *) query->jointree);
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind == RTE_FUNCTION)
+			rte->functions = (List *) flatten_join_alias_vars(query, (Node *) rte->functions);
+	}
+}
+
+/* Appends what jtnode joins to the steps, left to right. */
+static void
+collect_steps(Node *jtnode, StepList *list)
+{
+	ListCell   *cell;
+
+	if (IsA(jtnode, RangeTblRef))
+		add_step(list, ((RangeTblRef *) jtnode)->rtindex, false, NULL);
+	else if (IsA(jtnode, FromExpr))
+	{
+		foreach(cell, ((FromExpr *) jtnode)->fromlist)
+			collect_steps(lfirst(cell), list);
+		list->conditions = list_concat(list->conditions, make_ands_implicit((Expr *) ((FromExpr *) jtnode)->quals));
+	}
+	else
+	{
+		JoinExpr   *join = castNode(JoinExpr, jtnode);
+
+		switch (join->jointype)
+		{
+			case JOIN_INNER:
+				collect_steps(join->larg, list);
+				collect_steps(join->rarg, list);
+				list->conditions = list_concat(list->conditions, make_ands_implicit((Expr *) join->quals));
+				break;
+			case JOIN_LEFT:
+				collect_left(join->larg, join->rarg, join->quals, list);
+				break;
+			case JOIN_RIGHT:
+				collect_left(join->rarg, join->larg, join->quals, list);
+				break;
+			default:
+				list->refusal = kv_refusal(exprLocation(join->quals),
+										   "continuous view \"%s\" cannot use a FULL JOIN",
+										   "This version joins streams inner, and tables inner or left.",
+										   "Use an inner join, or a LEFT JOIN from the stream to the table.");
+				break;
+		}
+	}
+}
+
+/* Appends a left join, whose nullable arm must be a single table. */
+static void
+collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list)
+{
+	collect_steps(preserved, list);
+	if (list->refusal)
+		return;
+	if (IsA(nullable, RangeTblRef))
+		add_step(list, ((RangeTblRef *) nullable)->rtindex, true, condition);
+	else
+		list->refusal = kv_refusal(exprLocation(condition),
+								   "continuous view \"%s\" cannot use an outer join whose nullable side is itself a join",
+								   "This version looks up one table at a time.",
+								   "Join the tables one by one, each with a LEFT JOIN of its own.");
+}
+
+static void
+add_step(StepList *list, int rti, bool is_left, Node *condition)
+{
+	FromStep   *step = palloc0(sizeof(FromStep));
+
+	step->rti = rti;
+	step->is_left = is_left;
+	step->condition = condition;
+	list->steps = lappend(list->steps, step);
+}
+
+/* Makes the normalised query from its steps. */
+static Query *
+rebuild(Query *query, StepList *list)
+{
+	RenumberMap map = {palloc0(sizeof(int) * (list_length(query->rtable) + 1))};
+	List	   *taken = NIL;
+	List	   *rtable = NIL;
+	ListCell   *cell;
+	Node	   *quals = (Node *) make_ands_explicit(list->conditions);
+
+	foreach(cell, list->steps)
+	{
+		FromStep   *step = lfirst(cell);
+
+		rtable = lappend(rtable, clean_entry(rt_fetch(step->rti, query->rtable), &taken));
+		map.numbers[step->rti] = list_length(rtable);
+	}
+	foreach(cell, rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind == RTE_FUNCTION)
+			rte->functions = (List *) renumber_mutator((Node *) rte->functions, &map);
+	}
+	query->rtable = rtable;
+	query->targetList = (List *) renumber_mutator((Node *) query->targetList, &map);
+	query->havingQual = renumber_mutator(query->havingQual, &map);
+	quals = list->conditions ? renumber_mutator(quals, &map) : NULL;
+	query->jointree = makeFromExpr(NIL, quals);
+	query->jointree->fromlist = (List *) join_steps(query, list->steps, &map);
+	query->constraintDeps = NIL;
+	kv_normalize_joins(query);
+	return query;
+}
+
+/* Gives a copy of a range table entry under a unique alias; of a relation with its real column names. */
+static RangeTblEntry *
+clean_entry(RangeTblEntry *rte, List **taken)
+{
+	RangeTblEntry *clean = copyObject(rte);
+	char	   *name = kv_unique_name(rte->eref->aliasname, *taken);
+
+	*taken = lappend(*taken, name);
+	clean->eref->aliasname = name;
+	if (rte->rtekind == RTE_RELATION)
+	{
+		clean->eref->colnames = real_column_names(rte->relid);
+		clean->alias = makeAlias(name, NIL);
+	}
+	else
+		clean->alias = copyObject(clean->eref);
+	return clean;
+}
+
+/* Makes a name unique; see normalize.h. */
+char *
+kv_unique_name(const char *name, List *taken)
+{
+	char	   *candidate = pstrdup(name);
+	int			number = 0;
+	ListCell   *cell;
+
+again:
+	foreach(cell, taken)
+	{
+		if (strcmp(lfirst(cell), candidate) == 0)
+		{
+			char		suffix[16];
+			int			keep = strlen(name);
+
+			snprintf(suffix, sizeof(suffix), "_%d", ++number);
+			keep = pg_mbcliplen(name, keep, NAMEDATALEN - 1 - strlen(suffix));
+			candidate = psprintf("%.*s%s", keep, name, suffix);
+			goto again;
+		}
+	}
+	return candidate;
+}
+
+/* Gives the names of a relation's columns by attribute number, "" for a dropped one: the deparser's convention. */
+static List *
+real_column_names(Oid relid)
+{
+	Relation	relation = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(relation);
+	List	   *names = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		names = lappend(names, makeString(attribute->attisdropped ? pstrdup("") : pstrdup(NameStr(attribute->attname))));
+	}
+	table_close(relation, NoLock);
+	return names;
+}
+
+/* Exchanges the numbers of range table entries in a tree. */
+static Node *
+renumber_mutator(Node *node, RenumberMap *map)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var		   *var = copyObject((Var *) node);
+
+		if (map->numbers[var->varno] == 0)
+			elog(ERROR, "column of range table entry %d, which is not joined", var->varno);
+		var->varno = map->numbers[var->varno];
+		var->varnosyn = 0;
+		var->varattnosyn = 0;
+		return (Node *) var;
+	}
+	return expression_tree_mutator(node, renumber_mutator, map);
+}
+
+/* Gives the FROM list: the steps side by side, or one left-deep join where there is a left join. */
+static Node *
+join_steps(Query *query, List *steps, RenumberMap *map)
+{
+	List	   *fromlist = NIL;
+	Node	   *joined = NULL;
+	bool		has_left = false;
+	ListCell   *cell;
+
+	foreach(cell, steps)
+		has_left |= ((FromStep *) lfirst(cell))->is_left;
+
+	foreach(cell, steps)
+	{
+		FromStep   *step = lfirst(cell);
+		RangeTblRef *reference = makeNode(RangeTblRef);
+		JoinExpr   *join;
+		RangeTblEntry *rte;
+
+		reference->rtindex = map->numbers[step->rti];
+		if (!has_left)
+		{
+			fromlist = lappend(fromlist, reference);
+			continue;
+		}
+		if (joined == NULL)
+		{
+			joined = (Node *) reference;
+			continue;
+		}
+		rte = makeNode(RangeTblEntry);
+		rte->rtekind = RTE_JOIN;
+		rte->jointype = step->is_left ? JOIN_LEFT : JOIN_INNER;
+		query->rtable = lappend(query->rtable, rte);
+
+		join = makeNode(JoinExpr);
+		join->jointype = rte->jointype;
+		join->larg = joined;
+		join->rarg = (Node *) reference;
+		join->quals = renumber_mutator(step->condition, map);
+		join->rtindex = list_length(query->rtable);
+		joined = (Node *) join;
+	}
+	return (Node *) (has_left ? list_make1(joined) : fromlist);
+}
+
+/* Brings RTE_JOINs in line with their arms; see normalize.h. */
+void
+kv_normalize_joins(Query *query)
+{
+	Node	   *joined = linitial(query->jointree->fromlist);
+
+	if (IsA(joined, JoinExpr))
+		fill_join(query, (JoinExpr *) joined);
+}
+
+/* Fills the RTE_JOIN of a left-deep join from the inside out. */
+static void
+fill_join(Query *query, JoinExpr *join)
+{
+	RangeTblEntry *rte = rt_fetch(join->rtindex, query->rtable);
+	List	   *names = NIL;
+
+	if (IsA(join->larg, JoinExpr))
+		fill_join(query, (JoinExpr *) join->larg);
+	rte->joinaliasvars = NIL;
+	rte->joinleftcols = NIL;
+	rte->joinrightcols = NIL;
+	join_columns(query, join->larg, &rte->joinaliasvars, &names, &rte->joinleftcols);
+	join_columns(query, join->rarg, &rte->joinaliasvars, &names, &rte->joinrightcols);
+	rte->eref = makeAlias("unnamed_join", names);
+}
+
+/*
+ * Appends the columns of a join's arm. Types of the variables are of no
+ * account: the deparser asks for names only, and nothing refers to the join.
+ */
+static void
+join_columns(Query *query, Node *arm, List **vars, List **names, List **numbers)
+{
+	int			rti = IsA(arm, RangeTblRef) ? ((RangeTblRef *) arm)->rtindex : ((JoinExpr *) arm)->rtindex;
+	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+	ListCell   *cell;
+	int			attno = 0;
+
+	foreach(cell, rte->eref->colnames)
+	{
+		attno++;
+		if (strVal(lfirst(cell))[0] == '\0')
+			continue;			/* dropped */
+		*vars = lappend(*vars, makeVar(rti, attno, INT4OID, -1, InvalidOid, 0));
+		*names = lappend(*names, makeString(pstrdup(strVal(lfirst(cell)))));
+		*numbers = lappend_int(*numbers, attno);
+	}
+}

@@ -1,0 +1,303 @@
+/*
+ * refuse.c: reasons why a query cannot be a continuous view, as values.
+ *
+ * A check returns a Refusal or NULL; the one place that raises it is kv_refuse.
+ * Checks of a query's own parts stand here; those that need its inputs stand where
+ * the knowledge is (normalize.c, analyze.c, join_graph.c, aggregate.c).
+ */
+#include "refuse.h"
+
+#include "catalog/pg_proc.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+/* Where a walk found the first node of a kind. */
+typedef struct NodeSearch
+{
+	NodeTag		tag;
+	bool		found;
+	int			location;
+} NodeSearch;
+
+static Refusal *refuse_shape(Query *query);
+static Refusal *refuse_order_and_limit(Query *query);
+static Refusal *refuse_rows(Query *query);
+static int	set_returning_location(Query *query);
+static int	location_of(Query *query, NodeTag tag);
+static bool search_walker(Node *node, NodeSearch *search);
+static int	set_operation_location(Query *query);
+static bool function_walker(Node *node, Refusal **refusal);
+static bool is_unstable_function(Oid function, void *unused);
+static bool is_clock_function(Oid function, void *unused);
+
+/* Makes a refusal; message has one %s for the view's name, detail and hint are plain text (hint may be NULL). */
+Refusal *
+kv_refusal(int location, const char *message, const char *detail, const char *hint)
+{
+	Refusal    *refusal = palloc0(sizeof(Refusal));
+
+	refusal->sqlcode = ERRCODE_FEATURE_NOT_SUPPORTED;
+	refusal->location = location;
+	refusal->message = pstrdup(message);
+	refusal->detail = detail ? pstrdup(detail) : NULL;
+	refusal->hint = hint ? pstrdup(hint) : NULL;
+	return refusal;
+}
+
+/* Checks what a query is by itself, without knowing its inputs; see refuse.h. */
+Refusal *
+kv_refuse_query(Query *query)
+{
+	Refusal    *refusal = refuse_shape(query);
+
+	if (!refusal)
+		refusal = refuse_order_and_limit(query);
+	if (!refusal)
+		refusal = refuse_rows(query);
+	if (!refusal)
+		refusal = kv_refuse_functions((Node *) query);
+	return refusal;
+}
+
+/* Checks that every function in a tree gives the same result for the same rows, whenever it runs. */
+Refusal *
+kv_refuse_functions(Node *node)
+{
+	Refusal    *refusal = NULL;
+
+	function_walker(node, &refusal);
+	return refusal;
+}
+
+/* Raises the refusal, as an error at its place in source_text; see refuse.h. */
+void
+kv_refuse(const Refusal *refusal, const char *name, const char *source_text)
+{
+	StringInfoData message;
+	char	   *mark = strstr(refusal->message, "%s");
+	int			position = 0;
+
+	initStringInfo(&message);
+	if (mark)
+	{
+		appendBinaryStringInfo(&message, refusal->message, mark - refusal->message);
+		appendStringInfoString(&message, name);
+		appendStringInfoString(&message, mark + 2);
+	}
+	else
+		appendStringInfoString(&message, refusal->message);
+
+	if (refusal->location >= 0 && source_text && refusal->location <= (int) strlen(source_text))
+		position = pg_mbstrlen_with_len(source_text, refusal->location) + 1;
+
+	ereport(ERROR,
+			(errcode(refusal->sqlcode),
+			 errmsg_internal("%s", message.data),
+			 refusal->detail ? errdetail_internal("%s", refusal->detail) : 0,
+			 refusal->hint ? errhint("%s", refusal->hint) : 0,
+			 position > 0 ? errposition(position) : 0));
+}
+
+/* Refuses set operations, WITH, DISTINCT and grouping sets. */
+static Refusal *
+refuse_shape(Query *query)
+{
+	if (query->commandType != CMD_SELECT || query->utilityStmt)
+		return kv_refusal(-1, "continuous view \"%s\" must be defined by a SELECT",
+						  "Only the result of a query can be maintained.", NULL);
+	if (query->setOperations)
+		return kv_refusal(set_operation_location(query),
+						  "continuous view \"%s\" cannot use UNION, INTERSECT or EXCEPT",
+						  "This version maintains one SELECT per view.",
+						  "Make a continuous view of each SELECT, and attach them to the same sink or unite them in the query that reads them.");
+	if (query->cteList)
+		return kv_refusal(linitial_node(CommonTableExpr, query->cteList)->location,
+						  "continuous view \"%s\" cannot use WITH",
+						  "This version does not take common table expressions apart.",
+						  "Write the expression as a subquery in FROM, as a plain view, or as a continuous view of its own.");
+	if (query->hasDistinctOn)
+		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->distinctClause), query->targetList)),
+						  "continuous view \"%s\" cannot use DISTINCT ON",
+						  "This version does not keep the first row of a group.",
+						  "Use min() or max() with GROUP BY.");
+	if (query->distinctClause)
+		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->distinctClause), query->targetList)),
+						  "continuous view \"%s\" cannot use SELECT DISTINCT",
+						  "Distinct rows are groups, and this version keeps groups for GROUP BY only.",
+						  "Write GROUP BY with all columns instead.");
+	if (query->groupingSets)
+		return kv_refusal(exprLocation((Node *) query->groupingSets),
+						  "continuous view \"%s\" cannot use GROUPING SETS, ROLLUP or CUBE",
+						  "This version keeps one grouping per view.",
+						  "Make a continuous view for each grouping.");
+	return NULL;
+}
+
+/* Refuses ORDER BY, LIMIT, OFFSET and row locks. */
+static Refusal *
+refuse_order_and_limit(Query *query)
+{
+	if (query->limitCount)
+		return kv_refusal(exprLocation(query->limitCount),
+						  "continuous view \"%s\" cannot use LIMIT",
+						  "A later row can displace one that is already published.",
+						  "Leave LIMIT out of the view and put it into the query that reads the view.");
+	if (query->limitOffset)
+		return kv_refusal(exprLocation(query->limitOffset),
+						  "continuous view \"%s\" cannot use OFFSET",
+						  "A later row can take a place before one that is already published.",
+						  "Leave OFFSET out of the view and put it into the query that reads the view.");
+	if (query->sortClause)
+		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->sortClause), query->targetList)),
+						  "continuous view \"%s\" cannot use ORDER BY",
+						  "The rows of a view are stored without an order.",
+						  "Leave ORDER BY out of the view and put it into the query that reads the view.");
+	if (query->rowMarks)
+		return kv_refusal(-1, "continuous view \"%s\" cannot use FOR UPDATE or FOR SHARE",
+						  "A continuous view reads its inputs without locking rows.",
+						  "Leave the locking clause out.");
+	return NULL;
+}
+
+/* Refuses window functions, subqueries in expressions, set-returning functions in the select list, samples. */
+static Refusal *
+refuse_rows(Query *query)
+{
+	ListCell   *cell;
+
+	if (query->hasWindowFuncs)
+		return kv_refusal(location_of(query, T_WindowFunc),
+						  "continuous view \"%s\" cannot use window functions",
+						  "A later row can change the result of rows that are already published.",
+						  "Group by kafka.tumble() or kafka.hop(), or use the window function in the query that reads the view.");
+	if (query->hasSubLinks)
+		return kv_refusal(location_of(query, T_SubLink),
+						  "continuous view \"%s\" cannot use a subquery in an expression",
+						  "This version does not follow the rows such a subquery depends on.",
+						  "Join the table in FROM instead.");
+	if (query->hasTargetSRFs)
+		return kv_refusal(set_returning_location(query),
+						  "continuous view \"%s\" cannot use a set-returning function in the select list",
+						  "This version expands rows in FROM only.",
+						  "Write it in FROM: CROSS JOIN LATERAL function(...).");
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->tablesample)
+			return kv_refusal(exprLocation((Node *) rte->tablesample),
+							  "continuous view \"%s\" cannot use TABLESAMPLE",
+							  "A sample is not the same at every reading.",
+							  "Filter by a hash of a column instead.");
+	}
+	return NULL;
+}
+
+/* Gives the place of the first set-returning function in the select list. */
+static int
+set_returning_location(Query *query)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, cell);
+
+		if (expression_returns_set((Node *) target->expr))
+			return exprLocation((Node *) target->expr);
+	}
+	return -1;
+}
+
+/* Gives the place of the first node of a kind in the query's own expressions, -1: none. */
+static int
+location_of(Query *query, NodeTag tag)
+{
+	NodeSearch	search = {.tag = tag,.location = -1};
+
+	query_tree_walker(query, search_walker, &search, QTW_IGNORE_RT_SUBQUERIES);
+	return search.location;
+}
+
+static bool
+search_walker(Node *node, NodeSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (nodeTag(node) == search->tag)
+	{
+		search->location = exprLocation(node);
+		return true;
+	}
+	if (IsA(node, Query))
+		return false;
+	return expression_tree_walker(node, search_walker, search);
+}
+
+/* Gives the place of the second SELECT's first column, for want of one of the word UNION. */
+static int
+set_operation_location(Query *query)
+{
+	RangeTblEntry *last = llast_node(RangeTblEntry, query->rtable);
+
+	if (last->rtekind == RTE_SUBQUERY && last->subquery->targetList)
+		return exprLocation(linitial(last->subquery->targetList));
+	return -1;
+}
+
+/* Finds functions whose result depends on more than the rows; sets the refusal and stops at the first. */
+static bool
+function_walker(Node *node, Refusal **refusal)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SQLValueFunction) || check_functions_in_node(node, is_clock_function, NULL))
+	{
+		*refusal = kv_refusal(exprLocation(node),
+							  "continuous view \"%s\" cannot use the current time, date, user or schema",
+							  "They change between the moments at which rows are processed, so the view would not equal its query.",
+							  "Use the event's own time, or filter by the clock in the query that reads the view.");
+		return true;
+	}
+	if (IsA(node, NextValueExpr) || check_functions_in_node(node, is_unstable_function, NULL))
+	{
+		*refusal = kv_refusal(exprLocation(node),
+							  "continuous view \"%s\" cannot use a volatile function",
+							  "It may give another result each time, so the view would not equal its query.",
+							  "Use immutable or stable functions only; a function that always gives the same result can be declared so with ALTER FUNCTION.");
+		return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, function_walker, refusal, 0);
+	return expression_tree_walker(node, function_walker, refusal);
+}
+
+static bool
+is_unstable_function(Oid function, void *unused)
+{
+	return func_volatile(function) == PROVOLATILE_VOLATILE;
+}
+
+/* Is it a stable or volatile function of the clock? (age() of one argument counts from today.) */
+static bool
+is_clock_function(Oid function, void *unused)
+{
+	switch (function)
+	{
+		case F_NOW:
+		case F_TRANSACTION_TIMESTAMP:
+		case F_STATEMENT_TIMESTAMP:
+		case F_CLOCK_TIMESTAMP:
+		case F_TIMEOFDAY:
+		case F_AGE_TIMESTAMP:
+		case F_AGE_TIMESTAMPTZ:
+			return true;
+		default:
+			return false;
+	}
+}

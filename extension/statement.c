@@ -1,0 +1,101 @@
+/*
+ * statement.c: small pieces of the text of maintenance statements.
+ *
+ * Every name that gets into a statement outside the deparser goes through here or
+ * through quote_identifier; no value is ever spliced into text but as a quoted literal.
+ */
+#include "statement.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+static Oid	operator_namespace(Oid operator);
+
+/* Makes a statement; title and sql are kept. */
+MaintenanceStatement *
+kv_statement(StatementPhase phase, char *title, char *sql, int input)
+{
+	MaintenanceStatement *statement = palloc0(sizeof(MaintenanceStatement));
+
+	statement->phase = phase;
+	statement->title = title;
+	statement->sql = sql;
+	statement->input = input;
+	return statement;
+}
+
+/* Gives names as a quoted, comma-separated list, each behind prefix ("" or "t."). */
+char *
+kv_statement_columns(List *names, const char *prefix)
+{
+	StringInfoData buf;
+	ListCell   *cell;
+
+	initStringInfo(&buf);
+	foreach(cell, names)
+		appendStringInfo(&buf, "%s%s%s", foreach_current_index(cell) > 0 ? ", " : "", prefix, quote_identifier(lfirst(cell)));
+	return buf.data;
+}
+
+/* Gives the first count column names of a relation. */
+List *
+kv_statement_relation_columns(Oid relid, int count)
+{
+	List	   *names = NIL;
+
+	for (int i = 1; i <= count; i++)
+		names = lappend(names, get_attname(relid, i, false));
+	return names;
+}
+
+/* Gives the equality of a type as an operator in SQL. */
+char *
+kv_statement_equality(Oid type)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	if (!OidIsValid(operator))
+		elog(ERROR, "type %s has no equality", format_type_be(type));
+	if (operator_namespace(operator) == PG_CATALOG_NAMESPACE)
+		return get_opname(operator);
+	return psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(operator_namespace(operator))), get_opname(operator));
+}
+
+/* Gives a column of CREATE TABLE. */
+char *
+kv_statement_column_definition(const char *name, Oid type, int32 typmod, Oid collation)
+{
+	char	   *definition = psprintf("%s %s", quote_identifier(name), format_type_with_typemod(type, typmod));
+
+	if (OidIsValid(collation) && collation != get_typcollation(type))
+		definition = psprintf("%s COLLATE %s", definition, generate_collation_name(collation));
+	return definition;
+}
+
+/* Tells whether IS DISTINCT FROM works on the type; see statement.h. */
+bool
+kv_statement_has_plain_equality(Oid type)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+
+	return OidIsValid(operator) && operator_namespace(operator) == PG_CATALOG_NAMESPACE;
+}
+
+static Oid
+operator_namespace(Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Oid			namespace;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	namespace = ((Form_pg_operator) GETSTRUCT(tuple))->oprnamespace;
+	ReleaseSysCache(tuple);
+	return namespace;
+}

@@ -1,0 +1,47 @@
+/*
+ * statement.h: one maintenance statement, and the small pieces of SQL text that
+ * the rooms that compile them share.
+ */
+#ifndef KV_STATEMENT_H
+#define KV_STATEMENT_H
+
+#include "kafka_views.h"
+#include "access/tupdesc.h"
+#include "nodes/pg_list.h"
+
+typedef enum StatementPhase
+{
+	PHASE_LOOKUP,				/* applies a table's delta to its lookup table */
+	PHASE_COMPUTE,				/* computes and writes result rows */
+	PHASE_APPEND,				/* puts a delta into its buffer; after the COMPUTE of the same input */
+	PHASE_EVICT,				/* deletes what no probe can see any more; now and then */
+	PHASE_LATE					/* SELECT late_rows bigint, skipped bigint[]: late rows, and kv_row of those that only the frontier made late (null: none) */
+} StatementPhase;
+
+/* All statements take one parameter: $1 timestamptz, the view's closed frontier before the batch (-infinity: none). */
+typedef struct MaintenanceStatement
+{
+	StatementPhase phase;
+	char	   *title;			/* "join new rows of orders with buffered payments" */
+	char	   *sql;
+	int			input;			/* skipped when the delta of this input has no rows; -1: always run */
+	bool		writes_view;	/* it writes the result table; with capture_desc and no captures its RETURNING rows are new rows of the view (append-only, read_by_views) */
+	char	   *captures;		/* name under which its result rows become a delta for later statements of this batch; NULL: none. Several statements may append to the same */
+	TupleDesc	capture_desc;	/* row type of captures */
+	char	   *reads;			/* name of such a capture that it reads (skipped when empty), or NULL */
+} MaintenanceStatement;
+
+/* Makes a statement; title and sql are kept. input -1: not tied to a delta. */
+extern MaintenanceStatement *kv_statement(StatementPhase phase, char *title, char *sql, int input);
+/* Names (char *) as a quoted, comma-separated list, each behind prefix ("" or "t."). */
+extern char *kv_statement_columns(List *names, const char *prefix);
+/* "name type collation" of CREATE TABLE. */
+extern char *kv_statement_column_definition(const char *name, Oid type, int32 typmod, Oid collation);
+/* The first count column names of a relation. */
+extern List *kv_statement_relation_columns(Oid relid, int count);
+/* The equality of a type as an operator in SQL, qualified unless it is Postgres' own. */
+extern char *kv_statement_equality(Oid type);
+/* Has the type an equality in pg_catalog, so that IS DISTINCT FROM finds it under any search_path? */
+extern bool kv_statement_has_plain_equality(Oid type);
+
+#endif							/* KV_STATEMENT_H */

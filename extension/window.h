@@ -1,0 +1,16 @@
+/*
+ * window.h: fixed-size windows of event time as SQL functions: kafka.tumble and
+ * kafka.hop. Views know them only as functions; nothing else is exported here.
+ */
+#ifndef KV_WINDOW_H
+#define KV_WINDOW_H
+
+#include "kafka_views.h"
+
+/*
+ * Start of the window of size_us that holds at, aligned to 1970-01-01 00:00 UTC.
+ * Raises ERRCODE_DATETIME_VALUE_OUT_OF_RANGE where it lies outside timestamptz.
+ */
+extern TimestampTz kv_window_start(TimestampTz at, int64 size_us);
+
+#endif							/* KV_WINDOW_H */
