@@ -1,13 +1,19 @@
 /* kafka_views 1.0: everything a user calls is in schema kafka, everything the engine owns in kafka_state (DESIGN.md 1). */
 \echo Use "CREATE EXTENSION kafka_views" to load this file. \quit
 
-CREATE SCHEMA kafka;
-COMMENT ON SCHEMA kafka IS 'kafka_views: everything a user calls';
-GRANT USAGE ON SCHEMA kafka TO PUBLIC;
 CREATE SCHEMA kafka_state;
 COMMENT ON SCHEMA kafka_state IS 'kafka_views: what the engine owns; do not write here';
 GRANT USAGE ON SCHEMA kafka_state TO PUBLIC;	-- buffers belong to the owners of their views; every table guards itself
 
+CREATE FUNCTION kafka_state.check_preloaded() RETURNS void
+	LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'kafka_check_preloaded';
+COMMENT ON FUNCTION kafka_state.check_preloaded() IS 'Raises an error unless kafka_views is in shared_preload_libraries';
+REVOKE ALL ON FUNCTION kafka_state.check_preloaded() FROM PUBLIC;
+SELECT kafka_state.check_preloaded();
+
+CREATE SCHEMA kafka;
+COMMENT ON SCHEMA kafka IS 'kafka_views: everything a user calls';
+GRANT USAGE ON SCHEMA kafka TO PUBLIC;
 -------------------------------------------------------------------------------------------------------------- engine state (DESIGN.md 5)
 
 CREATE TABLE kafka_state.identity (
@@ -142,3 +148,231 @@ CREATE FUNCTION kafka.hop(at timestamptz, size interval, advance interval) RETUR
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 4 ROWS 4 AS 'MODULE_PATHNAME', 'kafka_hop';
 COMMENT ON FUNCTION kafka.hop(timestamptz, interval, interval) IS
 	'Every window [start, start + size) that holds a moment, of those that begin each advance, aligned to 1970-01-01 00:00 UTC; use it as CROSS JOIN LATERAL kafka.hop(...)';
+
+-------------------------------------------------------------------------------------------------------------- what pg_dump carries (DESIGN.md 5.5)
+-- identity comes first: a restored database must not start before it is known to be a copy
+
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.identity', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline_pipeline_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.view', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.view_view_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.position', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.mark', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.skipped', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.published', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.outbox_batch', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox_seq_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_batch', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter_id_seq', '');
+
+-------------------------------------------------------------------------------------------------------------- continuous views (DESIGN.md 1.3)
+
+CREATE FUNCTION kafka.create_view(name text, query text, options jsonb DEFAULT '{}', with_data boolean DEFAULT true) RETURNS regclass
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_create_view';
+COMMENT ON FUNCTION kafka.create_view(text, text, jsonb, boolean) IS 'Creates a continuous view, like CREATE MATERIALIZED VIEW name WITH (kafka.continuous, kafka.option = value) AS query; with_data false: paused';
+
+CREATE FUNCTION kafka_state.refuse_write() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_refuse_write';
+COMMENT ON FUNCTION kafka_state.refuse_write() IS 'Trigger on result tables: refuses direct writes';
+
+CREATE FUNCTION kafka_state.on_drop() RETURNS event_trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_on_drop';
+COMMENT ON FUNCTION kafka_state.on_drop() IS 'Event trigger: forgets the state of dropped views and topics';
+REVOKE ALL ON FUNCTION kafka_state.on_drop() FROM PUBLIC;
+CREATE EVENT TRIGGER kafka_on_drop ON sql_drop EXECUTE FUNCTION kafka_state.on_drop();
+COMMENT ON EVENT TRIGGER kafka_on_drop IS 'kafka_views: forgets the state of dropped views and topics';
+
+-------------------------------------------------------------------------------------------------------------- seeing (DESIGN.md 1.5)
+
+CREATE FUNCTION kafka_state.processes(
+	OUT kind text, OUT id bigint, OUT pid integer, OUT phase text, OUT batches bigint, OUT records bigint,
+	OUT dead_letters bigint, OUT null_values bigint, OUT published_messages bigint, OUT buffered_records bigint,
+	OUT reload_done bigint, OUT reload_total bigint, OUT batch_ms double precision, OUT records_per_second double precision,
+	OUT last_batch_at timestamptz, OUT failures integer, OUT retry_at timestamptz, OUT error_at timestamptz,
+	OUT error text, OUT error_detail text, OUT error_hint text) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kafka_processes';
+COMMENT ON FUNCTION kafka_state.processes() IS 'Processes of this database: those of views that the role may read, all for pg_read_all_stats';
+
+CREATE FUNCTION kafka_state.partition_ends(
+	OUT pipeline bigint, OUT relation regclass, OUT partition integer, OUT next_offset bigint, OUT end_offset bigint,
+	OUT stream_time timestamptz) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kafka_partition_ends';
+COMMENT ON FUNCTION kafka_state.partition_ends() IS 'Positions of the pipelines whose views the role may read, with the ends that the broker gives';
+
+CREATE FUNCTION kafka_state.time_of(microseconds bigint) RETURNS timestamptz
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	RETURN timestamptz '2000-01-01 00:00:00+00' + microseconds * interval '1 microsecond';
+COMMENT ON FUNCTION kafka_state.time_of(bigint) IS 'Microseconds of Postgres'' epoch, as kafka_state stores times, as a timestamptz';
+
+CREATE VIEW kafka.topics WITH (security_barrier) AS
+SELECT t.ftrelid::regclass AS relation,
+	s.srvname AS server,
+	o.topic,
+	coalesce(o.format, 'json') AS format,
+	coalesce(o.mode, 'append') AS mode,
+	coalesce(o.event_time, 'record timestamp') AS event_time,
+	coalesce(o.start, 'earliest') AS start,
+	coalesce(o.on_error, 'dead_letter') AS on_error,
+	(SELECT count(*) FROM kafka_state.dead_letter d WHERE d.relation = t.ftrelid::regclass) AS dead_letters
+FROM pg_catalog.pg_foreign_table t
+JOIN pg_catalog.pg_foreign_server s ON s.oid = t.ftserver
+JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'kafka'
+CROSS JOIN LATERAL (
+	SELECT max(option_value) FILTER (WHERE option_name = 'topic') AS topic,
+		max(option_value) FILTER (WHERE option_name = 'format') AS format,
+		max(option_value) FILTER (WHERE option_name = 'mode') AS mode,
+		max(option_value) FILTER (WHERE option_name = 'event_time') AS event_time,
+		max(option_value) FILTER (WHERE option_name = 'start') AS start,
+		max(option_value) FILTER (WHERE option_name = 'on_error') AS on_error
+	FROM pg_catalog.pg_options_to_table(t.ftoptions)) o
+WHERE has_table_privilege(t.ftrelid, 'SELECT, INSERT');
+COMMENT ON VIEW kafka.topics IS 'Topic tables that the role may read or write';
+GRANT SELECT ON kafka.topics TO PUBLIC;
+
+CREATE VIEW kafka.views WITH (security_barrier) AS
+SELECT v.relation AS view,
+	p.name AS pipeline,
+	c.relowner::regrole AS owner,
+	v.options,
+	p.paused,
+	kafka_state.time_of(v.frontier) AS frontier,
+	v.late_rows,
+	(SELECT count(*) FROM kafka_state.dead_letter d WHERE d.view = v.relation) AS dead_letters,
+	pg_catalog.pg_get_viewdef(v.definition) AS definition
+FROM kafka_state.view v
+JOIN kafka_state.pipeline p USING (pipeline)
+JOIN pg_catalog.pg_class c ON c.oid = v.relation
+WHERE has_table_privilege(v.relation::oid, 'SELECT');
+COMMENT ON VIEW kafka.views IS 'Continuous views that the role may read';
+GRANT SELECT ON kafka.views TO PUBLIC;
+
+CREATE VIEW kafka.pipelines WITH (security_barrier) AS
+SELECT p.name AS pipeline,
+	(SELECT array_agg(v.relation ORDER BY v.view) FROM kafka_state.view v WHERE v.pipeline = p.pipeline) AS views,
+	CASE WHEN p.paused THEN 'paused' WHEN w.error IS NOT NULL THEN 'failed' WHEN w.pid IS NULL THEN 'waiting' ELSE 'running' END AS state,
+	coalesce(w.phase, 'waiting') AS phase,
+	w.pid,
+	p.batch,
+	n.batch AS published_batch,
+	w.records,
+	w.records_per_second,
+	w.batch_ms,
+	w.last_batch_at,
+	w.buffered_records,
+	w.null_values,
+	(SELECT sum(v.late_rows) FROM kafka_state.view v WHERE v.pipeline = p.pipeline)::bigint AS late_rows,
+	(SELECT count(*) FROM kafka_state.dead_letter d WHERE d.pipeline = p.pipeline) AS dead_letters,
+	w.reload_done,
+	w.reload_total,
+	w.failures,
+	w.error_at,
+	w.retry_at,
+	w.error,
+	w.error_detail,
+	w.error_hint,
+	(SELECT min(a.xact_start) FROM pg_catalog.pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()) AS oldest_snapshot
+FROM kafka_state.pipeline p
+LEFT JOIN kafka_state.published n USING (pipeline)
+LEFT JOIN kafka_state.processes() w ON w.kind = 'worker' AND w.id = p.pipeline
+WHERE EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline AND has_table_privilege(v.relation::oid, 'SELECT'));
+COMMENT ON VIEW kafka.pipelines IS 'Pipelines whose views the role may read: what they do, how fast, and what is wrong';
+GRANT SELECT ON kafka.pipelines TO PUBLIC;
+
+CREATE VIEW kafka.lag AS
+SELECT p.name AS pipeline,
+	e.relation AS topic,
+	e.partition,
+	e.next_offset AS position,
+	e.end_offset,
+	greatest(e.end_offset - e.next_offset, 0) AS lag,
+	e.stream_time
+FROM kafka_state.partition_ends() e
+JOIN kafka_state.pipeline p USING (pipeline);
+COMMENT ON VIEW kafka.lag IS 'How far each pipeline is in each partition; asks the broker for the ends';
+GRANT SELECT ON kafka.lag TO PUBLIC;
+
+CREATE VIEW kafka.sinks WITH (security_barrier) AS
+SELECT t.tgrelid::regclass AS relation,
+	t.tgname AS trigger,
+	to_regclass(a.topic_table) AS topic,
+	t.tgenabled <> 'D' AS enabled,
+	p.name AS pipeline,
+	p.batch - n.batch AS unpublished_batches,
+	w.pid AS publisher,
+	w.published_messages,
+	w.error,
+	w.error_detail,
+	w.error_hint
+FROM pg_catalog.pg_trigger t
+CROSS JOIN LATERAL (
+	SELECT convert_from(rtrim(t.tgargs, '\x00'::bytea), getdatabaseencoding()) AS topic_table) a
+LEFT JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = to_regclass(a.topic_table)
+LEFT JOIN kafka_state.view v ON v.relation = t.tgrelid::regclass
+LEFT JOIN kafka_state.pipeline p ON p.pipeline = v.pipeline
+LEFT JOIN kafka_state.published n ON n.pipeline = v.pipeline
+LEFT JOIN kafka_state.processes() w ON w.kind = 'publisher' AND w.id = f.ftserver::bigint
+WHERE t.tgfoid = to_regprocedure('kafka.publish()') AND has_table_privilege(t.tgrelid, 'SELECT');
+COMMENT ON VIEW kafka.sinks IS 'Triggers with kafka.publish on tables and views that the role may read';
+GRANT SELECT ON kafka.sinks TO PUBLIC;
+
+CREATE VIEW kafka.dead_letters WITH (security_barrier) AS
+SELECT d.id,
+	p.name AS pipeline,
+	d.relation,
+	d.view,
+	d.topic,
+	d.partition,
+	d.record_offset AS "offset",
+	d.record_time,
+	d.key,
+	d.value,
+	d.headers,
+	d.sqlstate,
+	d.message,
+	d.detail,
+	d.at
+FROM kafka_state.dead_letter d
+LEFT JOIN kafka_state.pipeline p USING (pipeline)
+WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
+			  WHERE c.oid IN (d.relation, d.view) AND pg_has_role(c.relowner, 'USAGE'));
+COMMENT ON VIEW kafka.dead_letters IS 'Records that could not be applied, for the owner of the topic table or of the view';
+GRANT SELECT ON kafka.dead_letters TO PUBLIC;
+
+-------------------------------------------------------------------------------------------------------------- steering (DESIGN.md 1.5)
+
+CREATE FUNCTION kafka.wait_for_view(view regclass, timeout interval DEFAULT '1 minute') RETURNS boolean
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_wait_for_view';
+COMMENT ON FUNCTION kafka.wait_for_view(regclass, interval) IS 'Waits until everything that is in the view''s topics now has been applied and published; false after the timeout';
+
+CREATE FUNCTION kafka.verify(view regclass, OUT difference text, OUT row_data jsonb) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_verify';
+COMMENT ON FUNCTION kafka.verify(regclass) IS 'Compares the view with its query over what has been applied: rows that are missing and rows that are unexpected';
+
+CREATE FUNCTION kafka.explain(view regclass, OUT phase text, OUT title text, OUT statement text) RETURNS SETOF record
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_explain';
+COMMENT ON FUNCTION kafka.explain(regclass) IS 'The statements that maintain the view, in the order in which a batch runs them';
+
+CREATE FUNCTION kafka.pause(pipeline text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_pause_pipeline';
+COMMENT ON FUNCTION kafka.pause(text) IS 'Pauses a pipeline';
+CREATE FUNCTION kafka.pause(view regclass) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_pause_view';
+COMMENT ON FUNCTION kafka.pause(regclass) IS 'Pauses the pipeline of a view';
+CREATE FUNCTION kafka.resume(pipeline text) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_resume_pipeline';
+COMMENT ON FUNCTION kafka.resume(text) IS 'Lets a paused pipeline go on';
+CREATE FUNCTION kafka.resume(view regclass) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_resume_view';
+COMMENT ON FUNCTION kafka.resume(regclass) IS 'Lets the paused pipeline of a view go on';
+
+CREATE FUNCTION kafka.adopt() RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_adopt';
+COMMENT ON FUNCTION kafka.adopt() IS 'After a restore or a copy: goes on as the instance that this database was';
+REVOKE ALL ON FUNCTION kafka.adopt() FROM PUBLIC;
+CREATE FUNCTION kafka.fork() RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fork';
+COMMENT ON FUNCTION kafka.fork() IS 'After a restore or a copy: goes on as another instance, under new names in Kafka';
+REVOKE ALL ON FUNCTION kafka.fork() FROM PUBLIC;
