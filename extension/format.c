@@ -289,8 +289,11 @@ decode_part(Decoder *decoder, DecodePart *part, const char *what, const char *by
 		{
 			snprintf(bad->message, sizeof(bad->message), "could not read the %s of a record of %s", what,
 					 decoder->topic->relation_name);
-			snprintf(bad->detail, sizeof(bad->detail), "%s The fault is at byte %zu of %zu.",
-					 kv_json_fault_text(fault), position, len);
+			if (position > 0)
+				snprintf(bad->detail, sizeof(bad->detail), "%s The fault is at byte %zu of %zu.",
+						 kv_json_fault_text(fault), position, len);
+			else
+				strlcpy(bad->detail, kv_json_fault_text(fault), sizeof(bad->detail));
 			bad->sqlstate = fault == JSON_BAD_UTF8 ? ERRCODE_CHARACTER_NOT_IN_REPERTOIRE : ERRCODE_INVALID_TEXT_REPRESENTATION;
 			return DECODE_BAD;
 		}

@@ -348,7 +348,8 @@ walk_node(Walk &w, const JsonNode &node, int depth)
 	{
 		if (!walk_any(w, field, depth))
 			return false;
-		if (field->kind == FIELD_NULL || node.slot >= 0)
+		/* null has no fields below it, but a document that is null has no columns either */
+		if (node.slot >= 0 || (field->kind == FIELD_NULL && depth > 0))
 			return true;
 		w.at = begin;
 		return fail(w, JSON_NOT_OBJECT);

@@ -669,6 +669,7 @@ kv_put_timestamp(StringInfo out, Timestamp value, bool utc)
 
 		if (timestamp2tm(value, NULL, &tm, &fsec, NULL, NULL) != 0)
 			elog(ERROR, "timestamp out of range");
+		tm.tm_isdst = 0;		/* else no zone is written */
 		EncodeDateTime(&tm, fsec, utc, 0, NULL, USE_ISO_DATES, text);
 		appendStringInfoString(out, text);
 		return;
