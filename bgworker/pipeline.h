@@ -1,10 +1,13 @@
 /*
  * pipeline.h: what the rooms of a pipeline worker share: Pipeline (filled by
- * worker.c), its inputs, and the interfaces of consumer, merge, delta, batch, dead_letter, advance, reload.
+ * worker.c) with its topics, partitions and views.
  *
  * A record's way: consumer (polled messages per partition) > merge (processing order,
  * stream time) > format (row) > delta (one tuplestore per topic) > batch (statements,
  * positions, commit).
+ *
+ * A Pipeline lives for one run: from reading the definitions to the next change of
+ * them, pause, error or stop. Then its context is deleted whole, the consumer with it.
  */
 #ifndef KV_PIPELINE_H
 #define KV_PIPELINE_H
@@ -18,6 +21,8 @@
 #include "run_sql.h"
 #include "shared.h"
 
+struct TopicInput;
+
 /* One partition of one topic this pipeline reads. */
 typedef struct Partition
 {
@@ -26,23 +31,36 @@ typedef struct Partition
 	int64		start_offset;
 	int64		next_offset;	/* of the first record that merge has not given out */
 	TimestampTz stream_time;	/* greatest event time given out, DT_NOBEGIN */
-	/* consumer.c */
-	rd_kafka_message_t **fifo;	/* ring of polled messages */
-	int			fifo_size,
+
+	/*
+	 * consumer.c: a ring of polled messages, oldest first. The first
+	 * fifo_given of them were given out by merge and stay until the batch
+	 * commits, so that a failed batch gives them out again and a dead letter
+	 * has its bytes.
+	 */
+	rd_kafka_queue_t *queue;	/* its messages only: never holds others up */
+	bool		started;
+	rd_kafka_message_t **fifo;
+	int			fifo_size,		/* a power of two */
 				fifo_head,
+				fifo_given,
 				fifo_count;
-	bool		at_end;			/* the broker said end of partition and nothing is queued */
-	bool		consumer_paused;	/* far ahead of the others */
-	int64		end_offset;		/* last known */
-	/* merge.c: the decoded head of the fifo */
+	bool		at_end;			/* the broker said end of partition, nothing far behind it since */
+	int64		eof_offset;		/* the end as last told: may lie behind control records */
+
+	/* merge.c: the decoded record that is next */
 	bool		head_valid;
-	Datum	   *head_values;
+	Datum	   *head_values;	/* topic's columns, then kv_time, kv_before, kv_row (, kv_deleted) */
 	bool	   *head_nulls;
 	DecodeResult head_result;
 	TimestampTz head_time;		/* event time */
 	TimestampTz head_order;		/* greatest(stream_time, head_time): its place */
-	TimestampTz idle_since;		/* worker's clock: since when at its end with nothing new; 0: not idle */
-	MemoryContext head_context;
+	DecodeError head_bad;		/* with DECODE_BAD */
+	bool		head_too_far;	/* bad only because of kafka.max_ahead */
+	MemoryContext head_context; /* holds its values */
+
+	TimestampTz idle_since;		/* advance.c, worker's clock: at its end with nothing new; 0: not idle */
+
 	/* committed state, to go back to when a batch fails */
 	int64		committed_offset;
 	TimestampTz committed_stream_time;
@@ -54,9 +72,13 @@ typedef struct TopicInput
 {
 	TopicDef   *topic;
 	bool		is_table;		/* upsert: looked up */
+	bool		has_buffers;	/* some view keeps its rows in an unlogged buffer: needs marks */
+	Bitmapset  *wanted;			/* attnos that views use */
 	Decoder    *decoder;
+	rd_kafka_topic_t *handle;
 	int			npartitions;
 	Partition  *partitions;
+	TimestampTz watermark;		/* advance.c; DT_NOBEGIN: none yet */
 	/* delta.c: rows of the current (sub)batch */
 	TupleDesc	delta_desc;		/* topic's columns + kv_time, kv_before, kv_row (+ kv_deleted boolean for tables) */
 	Tuplestorestate *delta;
@@ -70,14 +92,27 @@ typedef struct PipelineView
 	ViewDef    *view;
 	MaintenancePlan *plan;
 	List	   *compiled;		/* KvPlan * parallel to plan->statements */
+	bool		needs_frontier; /* some input can be late or is buffered */
+	TimestampTz watermark;		/* least of its driving inputs'; DT_NOBEGIN: none yet */
 	TimestampTz frontier;		/* closed frontier before the current batch */
+	TimestampTz next_frontier;	/* after it */
 	TimestampTz evicted_at;		/* frontier at the last eviction */
 	int64		late_rows;		/* since the last commit */
-	/* rows this view got in the current batch, when views read it */
-	TupleDesc	delta_desc;
-	Tuplestorestate *delta;
+	/* rows this view got in the current (sub)batch, when views read it */
+	bool		is_read;
+	TupleDesc	row_desc;		/* its columns without dropped ones */
+	Tuplestorestate *rows;
+	TupleDesc	delta_desc;		/* row_desc + kv_time, kv_before, kv_row */
+	Tuplestorestate *delta;		/* made of rows by the first reader; NULL: not yet */
 	int64		delta_rows;
 } PipelineView;
+
+/* Where a row of the current (sub)batch came from; its index is its kv_row. */
+typedef struct RowSource
+{
+	Partition  *partition;
+	rd_kafka_message_t *msg;
+} RowSource;
 
 typedef struct Pipeline
 {
@@ -91,16 +126,29 @@ typedef struct Pipeline
 	PipelineView *views;
 	int			ntopics;
 	TopicInput *topics;
-	bool		has_sinks;
 	/* input */
 	KvClient   *consumer;
+	WaitEventSet *wait_set;
+	/* the current (sub)batch */
+	RowSource  *sources;
+	int64		nsources,
+				max_sources;
+	TimestampTz batch_time;		/* greatest event time in it */
+	TimestampTz clock;			/* when it began */
 	/* state */
-	bool		bootstrap_done;
-	bool		definitions_changed;	/* set by invalidation or a wake-up: reload members */
-	TimestampTz last_offsets_commit;
-	MemoryContext context;		/* kv worker */
-	MemoryContext definitions;	/* dropped whole when definitions change */
-	MemoryContext batch;		/* reset after every batch */
+	bool		bootstrap_done; /* false: only tables are read so far */
+	int64		batch_number;
+	bool		outbox_written;
+	int64		uncommitted_dead_letters,	/* of the current batch */
+				uncommitted_null_values,
+				uncommitted_records;
+	TimestampTz last_offsets_commit;	/* when the publisher last got positions */
+	bool		offsets_moved;	/* since then */
+	MemoryContext context;		/* kv run: everything above */
+	MemoryContext batch;		/* kv batch: reset after every batch */
 } Pipeline;
+
+/* Set by wake-ups: look whether the definitions have changed (worker.c). */
+extern volatile bool kv_look_at_members;
 
 #endif							/* KV_PIPELINE_H */

@@ -1,0 +1,214 @@
+/*
+ * advance.c: how time goes on.
+ *
+ * Watermark of a topic: the least stream time of its partitions that ever had a
+ * record and are not idle; where all are idle it stays. Watermark of a view: the
+ * least of its driving inputs'; for a view over a view the input's is the upper view's
+ * watermark less its join bounds. A driving input without a watermark holds the view's back.
+ *
+ * Invariant: the closed frontier is the greatest watermark a view has had. It is
+ * state: it is stored with the batch and never goes back, and every row a batch
+ * applies is judged by the frontier before that batch. Eviction runs after the
+ * batch's statements with the frontier after it, and removes only what the probes' own
+ * predicate hides already.
+ */
+#include "postgres.h"
+
+#include "batch.h"
+#include "advance.h"
+
+/* Rows are evicted each time the frontier has moved by this part of what is kept. */
+#define EVICT_PART 8
+
+static TimestampTz topic_watermark(TopicInput *input, TimestampTz now);
+static bool is_idle(const Partition *partition, TimestampTz now);
+static TimestampTz view_watermark(Pipeline *pipeline, PipelineView *view);
+static bool eviction_due(const PipelineView *view);
+static void prune_marks(Pipeline *pipeline);
+
+
+/* Notes since when each partition is at its end with nothing new. */
+void
+kv_advance_note_idle(Pipeline *pipeline, TimestampTz now)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		{
+			Partition  *partition = &pipeline->topics[i].partitions[n];
+
+			if (!partition->at_end || partition->fifo_given < partition->fifo_count)
+				partition->idle_since = 0;
+			else if (partition->idle_since == 0)
+				partition->idle_since = now;
+		}
+	}
+}
+
+/* Computes the watermarks of topics and views and each view's next frontier. */
+void
+kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+		pipeline->topics[i].watermark = topic_watermark(&pipeline->topics[i], now);
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		view->watermark = view_watermark(pipeline, view);
+		view->next_frontier = Max(view->frontier, view->watermark);
+	}
+}
+
+/* Gives the watermark of a topic. */
+static TimestampTz
+topic_watermark(TopicInput *input, TimestampTz now)
+{
+	TimestampTz least = DT_NOEND;
+
+	for (int n = 0; n < input->npartitions; n++)
+	{
+		Partition  *partition = &input->partitions[n];
+
+		if (partition->stream_time != DT_NOBEGIN && !is_idle(partition, now))
+			least = Min(least, partition->stream_time);
+	}
+	return least == DT_NOEND ? input->watermark : least;
+}
+
+/* Tells whether a partition has been at its end with nothing new for kafka.idle_timeout. */
+static bool
+is_idle(const Partition *partition, TimestampTz now)
+{
+	return kv_idle_timeout_ms > 0 && partition->idle_since != 0 &&
+		now - partition->idle_since >= (int64) kv_idle_timeout_ms * 1000;
+}
+
+/* Gives the least watermark of a view's driving inputs; views come after those they read. */
+static TimestampTz
+view_watermark(Pipeline *pipeline, PipelineView *view)
+{
+	TimestampTz least = DT_NOEND;
+
+	for (int i = 0; i < view->view->ninputs; i++)
+	{
+		ViewInput  *input = &view->view->inputs[i];
+		TimestampTz watermark = DT_NOBEGIN;
+
+		if (input->kind == INPUT_STREAM)
+			watermark = kv_batch_topic(pipeline, input->relid)->watermark;
+		else if (input->kind == INPUT_VIEW)
+		{
+			PipelineView *upper = kv_batch_view(pipeline, input->relid);
+
+			if (upper->watermark != DT_NOBEGIN)
+				watermark = upper->watermark - upper->view->output_delay_us;
+		}
+		else
+			continue;
+		least = Min(least, watermark);
+	}
+	return least == DT_NOEND ? DT_NOBEGIN : least;
+}
+
+/* Gives the longest time that an input of the view is buffered; 0: none is. */
+int64
+kv_advance_retain(const PipelineView *view)
+{
+	int64		retain_us = 0;
+
+	for (int i = 0; i < view->view->ninputs; i++)
+	{
+		ViewInput  *input = &view->view->inputs[i];
+
+		if (input->buffer_name != NULL && (input->kind == INPUT_STREAM || input->kind == INPUT_VIEW))
+			retain_us = Max(retain_us, input->retain_us);
+	}
+	return retain_us;
+}
+
+/* Tells whether the view's frontier has moved far enough since its last eviction. */
+static bool
+eviction_due(const PipelineView *view)
+{
+	int64		retain_us = kv_advance_retain(view);
+
+	if (!view->needs_frontier || view->next_frontier == DT_NOBEGIN)
+		return false;
+	return view->evicted_at == DT_NOBEGIN || view->next_frontier - view->evicted_at > retain_us / EVICT_PART;
+}
+
+bool
+kv_advance_eviction_due(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		if (eviction_due(&pipeline->views[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Runs the EVICT statements of the views that are due, with the frontier after this batch. */
+void
+kv_advance_evict(Pipeline *pipeline)
+{
+	bool		evicted = false;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		if (!eviction_due(view))
+			continue;
+		kv_batch_evict_view(pipeline, view);
+		evicted = true;
+	}
+	if (evicted)
+		prune_marks(pipeline);
+}
+
+/* Forgets marks below what any reload could ask for; the last one below stays. */
+static void
+prune_marks(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+		TimestampTz before = DT_NOEND;
+
+		if (!input->has_buffers)
+			continue;
+		before = kv_batch_reload_bound(pipeline, input);
+		if (before == DT_NOBEGIN || before == DT_NOEND)
+			continue;
+		for (int n = 0; n < input->npartitions; n++)
+			kv_mark_prune(pipeline->row->pipeline, input->topic->relid, input->partitions[n].number, before);
+	}
+}
+
+/* Makes the frontiers of a committed batch the closed ones. */
+void
+kv_advance_commit(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		if (eviction_due(view))
+			view->evicted_at = view->next_frontier;
+		view->frontier = view->next_frontier;
+		view->late_rows = 0;
+	}
+}
+
+/* Forgets what a failed batch computed. */
+void
+kv_advance_rewind(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		pipeline->views[i].next_frontier = pipeline->views[i].frontier;
+		pipeline->views[i].late_rows = 0;
+	}
+}

@@ -1,0 +1,21 @@
+/* advance.h: watermarks of topics and views, closed frontiers, eviction (DESIGN.md 2.2, 2.3). */
+#ifndef KV_ADVANCE_H
+#define KV_ADVANCE_H
+
+#include "pipeline.h"
+
+/* Notes partitions that are at their ends with nothing new, by the worker's clock. */
+extern void kv_advance_note_idle(Pipeline *pipeline, TimestampTz now);
+/* Computes watermarks and every view's next_frontier from what merge has given out. */
+extern void kv_advance_frontiers(Pipeline *pipeline, TimestampTz now);
+/* Has a frontier moved so far that rows should be evicted, though no record came? */
+extern bool kv_advance_eviction_due(Pipeline *pipeline);
+/* Evicts where a frontier has moved far enough, and forgets marks nobody will reload from. Runs: in the batch's transaction. */
+extern void kv_advance_evict(Pipeline *pipeline);
+/* The batch has committed: its frontiers are the closed ones; or it failed. */
+extern void kv_advance_commit(Pipeline *pipeline);
+extern void kv_advance_rewind(Pipeline *pipeline);
+/* Longest time that an input of the view is buffered (us); 0: none is. */
+extern int64 kv_advance_retain(const PipelineView *view);
+
+#endif							/* KV_ADVANCE_H */

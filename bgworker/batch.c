@@ -1,0 +1,753 @@
+/*
+ * batch.c: one batch as one Postgres transaction: the statements of all views,
+ * positions, frontiers, the outbox. Apply, then publish (DESIGN.md 5.2).
+ *
+ * Invariant: results, positions, frontiers and outbox rows commit together or not
+ * at all. Every batch takes a number by locking the pipeline's row, so whoever
+ * else writes to its outbox waits for it.
+ *
+ * A batch is made of sub-batches. In one, all table records come before all stream
+ * records, so that applying the tables' deltas first keeps processing order for every
+ * probe; a table record after a stream record begins the next one. Nothing a
+ * statement does shows before the commit.
+ *
+ * The commit is asynchronous: the publisher flushes before it publishes.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "advance.h"
+#include "batch.h"
+#include "consumer.h"
+#include "dead_letter.h"
+#include "delta.h"
+#include "merge.h"
+#include "outbox.h"
+#include "run_sql.h"
+
+/* Records of a partition between two marks: a reload reads at most so many too much. */
+#define MARK_EVERY 10000
+
+/* Positions go to Kafka so often (ms) though nothing moves. */
+#define OFFSETS_IDLE_MS (60 * 60 * 1000)
+
+/* Result rows that later statements of the same view read by name. */
+typedef struct Capture
+{
+	const char *name;
+	TupleDesc	desc;
+	Tuplestorestate *rows;
+	int64		nrows;
+	bool		registered;
+} Capture;
+
+typedef struct ViewRun
+{
+	Pipeline   *pipeline;
+	PipelineView *view;
+	Datum		frontier;		/* $1 of every statement */
+	const char *title;			/* statement that is running, for the error context */
+	List	   *captures;		/* of Capture * */
+} ViewRun;
+
+static int64 collect(Pipeline *pipeline);
+static bool take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen);
+static void apply(Pipeline *pipeline);
+static void finish(Pipeline *pipeline);
+static bool store_positions(Pipeline *pipeline);
+static void store_frontiers(Pipeline *pipeline);
+static void store_marks(Pipeline *pipeline);
+static void store_outbox_batch(Pipeline *pipeline);
+static char *positions_json(Pipeline *pipeline);
+static char *frontiers_json(Pipeline *pipeline);
+static void enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier);
+static void leave_view(ViewRun *run, KvSql *sql);
+static void register_deltas(ViewRun *run);
+static int64 input_rows(Pipeline *pipeline, const ViewInput *input);
+static void run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan);
+static void run_late_statement(ViewRun *run, KvPlan *plan, int size_class);
+static Capture *find_capture(ViewRun *run, const char *name, TupleDesc desc);
+static void read_view_rows(Pipeline *pipeline, PipelineView *upper);
+static void add_view_context(void *arg);
+static void add_batch_context(void *arg);
+
+
+/* Applies what is polled; see the header. Runs: outside a transaction. Blocks: as long as the statements and their locks do. */
+bool
+kv_batch_run(Pipeline *pipeline, bool must_run)
+{
+	ErrorContextCallback context = {error_context_stack, add_batch_context, pipeline};
+	int64		taken = 0;
+	MemoryContext old;
+
+	if (!must_run && !kv_merge_ready(pipeline))
+		return false;
+	error_context_stack = &context;
+	pgstat_report_activity(STATE_RUNNING, "applying a batch");
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	old = MemoryContextSwitchTo(pipeline->batch);
+	pipeline->clock = GetCurrentTimestamp();
+	pipeline->outbox_written = false;
+	pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
+	kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
+
+	while (taken < kv_batch_rows)
+	{
+		int64		records;
+
+		kv_delta_begin(pipeline);
+		records = collect(pipeline);
+		if (pipeline->nsources > 0)
+			apply(pipeline);
+		kv_delta_end(pipeline);
+		if (records == 0)
+			break;
+		taken += records;
+	}
+	finish(pipeline);
+	pipeline->uncommitted_records = taken;
+	MemoryContextSwitchTo(old);
+	CommitTransactionCommand();
+
+	kv_consumer_release(pipeline);
+	kv_advance_commit(pipeline);
+	if (pipeline->outbox_written)
+	{
+		pipeline->last_offsets_commit = pipeline->clock;
+		pipeline->offsets_moved = false;
+	}
+	MemoryContextReset(pipeline->batch);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	error_context_stack = context.previous;
+	return true;
+}
+
+/* Forgets a failed batch: merge gives its records again. Runs: outside, after the abort. */
+void
+kv_batch_failed(Pipeline *pipeline)
+{
+	kv_maintaining = false;
+	for (int i = 0; i < pipeline->ntopics; i++)
+		pipeline->topics[i].delta = NULL;
+	if (pipeline->consumer != NULL)
+		kv_consumer_rewind(pipeline);
+	kv_advance_rewind(pipeline);
+	pipeline->uncommitted_dead_letters = 0;
+	pipeline->uncommitted_null_values = 0;
+	MemoryContextReset(pipeline->batch);
+}
+
+/*
+ * Takes records in processing order into the deltas until the sub-batch ends: it is full, nothing
+ * is there, or a table record follows a stream record. Gives how many it took.
+ */
+static int64
+collect(Pipeline *pipeline)
+{
+	int64		taken = 0;
+	bool		stream_seen = false;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	while (taken < kv_batch_rows)
+	{
+		Partition  *partition;
+		MergeResult result = kv_merge_peek(pipeline, &partition);
+
+		if (result == MERGE_WAIT && kv_consumer_poll(pipeline))
+			continue;
+		if (result != MERGE_RECORD)
+			break;
+		if (!take_head(pipeline, partition, &stream_seen))
+			break;
+		taken++;
+	}
+	PopActiveSnapshot();
+	return taken;
+}
+
+/* Takes one record; false: it belongs to the next sub-batch. */
+static bool
+take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen)
+{
+	switch (partition->head_result)
+	{
+		case DECODE_ROW:
+		case DECODE_DELETE:
+			if (partition->input->is_table && *stream_seen)
+				return false;
+			*stream_seen = *stream_seen || !partition->input->is_table;
+			kv_delta_add_head(pipeline, partition);
+			break;
+		case DECODE_NOTHING:
+			pipeline->uncommitted_null_values++;
+			break;
+		case DECODE_BAD:
+			kv_dead_letter_head(pipeline, partition);
+			break;
+	}
+	kv_merge_consume(partition);
+	return true;
+}
+
+/* Applies the deltas of a sub-batch. */
+static void
+apply(Pipeline *pipeline)
+{
+	kv_outbox_default_time = pipeline->batch_time;
+	kv_dead_letter_apply(pipeline);
+	kv_outbox_default_time = DT_NOBEGIN;
+}
+
+/* Everything of a batch that is not a view's: time, positions, what the publisher needs. */
+static void
+finish(Pipeline *pipeline)
+{
+	kv_advance_note_idle(pipeline, pipeline->clock);
+	kv_advance_frontiers(pipeline, pipeline->clock);
+	kv_advance_evict(pipeline);
+	pipeline->outbox_written = kv_outbox_end_batch();
+	if (store_positions(pipeline))
+		pipeline->offsets_moved = true;
+	store_frontiers(pipeline);
+	store_marks(pipeline);
+	if (pipeline->outbox_written || kv_batch_offsets_due(pipeline, pipeline->clock))
+	{
+		store_outbox_batch(pipeline);
+		pipeline->outbox_written = true;
+	}
+}
+
+/* Should positions go to Kafka now though there is no message? Kafka forgets those of a group that is silent for 7 days. */
+bool
+kv_batch_offsets_due(Pipeline *pipeline, TimestampTz now)
+{
+	if (pipeline->offsets_moved &&
+		TimestampDifferenceExceeds(pipeline->last_offsets_commit, now, kv_commit_interval_ms))
+		return true;
+	return TimestampDifferenceExceeds(pipeline->last_offsets_commit, now, OFFSETS_IDLE_MS);
+}
+
+/* Stores the positions of partitions that moved; false: none did. */
+static bool
+store_positions(Pipeline *pipeline)
+{
+	PositionRow *rows;
+	int			nrows = 0;
+	int			npartitions = 0;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+		npartitions += pipeline->topics[i].npartitions;
+	rows = palloc(sizeof(PositionRow) * Max(npartitions, 1));
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		{
+			Partition  *partition = &pipeline->topics[i].partitions[n];
+
+			if (partition->next_offset == partition->committed_offset)
+				continue;
+			rows[nrows].relation = pipeline->topics[i].topic->relid;
+			rows[nrows].partition = n;
+			rows[nrows].start_offset = partition->start_offset;
+			rows[nrows].next_offset = partition->next_offset;
+			rows[nrows].stream_time = partition->stream_time;
+			nrows++;
+		}
+	}
+	if (nrows > 0)
+		kv_position_update(pipeline->row->pipeline, rows, nrows);
+	return nrows > 0;
+}
+
+/* Stores frontiers that moved and late rows that were counted. */
+static void
+store_frontiers(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+		bool		moved = view->needs_frontier && view->next_frontier > view->frontier;
+
+		if (moved || view->late_rows > 0)
+			kv_view_set_progress(view->row->view, view->needs_frontier ? view->next_frontier : DT_NOBEGIN, view->late_rows);
+	}
+}
+
+/* Notes places in topics with unlogged buffers from which these can be reloaded. */
+static void
+store_marks(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; input->has_buffers && n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			if (partition->next_offset - partition->last_mark < MARK_EVERY || partition->stream_time == DT_NOBEGIN)
+				continue;
+			kv_mark_insert(pipeline->row->pipeline, input->topic->relid, n, partition->next_offset, partition->stream_time);
+			partition->last_mark = partition->next_offset;
+		}
+	}
+}
+
+/* Stores what the Kafka commit of this batch carries besides its messages. */
+static void
+store_outbox_batch(Pipeline *pipeline)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.outbox_batch (pipeline, batch, positions, frontiers) VALUES ($1, $2, $3::pg_catalog.jsonb, $4::pg_catalog.jsonb)";
+	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
+	Datum		values[4];
+	KvSql		sql;
+
+	values[0] = Int64GetDatum(pipeline->row->pipeline);
+	values[1] = Int64GetDatum(pipeline->batch_number);
+	values[2] = CStringGetTextDatum(positions_json(pipeline));
+	values[3] = CStringGetTextDatum(frontiers_json(pipeline));
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 4, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Topic names have no character that JSON would need to escape (Kafka allows letters, digits, dot, underscore, hyphen). */
+static char *
+positions_json(Pipeline *pipeline)
+{
+	StringInfoData json;
+	const char *separator = "";
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		{
+			appendStringInfo(&json, "%s{\"topic\":\"%s\",\"partition\":%d,\"offset\":" INT64_FORMAT "}", separator,
+							 pipeline->topics[i].topic->topic, n, pipeline->topics[i].partitions[n].next_offset);
+			separator = ",";
+		}
+	}
+	appendStringInfoChar(&json, ']');
+	return json.data;
+}
+
+static char *
+frontiers_json(Pipeline *pipeline)
+{
+	StringInfoData json;
+	const char *separator = "";
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		if (!view->needs_frontier || view->next_frontier == DT_NOBEGIN)
+			continue;
+		appendStringInfo(&json, "%s\"" INT64_FORMAT "\":" INT64_FORMAT, separator, view->row->view, view->next_frontier);
+		separator = ",";
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+/* Runs the statements of all views over the current deltas. Runs: in a subtransaction, between begin and end of views' rows. */
+void
+kv_batch_apply_views(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+		kv_batch_apply_view(pipeline, &pipeline->views[i]);
+}
+
+/* Runs the statements of one view as its owner, then its deferred constraints. */
+void
+kv_batch_apply_view(Pipeline *pipeline, PipelineView *view)
+{
+	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	bool		any = false;
+	ViewRun		run;
+	KvSql		sql;
+	ListCell   *statement;
+	ListCell   *plan;
+
+	context.arg = &run;
+	for (int i = 0; i < view->view->ninputs; i++)
+	{
+		ViewInput  *input = &view->view->inputs[i];
+
+		if (input->kind == INPUT_VIEW)
+			kv_delta_of_view(pipeline, kv_batch_view(pipeline, input->relid));
+		any = any || input_rows(pipeline, input) > 0;
+	}
+	if (!any)
+		return;
+
+	enter_view(&run, &sql, pipeline, view, view->frontier);
+	error_context_stack = &context;
+	register_deltas(&run);
+	forboth(statement, view->plan->statements, plan, view->compiled)
+	{
+		MaintenanceStatement *next = lfirst(statement);
+
+		if (next->phase != PHASE_EVICT)
+			run_statement(&run, next, lfirst(plan));
+	}
+	run.title = "deferred constraints";
+	kv_sql_run("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL);
+	error_context_stack = context.previous;
+	leave_view(&run, &sql);
+}
+
+/* Enters the owner's role with the view's settings; writes to the engine's tables are let through until leave_view. */
+static void
+enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier)
+{
+	run->pipeline = pipeline;
+	run->view = view;
+	run->frontier = TimestampTzGetDatum(frontier);
+	run->title = NULL;
+	run->captures = NIL;
+	kv_sql_enter_role(sql, view->view->owner, view->row->settings);
+	kv_maintaining = true;
+}
+
+static void
+leave_view(ViewRun *run, KvSql *sql)
+{
+	ListCell   *lc;
+
+	kv_maintaining = false;
+	foreach(lc, run->captures)
+		tuplestore_end(((Capture *) lfirst(lc))->rows);
+	kv_sql_leave(sql);
+}
+
+/* Makes the deltas of a view's inputs readable by name; a relation that stands in it twice has one. */
+static void
+register_deltas(ViewRun *run)
+{
+	for (int i = 0; i < run->view->view->ninputs; i++)
+	{
+		ViewInput  *input = &run->view->view->inputs[i];
+		bool		done = input->kind == INPUT_RELATION;
+
+		for (int j = 0; j < i && !done; j++)
+			done = run->view->view->inputs[j].kind != INPUT_RELATION &&
+				strcmp(run->view->view->inputs[j].delta_name, input->delta_name) == 0;
+		if (done)
+			continue;
+		if (input->kind == INPUT_VIEW)
+		{
+			PipelineView *upper = kv_batch_view(run->pipeline, input->relid);
+
+			kv_sql_register(input->delta_name, upper->delta_desc, upper->delta, upper->delta_rows);
+		}
+		else
+		{
+			TopicInput *topic = kv_batch_topic(run->pipeline, input->relid);
+
+			kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
+		}
+	}
+}
+
+/* Gives how many rows the delta of an input has; an ordinary table has none. */
+static int64
+input_rows(Pipeline *pipeline, const ViewInput *input)
+{
+	switch (input->kind)
+	{
+		case INPUT_STREAM:
+		case INPUT_LOOKUP:
+			return kv_batch_topic(pipeline, input->relid)->delta_rows;
+		case INPUT_VIEW:
+			return kv_batch_view(pipeline, input->relid)->delta_rows;
+		case INPUT_RELATION:
+			break;
+	}
+	return 0;
+}
+
+/* Runs one statement unless what it reads is empty. */
+static void
+run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
+{
+	ViewDef    *view = run->view->view;
+	Tuplestorestate *target = NULL;
+	Capture    *capture = NULL;
+	int64		nrows = 0;
+	uint64		processed;
+
+	if (statement->input >= 0)
+	{
+		nrows = input_rows(run->pipeline, &view->inputs[statement->input]);
+		if (nrows == 0)
+			return;
+	}
+	else
+	{
+		for (int i = 0; i < view->ninputs; i++)
+			nrows += input_rows(run->pipeline, &view->inputs[i]);
+	}
+	if (statement->reads != NULL)
+	{
+		Capture    *read = find_capture(run, statement->reads, NULL);
+
+		if (read == NULL || read->nrows == 0)
+			return;
+		nrows = read->nrows;
+		if (!read->registered)
+			kv_sql_register(read->name, read->desc, read->rows, read->nrows);
+		read->registered = true;
+	}
+	run->title = statement->title;
+	if (statement->phase == PHASE_LATE)
+	{
+		run_late_statement(run, plan, kv_size_class(nrows));
+		return;
+	}
+	if (statement->captures != NULL)
+	{
+		capture = find_capture(run, statement->captures, statement->capture_desc);
+		target = capture->rows;
+	}
+	else if (statement->writes_view)
+		target = run->view->rows;
+
+	processed = kv_plan_run(plan, kv_size_class(nrows), &run->frontier, NULL, target);
+	if (capture != NULL)
+		capture->nrows += processed;
+}
+
+/* Counts late rows, and stores those that only the frontier made late. */
+static void
+run_late_statement(ViewRun *run, KvPlan *plan, int size_class)
+{
+	kv_plan_run(plan, size_class, &run->frontier, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+		Datum		late = kv_sql_value(row, 1, &isnull);
+
+		if (!isnull)
+			run->view->late_rows += DatumGetInt64(late);
+		late = kv_sql_value(row, 2, &isnull);
+		if (!isnull)
+			kv_dead_letter_skip_rows(run->pipeline, run->view, late);
+	}
+}
+
+/* Finds the rows captured under a name; with a row type it makes them. */
+static Capture *
+find_capture(ViewRun *run, const char *name, TupleDesc desc)
+{
+	Capture    *capture;
+	ListCell   *lc;
+
+	foreach(lc, run->captures)
+	{
+		capture = lfirst(lc);
+		if (strcmp(capture->name, name) == 0)
+			return capture;
+	}
+	if (desc == NULL)
+		return NULL;
+	capture = palloc0(sizeof(Capture));
+	capture->name = name;
+	capture->desc = desc;
+	capture->rows = tuplestore_begin_heap(false, false, work_mem);
+	run->captures = lappend(run->captures, capture);
+	return capture;
+}
+
+/* Deletes what no probe of the view can see any more, with the frontier after this batch. */
+void
+kv_batch_evict_view(Pipeline *pipeline, PipelineView *view)
+{
+	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	ViewRun		run;
+	KvSql		sql;
+	ListCell   *statement;
+	ListCell   *plan;
+
+	context.arg = &run;
+	enter_view(&run, &sql, pipeline, view, view->next_frontier);
+	error_context_stack = &context;
+	forboth(statement, view->plan->statements, plan, view->compiled)
+	{
+		MaintenanceStatement *next = lfirst(statement);
+
+		run.title = next->title;
+		if (next->phase == PHASE_EVICT)
+			kv_plan_run(lfirst(plan), 0, &run.frontier, NULL, NULL);
+	}
+	error_context_stack = context.previous;
+	leave_view(&run, &sql);
+}
+
+/* Puts the current delta of a topic back into the view's buffers of it; lateness is judged by kv_before alone. */
+void
+kv_batch_reload_view(Pipeline *pipeline, PipelineView *view, TopicInput *topic)
+{
+	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	ViewRun		run;
+	KvSql		sql;
+	ListCell   *lc;
+
+	context.arg = &run;
+	enter_view(&run, &sql, pipeline, view, DT_NOBEGIN);
+	error_context_stack = &context;
+	foreach(lc, view->plan->reload)
+	{
+		MaintenanceStatement *statement = lfirst(lc);
+		ViewInput  *input = &view->view->inputs[statement->input];
+		const Oid	types[] = {TIMESTAMPTZOID};
+
+		if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || topic->delta_rows == 0)
+			continue;
+		run.title = statement->title;
+		kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
+		kv_sql_run(statement->sql, 1, types, &run.frontier, NULL);
+	}
+	error_context_stack = context.previous;
+	leave_view(&run, &sql);
+}
+
+/* Gives the time before which no buffer of a topic needs a record: DT_NOBEGIN all are needed, DT_NOEND none. */
+TimestampTz
+kv_batch_reload_bound(Pipeline *pipeline, const TopicInput *topic)
+{
+	TimestampTz bound = DT_NOEND;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		for (int j = 0; j < view->view->ninputs; j++)
+		{
+			ViewInput  *input = &view->view->inputs[j];
+
+			if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || input->buffer_name == NULL)
+				continue;
+			if (view->frontier == DT_NOBEGIN || input->retain_us >= DT_NOEND - Max(view->frontier, 0))
+				return DT_NOBEGIN;
+			bound = Min(bound, view->frontier - input->retain_us);
+		}
+	}
+	return bound;
+}
+
+/*
+ * Computes the first rows of views over views whose upper views had rows already: their
+ * statements over a delta that is all rows of the upper view. Each is a batch of its own without records.
+ */
+void
+kv_batch_initialize_views(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+		bool		over_views = false;
+		MemoryContext old;
+
+		for (int j = 0; j < view->view->ninputs; j++)
+			over_views = over_views || view->view->inputs[j].kind == INPUT_VIEW;
+		if (view->row->initialized || !over_views)
+			continue;
+
+		StartTransactionCommand();
+		old = MemoryContextSwitchTo(pipeline->batch);
+		pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
+		kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
+		kv_delta_begin(pipeline);
+		kv_delta_begin_views(pipeline);
+		for (int j = 0; j < view->view->ninputs; j++)
+		{
+			if (view->view->inputs[j].kind == INPUT_VIEW)
+				read_view_rows(pipeline, kv_batch_view(pipeline, view->view->inputs[j].relid));
+		}
+		kv_batch_apply_view(pipeline, view);
+		kv_delta_end_views(pipeline);
+		kv_delta_end(pipeline);
+		kv_view_set_initialized(view->row->view);
+		if (kv_outbox_end_batch())
+			store_outbox_batch(pipeline);
+		MemoryContextSwitchTo(old);
+		CommitTransactionCommand();
+		view->row->initialized = true;
+		MemoryContextReset(pipeline->batch);
+	}
+}
+
+/* Puts all rows of a view into its rows of this (sub)batch. */
+static void
+read_view_rows(Pipeline *pipeline, PipelineView *upper)
+{
+	char	   *text;
+	KvPlan	   *plan;
+	KvSql		sql;
+
+	if (upper->delta != NULL)
+		return;
+	text = psprintf("SELECT * FROM %s", upper->view->name);
+	plan = kv_plan_make(pipeline->batch, text, 0, NULL);
+	kv_sql_enter_role(&sql, upper->view->owner, NULL);
+	kv_plan_run(plan, kv_size_class(1e9), NULL, NULL, upper->rows);
+	kv_sql_leave(&sql);
+	kv_delta_of_view(pipeline, upper);
+}
+
+/* Finds the topic of this pipeline with a foreign table. */
+TopicInput *
+kv_batch_topic(Pipeline *pipeline, Oid relid)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		if (pipeline->topics[i].topic->relid == relid)
+			return &pipeline->topics[i];
+	}
+	elog(ERROR, "pipeline \"%s\" does not read relation %u", pipeline->row->name, relid);
+}
+
+/* Finds the view of this pipeline with a result table. */
+PipelineView *
+kv_batch_view(Pipeline *pipeline, Oid relid)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		if (pipeline->views[i].row->relation == relid)
+			return &pipeline->views[i];
+	}
+	elog(ERROR, "pipeline \"%s\" has no view %u", pipeline->row->name, relid);
+}
+
+static void
+add_batch_context(void *arg)
+{
+	Pipeline   *pipeline = arg;
+
+	errcontext("batch " INT64_FORMAT " of pipeline \"%s\"", pipeline->batch_number, pipeline->row->name);
+}
+
+static void
+add_view_context(void *arg)
+{
+	ViewRun    *run = arg;
+
+	errcontext("continuous view %s: %s", run->view->view->name, run->title ? run->title : "start");
+}

@@ -1,0 +1,604 @@
+/*
+ * consumer.c: gets messages of all partitions of a pipeline into rings.
+ *
+ * Every partition has a queue of its own (the partition interface of librdkafka,
+ * not assign()), so a partition far ahead is simply not polled: the client stops
+ * fetching when its queue is full, and nothing has to be paused, purged and fetched
+ * again. Offsets are always explicit and start where kafka_state.position says.
+ *
+ * Invariant: a message stays in its ring until the batch that applied it has
+ * committed, so a failed batch is given out again without the broker. Nothing is ever
+ * committed to the group from here; the publisher does that in its transactions.
+ *
+ * Control records and compacted records leave gaps. The end of a partition is told
+ * by an event whose offset lies behind them, and that is where next_offset goes
+ * when the ring has run empty (merge.c).
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "access/xact.h"
+
+#include "consumer.h"
+#include "view_options.h"
+
+/* At once from one partition; librdkafka moves whole lists, so more gains nothing. */
+#define POLL_ROWS 10000
+
+/* So far behind the end (records) a partition that was live counts as not at its end again. */
+#define NEAR_END 1000
+
+#define METADATA_TIMEOUT_MS 10000
+
+typedef struct ConsumerCleanup
+{
+	MemoryContextCallback callback;
+	Pipeline   *pipeline;
+} ConsumerCleanup;
+
+static void open_handle(Pipeline *pipeline);
+static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions);
+static void init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored);
+static const PositionRow *find_position(List *positions, Oid relation, int partition);
+static void check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored);
+static void resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition);
+static bool start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *start, int64 *time_ms);
+static void store_positions(Pipeline *pipeline, List *created);
+static void close_partitions(void *arg);
+static bool poll_partition(Pipeline *pipeline, Partition *partition, rd_kafka_message_t **messages, int room);
+static void drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages);
+static void take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
+static void handle_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
+static void grow_fifo(Partition *partition);
+
+
+/*
+ * Opens the consumer of a pipeline and sets up its partitions from the stored
+ * positions; positions of a first start and of new partitions are resolved and stored.
+ * Runs: outside a transaction. Blocks: 10 s a topic and a round trip a partition.
+ */
+void
+kv_consumer_open(Pipeline *pipeline)
+{
+	List	   *positions;
+	List	   *created = NIL;
+	MemoryContext old;
+
+	StartTransactionCommand();
+	old = MemoryContextSwitchTo(pipeline->context);
+	open_handle(pipeline);
+	positions = kv_position_list(pipeline->row->pipeline);
+	MemoryContextSwitchTo(old);
+	CommitTransactionCommand();
+
+	old = MemoryContextSwitchTo(pipeline->context);
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+		bool		known = false;
+		ListCell   *lc;
+
+		foreach(lc, positions)
+			known = known || ((PositionRow *) lfirst(lc))->relation == input->topic->relid;
+		find_partitions(pipeline, input, positions);
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			if (find_position(positions, input->topic->relid, n) != NULL)
+				continue;
+			resolve_start(pipeline, partition, known);
+			created = lappend(created, partition);
+		}
+	}
+	if (created != NIL)
+		store_positions(pipeline, created);
+	MemoryContextSwitchTo(old);
+}
+
+/* Makes the client, whose end takes rings, queues and topics with it, and the set of events to wait for. */
+static void
+open_handle(Pipeline *pipeline)
+{
+	char		min_messages[16];
+	const char *extra[] = {
+		"group.id", pipeline->kafka_name,
+		"fetch.wait.max.ms", "100", /* the end behind control records is told so much later */
+		"queued.min.messages", min_messages,
+		NULL
+	};
+	MemoryContext context;
+	ConsumerCleanup *cleanup;
+
+	/* ten batches ahead: with less the fetches become the bottleneck (ENGINEERING.md) */
+	snprintf(min_messages, sizeof(min_messages), "%d", Min(Max(10 * kv_batch_rows, 100000), 1000000));
+	pipeline->consumer = kv_client_consumer(pipeline->context, pipeline->serverid, pipeline->owner, extra);
+
+	context = AllocSetContextCreate(pipeline->consumer->context, "kv consumer", ALLOCSET_SMALL_SIZES);
+	cleanup = MemoryContextAllocZero(context, sizeof(ConsumerCleanup));
+	cleanup->callback.func = close_partitions;
+	cleanup->callback.arg = cleanup;
+	cleanup->pipeline = pipeline;
+	MemoryContextRegisterResetCallback(context, &cleanup->callback);
+
+	pipeline->wait_set = kv_create_wait_event_set(pipeline->context, 3);
+	AddWaitEventToSet(pipeline->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(pipeline->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(pipeline->wait_set, WL_SOCKET_READABLE, pipeline->consumer->wakeup_fd, NULL, NULL);
+}
+
+/* Asks the broker for the partitions of a topic and checks the stored positions against them. */
+static void
+find_partitions(Pipeline *pipeline, TopicInput *input, List *positions)
+{
+	bool		unknown = false;
+	char	   *error = NULL;
+	int			count = kv_client_partitions(pipeline->consumer, input->topic->topic,
+											 METADATA_TIMEOUT_MS, &unknown, &error);
+
+	if (count < 0 && unknown)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
+				 errmsg("topic \"%s\" does not exist on server \"%s\"", input->topic->topic, input->topic->server_name),
+				 error ? errdetail("%s", error) : 0,
+				 errhint("Create the topic, or correct the option topic of foreign table %s. The pipeline tries again by itself.",
+						 input->topic->relation_name)));
+	if (count < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
+				 errmsg("could not reach Kafka server \"%s\"", input->topic->server_name),
+				 error ? errdetail("%s", error) : 0,
+				 errhint("Check bootstrap_servers of the server and that the brokers run. The pipeline tries again by itself.")));
+
+	input->handle = rd_kafka_topic_new(pipeline->consumer->rk, input->topic->topic, NULL);
+	if (input->handle == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not read topic \"%s\"", input->topic->topic),
+				 errdetail("%s", rd_kafka_err2str(rd_kafka_last_error()))));
+	input->partitions = palloc0(sizeof(Partition) * Max(count, 1));
+	for (int n = 0; n < count; n++)
+	{
+		const PositionRow *stored = find_position(positions, input->topic->relid, n);
+
+		if (stored != NULL)
+			check_position(pipeline, input, stored);
+		input->npartitions = n + 1;
+		init_partition(pipeline, input, n, stored);
+	}
+}
+
+/* Sets a partition up; without a stored position resolve_start says where it begins. */
+static void
+init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored)
+{
+	Partition  *partition = &input->partitions[number];
+	int			natts = input->delta_desc->natts;
+
+	partition->input = input;
+	partition->number = number;
+	partition->stream_time = DT_NOBEGIN;
+	partition->eof_offset = -1;
+	if (stored != NULL)
+	{
+		partition->start_offset = stored->start_offset;
+		partition->next_offset = stored->next_offset;
+		partition->stream_time = stored->stream_time;
+	}
+	partition->committed_offset = partition->next_offset;
+	partition->committed_stream_time = partition->stream_time;
+	partition->last_mark = partition->next_offset;
+	partition->fifo_size = 1024;
+	partition->fifo = palloc0(sizeof(rd_kafka_message_t *) * partition->fifo_size);
+	partition->head_values = palloc0(sizeof(Datum) * natts);
+	partition->head_nulls = palloc0(sizeof(bool) * natts);
+	partition->head_context = AllocSetContextCreate(pipeline->context, "kv record", ALLOCSET_DEFAULT_SIZES);
+	partition->queue = rd_kafka_queue_get_partition(pipeline->consumer->rk, input->topic->topic, number);
+	if (partition->queue == NULL)
+		elog(ERROR, "librdkafka has no queue for topic \"%s\" partition %d", input->topic->topic, number);
+	rd_kafka_queue_io_event_enable(partition->queue, pipeline->consumer->wakeup_fd, "\1\0\0\0\0\0\0\0", 8);
+}
+
+/* Finds the stored position of a partition, or NULL. */
+static const PositionRow *
+find_position(List *positions, Oid relation, int partition)
+{
+	ListCell   *lc;
+
+	foreach(lc, positions)
+	{
+		PositionRow *row = lfirst(lc);
+
+		if (row->relation == relation && row->partition == partition)
+			return row;
+	}
+	return NULL;
+}
+
+/* Raises an error where the topic does not have what comes next: going on would lose records or read another topic's. */
+static void
+check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored)
+{
+	int64		low;
+	int64		high;
+
+	kv_client_offsets(pipeline->consumer, input->topic->topic, stored->partition, METADATA_TIMEOUT_MS, &low, &high);
+	if (stored->next_offset > high)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" partition %d ends before the position of pipeline \"%s\"",
+						input->topic->topic, stored->partition, pipeline->row->name),
+				 errdetail("The next offset is " INT64_FORMAT ", the end of the partition " INT64_FORMAT ".", stored->next_offset, high),
+				 errhint("The topic was probably deleted and created again. Drop the views of the pipeline and create them again to read it from its start.")));
+	if (stored->next_offset < low)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("records of topic \"%s\" partition %d were deleted before pipeline \"%s\" read them",
+						input->topic->topic, stored->partition, pipeline->row->name),
+				 errdetail("The next offset is " INT64_FORMAT ", the partition begins at " INT64_FORMAT ".", stored->next_offset, low),
+				 errhint("The topic's retention is shorter than the pipeline stood still. Drop the views of the pipeline and create them again to go on without these records.")));
+}
+
+/*
+ * Sets where a partition without a position begins: by the option start of a view, else of the
+ * topic; a partition that was added to a known topic at its first record.
+ */
+static void
+resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition)
+{
+	TopicInput *input = partition->input;
+	TopicStart	start = input->topic->start;
+	int64		time_ms = input->topic->start_time_ms;
+	int64		low;
+	int64		high;
+
+	kv_client_offsets(pipeline->consumer, input->topic->topic, partition->number, METADATA_TIMEOUT_MS, &low, &high);
+	partition->start_offset = low;
+	if (!new_partition)
+	{
+		(void) start_by_view_option(pipeline, input, &start, &time_ms);
+		if (start == START_LATEST)
+			partition->start_offset = high;
+		else if (start == START_TIME)
+			partition->start_offset = kv_client_offset_for_time(pipeline->consumer, input->topic->topic, partition->number,
+																time_ms, METADATA_TIMEOUT_MS);
+	}
+	partition->next_offset = partition->start_offset;
+	partition->committed_offset = partition->start_offset;
+	partition->last_mark = partition->start_offset;
+}
+
+/* Gives the option start of the first view that has one and reads the stream; a table is read whole whatever a view says. */
+static bool
+start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *start, int64 *time_ms)
+{
+	if (input->is_table)
+		return false;
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+		ContinuousOptions *options = kv_view_options_from_array(view->row->options);
+		bool		reads = false;
+
+		for (int j = 0; j < view->view->ninputs; j++)
+			reads = reads || view->view->inputs[j].relid == input->topic->relid;
+		if (!reads || options->start == NULL)
+			continue;
+		if (pg_strcasecmp(options->start, "earliest") == 0)
+			*start = START_EARLIEST;
+		else if (pg_strcasecmp(options->start, "latest") == 0)
+			*start = START_LATEST;
+		else
+		{
+			Datum		when = DirectFunctionCall3(timestamptz_in, CStringGetDatum(options->start),
+												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+
+			*start = START_TIME;
+			*time_ms = (DatumGetTimestampTz(when) + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000;
+		}
+		return true;
+	}
+	return false;
+}
+
+/* Stores resolved start positions, so that they are resolved once. */
+static void
+store_positions(Pipeline *pipeline, List *created)
+{
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	foreach(lc, created)
+	{
+		Partition  *partition = lfirst(lc);
+		PositionRow row;
+
+		row.relation = partition->input->topic->relid;
+		row.partition = partition->number;
+		row.start_offset = partition->start_offset;
+		row.next_offset = partition->next_offset;
+		row.stream_time = DT_NOBEGIN;
+		kv_position_insert(pipeline->row->pipeline, &row);
+	}
+	CommitTransactionCommand();
+}
+
+/* Starts fetching a partition at offset. Runs: either. Blocks: no. */
+void
+kv_consumer_start(Pipeline *pipeline, Partition *partition, int64 offset)
+{
+	if (rd_kafka_consume_start(partition->input->handle, partition->number, offset) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not read topic \"%s\" partition %d", partition->input->topic->topic, partition->number),
+				 errdetail("%s", rd_kafka_err2str(rd_kafka_last_error()))));
+	partition->started = true;
+}
+
+/*
+ * Gives everything back to librdkafka in the order it wants (messages, consumption, queues, topics)
+ * before client.c destroys the handle. Raises nothing.
+ */
+static void
+close_partitions(void *arg)
+{
+	Pipeline   *pipeline = ((ConsumerCleanup *) arg)->pipeline;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			for (int m = 0; m < partition->fifo_count; m++)
+				rd_kafka_message_destroy(FIFO_AT(partition, m));
+			partition->fifo_count = 0;
+			if (partition->started)
+				(void) rd_kafka_consume_stop(input->handle, partition->number);
+			if (partition->queue != NULL)
+				rd_kafka_queue_destroy(partition->queue);
+			partition->queue = NULL;
+		}
+		if (input->handle != NULL)
+			rd_kafka_topic_destroy(input->handle);
+		input->handle = NULL;
+		input->npartitions = 0;
+	}
+	pipeline->consumer = NULL;
+}
+
+/* Moves fetched messages into the rings of partitions that have less than a batch ready. Runs: either. Blocks: no. */
+bool
+kv_consumer_poll(Pipeline *pipeline)
+{
+	rd_kafka_message_t *messages[POLL_ROWS];
+	bool		got = false;
+
+	kv_client_drain_logs(pipeline->consumer);
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+			int			ready = partition->fifo_count - partition->fifo_given;
+
+			if (partition->started && ready < kv_batch_rows)
+				got |= poll_partition(pipeline, partition, messages, Min(kv_batch_rows - ready + 1, POLL_ROWS));
+		}
+	}
+	if (!got)
+		drain_client_events(pipeline, messages);
+	if (kv_my_slot != NULL)
+		kv_my_slot->buffered_records = kv_consumer_pending(pipeline);
+	return got;
+}
+
+/* Throws away what concerns the client as a whole: its errors are in its log too, and it gets over them by itself. */
+static void
+drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages)
+{
+	ssize_t		count = rd_kafka_consume_batch_queue(pipeline->consumer->queue, 0, messages, POLL_ROWS);
+
+	for (ssize_t i = 0; i < count; i++)
+		rd_kafka_message_destroy(messages[i]);
+}
+
+/* Takes at most room messages of one partition; an error among them is raised after the others are safe in the ring. */
+static bool
+poll_partition(Pipeline *pipeline, Partition *partition, rd_kafka_message_t **messages, int room)
+{
+	ssize_t		count = rd_kafka_consume_batch_queue(partition->queue, 0, messages, room);
+	rd_kafka_message_t *failure = NULL;
+
+	for (ssize_t i = 0; i < count; i++)
+	{
+		if (messages[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			take_message(pipeline, partition, messages[i]);
+		else if (messages[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+		{
+			partition->eof_offset = Max(partition->eof_offset, messages[i]->offset);
+			partition->at_end = true;
+			rd_kafka_message_destroy(messages[i]);
+		}
+		else if (failure == NULL)
+			failure = messages[i];
+		else
+			rd_kafka_message_destroy(messages[i]);
+	}
+	if (failure != NULL)
+		handle_error_message(pipeline, partition, failure);
+	return count > 0;
+}
+
+/* Puts a message at the end of its ring. A live partition stays so unless much is behind the message. */
+static void
+take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
+{
+	if (partition->fifo_count == partition->fifo_size)
+		grow_fifo(partition);
+	FIFO_AT(partition, partition->fifo_count) = msg;
+	partition->fifo_count++;
+
+	/* the cached end costs a lock: ask for it now and then only */
+	if (partition->at_end && (partition->fifo_count & 1023) == 1023)
+	{
+		int64		low = 0;
+		int64		high = 0;
+
+		if (rd_kafka_get_watermark_offsets(pipeline->consumer->rk, partition->input->topic->topic, partition->number,
+										   &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+			high - msg->offset > NEAR_END)
+			partition->at_end = false;
+	}
+}
+
+/* Raises the error a partition reported if a person has to act, else lets librdkafka go on by itself. Takes the message. */
+static void
+handle_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
+{
+	rd_kafka_resp_err_t err = msg->err;
+	char	   *words = pstrdup(rd_kafka_message_errstr(msg) ? rd_kafka_message_errstr(msg) : rd_kafka_err2str(err));
+	TopicDef   *topic = partition->input->topic;
+
+	rd_kafka_message_destroy(msg);
+	if (err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE || err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" partition %d no longer has the records that pipeline \"%s\" reads next",
+						topic->topic, partition->number, pipeline->row->name),
+				 errdetail("%s", words),
+				 errhint("The topic was deleted and created again, or its retention is too short. Drop the views of the pipeline and create them again to read what is there.")));
+	if (kv_error_kind(err) != KAFKA_RETRY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_ERROR),
+				 errmsg("could not read topic \"%s\" partition %d", topic->topic, partition->number),
+				 errdetail("%s", words)));
+	ereport(DEBUG1, (errmsg_internal("topic \"%s\" partition %d: %s", topic->topic, partition->number, words)));
+	pfree(words);
+}
+
+/* Doubles a ring; its oldest message comes to lie at 0. */
+static void
+grow_fifo(Partition *partition)
+{
+	int			size = partition->fifo_size * 2;
+	rd_kafka_message_t **fifo = MemoryContextAlloc(GetMemoryChunkContext(partition->fifo), sizeof(rd_kafka_message_t *) * size);
+
+	for (int i = 0; i < partition->fifo_count; i++)
+		fifo[i] = FIFO_AT(partition, i);
+	pfree(partition->fifo);
+	partition->fifo = fifo;
+	partition->fifo_size = size;
+	partition->fifo_head = 0;
+}
+
+/* Sleeps until the client has something, the latch is set or the time is over. Runs: either. Blocks: timeout_ms. */
+void
+kv_consumer_wait(Pipeline *pipeline, long timeout_ms)
+{
+	WaitEvent	event;
+
+	if (WaitEventSetWait(pipeline->wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION) > 0)
+	{
+		if (event.events & WL_LATCH_SET)
+		{
+			ResetLatch(MyLatch);
+			kv_look_at_members = true;
+		}
+		else if (event.events & WL_SOCKET_READABLE)
+		{
+			uint64		count;
+
+			/* the fd does not block; what it counts does not matter */
+			(void) !read(pipeline->consumer->wakeup_fd, &count, sizeof(count));
+		}
+	}
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Frees the messages of a committed batch and makes where we are the state to go back to. */
+void
+kv_consumer_release(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			for (int m = 0; m < partition->fifo_given; m++)
+				rd_kafka_message_destroy(FIFO_AT(partition, m));
+			partition->fifo_head = (partition->fifo_head + partition->fifo_given) & (partition->fifo_size - 1);
+			partition->fifo_count -= partition->fifo_given;
+			partition->fifo_given = 0;
+			partition->committed_offset = partition->next_offset;
+			partition->committed_stream_time = partition->stream_time;
+		}
+	}
+}
+
+/* Undoes what merge gave out since the last commit. */
+void
+kv_consumer_rewind(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			partition->fifo_given = 0;
+			partition->head_valid = false;
+			partition->next_offset = partition->committed_offset;
+			partition->stream_time = partition->committed_stream_time;
+		}
+	}
+}
+
+/* Counts the polled messages that merge has not given out. */
+int64
+kv_consumer_pending(Pipeline *pipeline)
+{
+	int64		pending = 0;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+			pending += pipeline->topics[i].partitions[n].fifo_count - pipeline->topics[i].partitions[n].fifo_given;
+	}
+	return pending;
+}
+
+/*
+ * Looks for new partitions, and whether the broker answers at all: a stream that is silent looks the
+ * same as one that is cut off. *error: why it does not, else NULL. Runs: outside. Blocks: 1 s a topic.
+ */
+bool
+kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
+{
+	*error = NULL;
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+		bool		unknown = false;
+		int			count = kv_client_partitions(pipeline->consumer, input->topic->topic, 1000, &unknown, error);
+
+		if (count > input->npartitions)
+			return true;
+		if (count < 0)
+			return false;
+	}
+	return false;
+}

@@ -1,0 +1,282 @@
+/*
+ * delta.c: the rows of a (sub)batch as tuplestores, one per topic and one per
+ * view that views read.
+ *
+ * Invariant: kv_row numbers the rows of all topics of a (sub)batch from 0 in
+ * processing order and is the index of their record in pipeline->sources. Rows of
+ * views are numbered from VIEW_ROWS, so the two cannot be taken for each other.
+ *
+ * Tuplestores belong to the resource owner under which they are begun and must be
+ * ended before it: topics' deltas live in the batch's transaction, views' rows in
+ * the subtransaction that applies them.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "utils/memutils.h"
+
+#include "consumer.h"
+#include "delta.h"
+#include "merge.h"
+
+/* Memory of one delta before it goes to a temporary file (kB): a batch of 50,000 rows of 500 bytes fits. */
+#define DELTA_MEMORY_KB 32768
+
+/* kv_row of the first row of a view in a (sub)batch. */
+#define VIEW_ROWS (INT64CONST(1) << 40)
+
+static void end_store(Tuplestorestate **store);
+static Tuplestorestate *filter_delta(TopicInput *input, DeltaFilter keep, void *arg, int64 *nrows);
+
+
+/* Makes the row type of a delta in context. */
+TupleDesc
+kv_delta_desc(MemoryContext context, TupleDesc columns, bool with_deleted)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int			natts = columns->natts;
+	TupleDesc	desc = CreateTemplateTupleDesc(natts + (with_deleted ? 4 : 3));
+
+	for (int i = 1; i <= natts; i++)
+		TupleDescCopyEntry(desc, i, columns, i);
+	TupleDescInitEntry(desc, natts + 1, KV_COL_TIME, TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, natts + 2, KV_COL_BEFORE, TIMESTAMPTZOID, -1, 0);
+	TupleDescInitEntry(desc, natts + 3, KV_COL_ROW, INT8OID, -1, 0);
+	if (with_deleted)
+		TupleDescInitEntry(desc, natts + 4, "kv_deleted", BOOLOID, -1, 0);
+	MemoryContextSwitchTo(old);
+	return desc;
+}
+
+/* Makes the row type that RETURNING * of a table gives. */
+TupleDesc
+kv_delta_row_desc(MemoryContext context, TupleDesc columns)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int			natts = 0;
+	TupleDesc	desc;
+
+	for (int i = 0; i < columns->natts; i++)
+		natts += TupleDescAttr(columns, i)->attisdropped ? 0 : 1;
+	desc = CreateTemplateTupleDesc(natts);
+	natts = 0;
+	for (int i = 1; i <= columns->natts; i++)
+	{
+		if (!TupleDescAttr(columns, i - 1)->attisdropped)
+			TupleDescCopyEntry(desc, ++natts, columns, i);
+	}
+	MemoryContextSwitchTo(old);
+	return desc;
+}
+
+/* Begins an empty (sub)batch. Runs: in a transaction. */
+void
+kv_delta_begin(Pipeline *pipeline)
+{
+	MemoryContext old = MemoryContextSwitchTo(pipeline->batch);
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		pipeline->topics[i].delta = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
+		pipeline->topics[i].delta_rows = 0;
+	}
+	pipeline->nsources = 0;
+	pipeline->batch_time = DT_NOBEGIN;
+	MemoryContextSwitchTo(old);
+}
+
+/* Ends a (sub)batch: nothing of it may live on when the transaction commits. */
+void
+kv_delta_end(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		end_store(&pipeline->topics[i].delta);
+		pipeline->topics[i].delta_rows = 0;
+	}
+}
+
+static void
+end_store(Tuplestorestate **store)
+{
+	if (*store != NULL)
+		tuplestore_end(*store);
+	*store = NULL;
+}
+
+/* Appends the partition's head to its topic's delta. The row is copied; the head stays as it is. */
+void
+kv_delta_add_head(Pipeline *pipeline, Partition *partition)
+{
+	TopicInput *input = partition->input;
+	int			natts = input->topic->desc->natts;
+	Datum	   *values = partition->head_values;
+	bool	   *nulls = partition->head_nulls;
+	RowSource  *source;
+
+	if (pipeline->nsources == pipeline->max_sources)
+	{
+		pipeline->max_sources = Max(pipeline->max_sources * 2, 1024);
+		if (pipeline->sources == NULL)
+			pipeline->sources = MemoryContextAllocHuge(pipeline->context, pipeline->max_sources * sizeof(RowSource));
+		else
+			pipeline->sources = repalloc_huge(pipeline->sources, pipeline->max_sources * sizeof(RowSource));
+	}
+	source = &pipeline->sources[pipeline->nsources];
+	source->partition = partition;
+	source->msg = kv_merge_message(partition);
+
+	values[natts] = TimestampTzGetDatum(partition->head_time);
+	values[natts + 1] = TimestampTzGetDatum(partition->stream_time);
+	values[natts + 2] = Int64GetDatum(pipeline->nsources);
+	nulls[natts] = nulls[natts + 1] = nulls[natts + 2] = false;
+	if (input->is_table)
+	{
+		values[natts + 3] = BoolGetDatum(partition->head_result == DECODE_DELETE);
+		nulls[natts + 3] = false;
+	}
+	tuplestore_putvalues(input->delta, input->delta_desc, values, nulls);
+	input->delta_rows++;
+	pipeline->nsources++;
+	if (!input->is_table && partition->head_time > pipeline->batch_time)
+		pipeline->batch_time = partition->head_time;
+}
+
+/* Puts narrowed deltas in the place of the topics' deltas; gives what it replaced. */
+DeltaSaved *
+kv_delta_narrow(Pipeline *pipeline, DeltaFilter keep, void *arg)
+{
+	MemoryContext old = MemoryContextSwitchTo(pipeline->batch);
+	DeltaSaved *saved = palloc(sizeof(DeltaSaved) * Max(pipeline->ntopics, 1));
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+		int64		nrows;
+		Tuplestorestate *narrowed = filter_delta(input, keep, arg, &nrows);
+
+		saved[i].delta = input->delta;
+		saved[i].delta_rows = input->delta_rows;
+		input->delta = narrowed;
+		input->delta_rows = nrows;
+	}
+	MemoryContextSwitchTo(old);
+	return saved;
+}
+
+/* Copies the rows of a topic's delta whose number the filter keeps. */
+static Tuplestorestate *
+filter_delta(TopicInput *input, DeltaFilter keep, void *arg, int64 *nrows)
+{
+	Tuplestorestate *result = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(input->delta_desc, &TTSOpsMinimalTuple);
+	int			row_attno = input->topic->desc->natts + 3;
+
+	*nrows = 0;
+	tuplestore_select_read_pointer(input->delta, 0);
+	tuplestore_rescan(input->delta);
+	while (tuplestore_gettupleslot(input->delta, true, false, slot))
+	{
+		bool		isnull;
+
+		if (keep(DatumGetInt64(slot_getattr(slot, row_attno, &isnull)), arg))
+		{
+			tuplestore_puttupleslot(result, slot);
+			(*nrows)++;
+		}
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return result;
+}
+
+/* Ends narrowed deltas and puts back what they replaced. */
+void
+kv_delta_restore(Pipeline *pipeline, DeltaSaved *saved)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		end_store(&pipeline->topics[i].delta);
+		pipeline->topics[i].delta = saved[i].delta;
+		pipeline->topics[i].delta_rows = saved[i].delta_rows;
+	}
+	pfree(saved);
+}
+
+/* Begins the stores for the rows that read views get. */
+void
+kv_delta_begin_views(Pipeline *pipeline)
+{
+	MemoryContext old = MemoryContextSwitchTo(pipeline->batch);
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		view->rows = view->is_read ? tuplestore_begin_heap(false, false, DELTA_MEMORY_KB) : NULL;
+		view->delta = NULL;
+		view->delta_rows = 0;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Ends them. */
+void
+kv_delta_end_views(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		end_store(&pipeline->views[i].rows);
+		end_store(&pipeline->views[i].delta);
+	}
+}
+
+/*
+ * Makes the delta that readers of a view see of the rows it got in this (sub)batch. A row
+ * without an event time has no place in the readers' time and is the reader's bad row.
+ */
+void
+kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
+{
+	int			natts = view->row_desc->natts;
+	AttrNumber	time_attno = 0;
+	TupleTableSlot *slot;
+	Tuplestorestate *delta;
+	Datum	   *values;
+	bool	   *nulls;
+	int64		nrows = 0;
+	MemoryContext old;
+
+	if (view->delta != NULL)
+		return;
+	for (int i = 0; i < view->view->time_attno; i++)
+		time_attno += TupleDescAttr(view->view->result, i)->attisdropped ? 0 : 1;
+
+	old = MemoryContextSwitchTo(pipeline->batch);
+	delta = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
+	slot = MakeSingleTupleTableSlot(view->row_desc, &TTSOpsMinimalTuple);
+	values = palloc(sizeof(Datum) * (natts + 3));
+	nulls = palloc0(sizeof(bool) * (natts + 3));
+	tuplestore_select_read_pointer(view->rows, 0);
+	tuplestore_rescan(view->rows);
+	while (tuplestore_gettupleslot(view->rows, true, false, slot))
+	{
+		slot_getallattrs(slot);
+		memcpy(values, slot->tts_values, sizeof(Datum) * natts);
+		memcpy(nulls, slot->tts_isnull, sizeof(bool) * natts);
+		if (time_attno == 0 || nulls[time_attno - 1])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a row of continuous view %s has no event time", view->view->name),
+					 errhint("Filter such rows out in the view, or name another column by its option kafka.event_time.")));
+		values[natts] = values[time_attno - 1];
+		values[natts + 1] = TimestampTzGetDatum(DT_NOBEGIN);
+		values[natts + 2] = Int64GetDatum(VIEW_ROWS + nrows);
+		tuplestore_putvalues(delta, view->delta_desc, values, nulls);
+		nrows++;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	view->delta = delta;
+	view->delta_rows = nrows;
+	MemoryContextSwitchTo(old);
+}

@@ -1,0 +1,37 @@
+/* delta.h: rows of the current (sub)batch as named tuplestores, and which record each came from. */
+#ifndef KV_DELTA_H
+#define KV_DELTA_H
+
+#include "pipeline.h"
+
+/* Row type of a topic's delta: topic's columns, kv_time, kv_before, kv_row, and kv_deleted for tables. */
+extern TupleDesc kv_delta_desc(MemoryContext context, TupleDesc columns, bool with_deleted);
+/* A result table's columns without dropped ones. */
+extern TupleDesc kv_delta_row_desc(MemoryContext context, TupleDesc columns);
+
+/* Begins an empty (sub)batch in the current resource owner; ends it. */
+extern void kv_delta_begin(Pipeline *pipeline);
+extern void kv_delta_end(Pipeline *pipeline);
+/* Appends the partition's head, which is a row or a deletion, and remembers where it came from. */
+extern void kv_delta_add_head(Pipeline *pipeline, Partition *partition);
+
+/* What a narrowed delta replaced, to put it back. */
+typedef struct DeltaSaved
+{
+	Tuplestorestate *delta;
+	int64		delta_rows;
+} DeltaSaved;
+
+typedef bool (*DeltaFilter) (int64 row, void *arg);
+
+/* Replaces the topics' deltas by their rows for which keep(kv_row) holds; kv_delta_restore puts them back. */
+extern DeltaSaved *kv_delta_narrow(Pipeline *pipeline, DeltaFilter keep, void *arg);
+extern void kv_delta_restore(Pipeline *pipeline, DeltaSaved *saved);
+
+/* Stores for the rows views get in this (sub)batch, where other views read them. */
+extern void kv_delta_begin_views(Pipeline *pipeline);
+extern void kv_delta_end_views(Pipeline *pipeline);
+/* Makes the delta of a view of the rows it got; does nothing the second time. */
+extern void kv_delta_of_view(Pipeline *pipeline, PipelineView *view);
+
+#endif							/* KV_DELTA_H */

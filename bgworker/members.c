@@ -1,0 +1,280 @@
+/*
+ * members.c: the definitions that one run of a pipeline works with.
+ *
+ * Everything is loaded once per run: views in creation order, their statements,
+ * the topics they read with the columns they need. When something of it changes the
+ * run ends between two batches and the next one loads it again; nothing is patched.
+ *
+ * Two signs of change: the signature (rows of the catalog; looked at once a second
+ * and after a wake-up) and invalidations of topics, servers and definitions. Other
+ * changes of a result table or an ordinary table concern only its plans, and those
+ * Postgres makes again by itself.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "foreign/foreign.h"
+#include "lib/stringinfo.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "delta.h"
+#include "members.h"
+#include "view_options.h"
+
+volatile bool kv_members_invalid = false;
+
+static Pipeline *watched = NULL;
+
+static void load_views(Pipeline *pipeline, List *rows);
+static void compile_view(Pipeline *pipeline, PipelineView *view);
+static void load_topics(Pipeline *pipeline);
+static void add_topic(Pipeline *pipeline, const ViewInput *input);
+static void load_topic(Pipeline *pipeline, TopicInput *input);
+static bool bootstrap_is_done(Pipeline *pipeline);
+static void note_relation(Datum arg, Oid relid);
+static void note_server(Datum arg, int cache, uint32 hash);
+
+
+/* Loads the definitions of a pipeline; see the header. Runs: in a transaction. Blocks: for locks on definitions. */
+Pipeline *
+kv_members_load(int64 id, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Pipeline   *pipeline = palloc0(sizeof(Pipeline));
+	List	   *rows;
+
+	pipeline->context = context;
+	pipeline->batch = AllocSetContextCreate(context, "kv batch", ALLOCSET_DEFAULT_SIZES);
+	pipeline->row = kv_pipeline_get(id, true);
+	rows = pipeline->row ? kv_view_list(id) : NIL;
+	if (rows == NIL)
+	{
+		MemoryContextSwitchTo(old);
+		return NULL;
+	}
+	load_views(pipeline, rows);
+	load_topics(pipeline);
+	pipeline->owner = pipeline->views[0].view->owner;
+	pipeline->kafka_name = kv_pipeline_kafka_name(pipeline->row);
+	pipeline->bootstrap_done = bootstrap_is_done(pipeline);
+	MemoryContextSwitchTo(old);
+	return pipeline;
+}
+
+/* Loads the views; who is read by whom is known before statements are made. */
+static void
+load_views(Pipeline *pipeline, List *rows)
+{
+	ListCell   *lc;
+
+	pipeline->views = palloc0(sizeof(PipelineView) * list_length(rows));
+	foreach(lc, rows)
+	{
+		PipelineView *view = &pipeline->views[pipeline->nviews++];
+
+		view->row = lfirst(lc);
+		view->view = kv_view_load(view->row->view);
+		view->watermark = DT_NOBEGIN;
+		view->frontier = view->row->frontier;
+		view->next_frontier = view->frontier;
+		view->evicted_at = DT_NOBEGIN;
+	}
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		for (int j = 0; j < pipeline->views[i].view->ninputs; j++)
+		{
+			ViewInput  *input = &pipeline->views[i].view->inputs[j];
+
+			for (int u = 0; u < i && input->kind == INPUT_VIEW; u++)
+			{
+				if (pipeline->views[u].row->relation == input->relid)
+					pipeline->views[u].is_read = true;
+			}
+		}
+	}
+	for (int i = 0; i < pipeline->nviews; i++)
+		compile_view(pipeline, &pipeline->views[i]);
+}
+
+/* Makes a view's statements and the plans that will keep them prepared. */
+static void
+compile_view(Pipeline *pipeline, PipelineView *view)
+{
+	const Oid	types[] = {TIMESTAMPTZOID};
+	ListCell   *lc;
+
+	view->view->read_by_views = view->is_read;
+	view->plan = kv_accumulate(view->view);
+	foreach(lc, view->plan->statements)
+	{
+		MaintenanceStatement *statement = lfirst(lc);
+
+		view->compiled = lappend(view->compiled, kv_plan_make(pipeline->context, statement->sql, 1, types));
+	}
+	if (view->is_read)
+	{
+		view->row_desc = kv_delta_row_desc(pipeline->context, view->view->result);
+		view->delta_desc = kv_delta_desc(pipeline->context, view->row_desc, false);
+	}
+	for (int j = 0; j < view->view->ninputs; j++)
+	{
+		ViewInput  *input = &view->view->inputs[j];
+
+		if (input->kind != INPUT_STREAM && input->kind != INPUT_VIEW)
+			continue;
+		if (input->buffer_name != NULL || input->lateness_us != PG_INT64_MAX)
+			view->needs_frontier = true;
+	}
+}
+
+/* Loads the topics that views read, each once. */
+static void
+load_topics(Pipeline *pipeline)
+{
+	int			most = 0;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+		most += pipeline->views[i].view->ninputs;
+	pipeline->topics = palloc0(sizeof(TopicInput) * Max(most, 1));
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		for (int j = 0; j < pipeline->views[i].view->ninputs; j++)
+			add_topic(pipeline, &pipeline->views[i].view->inputs[j]);
+	}
+	for (int i = 0; i < pipeline->ntopics; i++)
+		load_topic(pipeline, &pipeline->topics[i]);
+}
+
+/* Adds the topic of an input, or to what is known of it. */
+static void
+add_topic(Pipeline *pipeline, const ViewInput *input)
+{
+	TopicInput *topic = NULL;
+
+	if (input->kind != INPUT_STREAM && input->kind != INPUT_LOOKUP)
+		return;
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		if (pipeline->topics[i].topic->relid == input->relid)
+			topic = &pipeline->topics[i];
+	}
+	if (topic == NULL)
+	{
+		topic = &pipeline->topics[pipeline->ntopics++];
+		topic->topic = kv_topic_copy(pipeline->context, kv_topic_get(input->relid));
+		topic->watermark = DT_NOBEGIN;
+	}
+	topic->wanted = bms_add_members(topic->wanted, input->columns);
+	if (input->kind == INPUT_STREAM && input->buffer_name != NULL)
+		topic->has_buffers = true;
+}
+
+/* Makes decoder and row type of a topic. */
+static void
+load_topic(Pipeline *pipeline, TopicInput *input)
+{
+	TopicDef   *topic = input->topic;
+
+	if (OidIsValid(pipeline->serverid) && pipeline->serverid != topic->serverid)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("pipeline \"%s\" reads topics of two servers", pipeline->row->name),
+				 errdetail("Foreign table %s is on server \"%s\".", topic->relation_name, topic->server_name),
+				 errhint("Use topics of one server in the views of a pipeline.")));
+	pipeline->serverid = topic->serverid;
+	input->is_table = topic->mode == MODE_UPSERT;
+	for (int i = 0; i < topic->nkeys; i++)
+		input->wanted = bms_add_member(input->wanted, topic->columns[topic->keys[i]].attno);
+	if (topic->time_attno != 0)
+		input->wanted = bms_add_member(input->wanted, topic->time_attno);
+	input->decoder = kv_decoder_make(pipeline->context, topic, input->wanted);
+	input->delta_desc = kv_delta_desc(pipeline->context, topic->desc, input->is_table);
+}
+
+/* Tells whether streams may be read: no view waits for the tables it looks up. */
+static bool
+bootstrap_is_done(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		if (view->row->initialized || !kv_view_options_from_array(view->row->options)->bootstrap)
+			continue;
+		for (int j = 0; j < view->view->ninputs; j++)
+		{
+			if (view->view->inputs[j].kind == INPUT_LOOKUP)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Gives what a run depends on as text. Runs: in a transaction. Blocks: no. */
+char *
+kv_members_signature(int64 id)
+{
+	PipelineRow *row = kv_catalog_installed() ? kv_pipeline_get(id, true) : NULL;
+	StringInfoData signature;
+	ListCell   *lc;
+
+	initStringInfo(&signature);
+	if (row == NULL)
+		return signature.data;
+	foreach(lc, kv_view_list(id))
+	{
+		ViewRow    *view = lfirst(lc);
+
+		appendStringInfo(&signature, INT64_FORMAT ":%u:%u ", view->view, view->relation, view->definition);
+	}
+	if (signature.len > 0)
+		appendStringInfo(&signature, "%s %s", row->token, row->paused ? "paused" : "running");
+	return signature.data;
+}
+
+/* Watches what the pipeline's definitions are made of. */
+void
+kv_members_watch(Pipeline *pipeline)
+{
+	static bool registered = false;
+
+	watched = pipeline;
+	kv_members_invalid = false;
+	if (registered)
+		return;
+	CacheRegisterRelcacheCallback(note_relation, (Datum) 0);
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_server, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_server, (Datum) 0);
+	registered = true;
+}
+
+/* Is told of changed relations; relid 0: any may have. */
+static void
+note_relation(Datum arg, Oid relid)
+{
+	if (watched == NULL)
+		return;
+	if (!OidIsValid(relid))
+		kv_members_invalid = true;
+	for (int i = 0; i < watched->ntopics; i++)
+	{
+		if (watched->topics[i].topic->relid == relid)
+			kv_members_invalid = true;
+	}
+	for (int i = 0; i < watched->nviews; i++)
+	{
+		if (watched->views[i].row->definition == relid)
+			kv_members_invalid = true;
+	}
+}
+
+static void
+note_server(Datum arg, int cache, uint32 hash)
+{
+	if (watched != NULL)
+		kv_members_invalid = true;
+}

@@ -1,0 +1,15 @@
+/* members.h: the definitions a run works with: views, their statements, the topics they read. */
+#ifndef KV_MEMBERS_H
+#define KV_MEMBERS_H
+
+#include "pipeline.h"
+
+/* Loads pipeline id for a run into context; NULL: there is none, or it has no view. */
+extern Pipeline *kv_members_load(int64 id, MemoryContext context);
+/* What a run depends on as one string, in the current context; "" when the pipeline is gone. */
+extern char *kv_members_signature(int64 id);
+/* Makes invalidations of what pipeline reads set kv_members_invalid; NULL: of nothing. */
+extern void kv_members_watch(Pipeline *pipeline);
+extern volatile bool kv_members_invalid;
+
+#endif							/* KV_MEMBERS_H */

@@ -1,0 +1,211 @@
+/*
+ * merge.c: gives out the records of all partitions in processing order:
+ * (stream time of the partition at the record, tables first, topic, partition, offset).
+ *
+ * Invariants: offset order within a partition is kept, because a record's place is
+ * the greatest event time up to and including it; stream time only grows; a record
+ * that is no row (null value, bad) takes its partition's stream time as its place
+ * and never advances it. While a partition is not at its end and has nothing polled,
+ * nothing is given out: its next record may come before all others. No I/O here.
+ *
+ * Partitions are few, so the next one is found by a scan of their heads.
+ */
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/memutils.h"
+
+#include "consumer.h"
+#include "merge.h"
+
+static bool comes_before(const Partition *a, const Partition *b);
+static void skip_to_end(Partition *partition);
+static void check_too_far_ahead(Pipeline *pipeline, Partition *partition, const rd_kafka_message_t *msg);
+
+
+/* Finds the next record; see the header. During bootstrap only tables are looked at. Runs: in a transaction. Blocks: no. */
+MergeResult
+kv_merge_peek(Pipeline *pipeline, Partition **result)
+{
+	Partition  *best = NULL;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		if (!pipeline->bootstrap_done && !input->is_table)
+			continue;
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			if (!partition->head_valid && !kv_merge_decode_head(pipeline, partition))
+			{
+				if (!partition->at_end)
+					return MERGE_WAIT;
+				skip_to_end(partition);
+			}
+			else if (best == NULL || comes_before(partition, best))
+				best = partition;
+		}
+	}
+	if (best == NULL)
+		return MERGE_EMPTY;
+	*result = best;
+	return MERGE_RECORD;
+}
+
+/* Tells whether a batch would find a record: something is polled and no partition has to be waited for. */
+bool
+kv_merge_ready(Pipeline *pipeline)
+{
+	bool		any = false;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions && (pipeline->bootstrap_done || input->is_table); n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			if (partition->fifo_given < partition->fifo_count)
+				any = true;
+			else if (!partition->at_end)
+				return false;
+		}
+	}
+	return any;
+}
+
+/* Tells whether everything there is has been given out; during bootstrap: of the tables. */
+bool
+kv_merge_at_end(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions && (pipeline->bootstrap_done || input->is_table); n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			if (partition->fifo_given < partition->fifo_count || !partition->at_end)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Tells whether a partition with nothing polled has its end behind its position. */
+bool
+kv_merge_end_moved(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions && (pipeline->bootstrap_done || input->is_table); n++)
+		{
+			Partition  *partition = &input->partitions[n];
+
+			if (partition->at_end && partition->fifo_given == partition->fifo_count &&
+				partition->eof_offset > partition->next_offset)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Orders two heads; topics and partitions are scanned in order, so only what differs before that is compared. */
+static bool
+comes_before(const Partition *a, const Partition *b)
+{
+	if (a->head_order != b->head_order)
+		return a->head_order < b->head_order;
+	return a->input->is_table && !b->input->is_table;
+}
+
+/* Moves the position over control records at the end, which are never given out. */
+static void
+skip_to_end(Partition *partition)
+{
+	if (partition->eof_offset > partition->next_offset)
+		partition->next_offset = partition->eof_offset;
+}
+
+/* Decodes the oldest message that was not given out into the partition's head; false if none is polled. */
+bool
+kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
+{
+	rd_kafka_message_t *msg;
+	MemoryContext old;
+
+	if (partition->head_valid)
+		return true;
+	if (partition->fifo_given == partition->fifo_count)
+		return false;
+
+	msg = kv_merge_message(partition);
+	MemoryContextReset(partition->head_context);
+	old = MemoryContextSwitchTo(partition->head_context);
+	partition->head_too_far = false;
+	partition->head_result = kv_decode(partition->input->decoder, msg, partition->head_values, partition->head_nulls,
+									   &partition->head_time, &partition->head_bad);
+	MemoryContextSwitchTo(old);
+
+	if (partition->head_result == DECODE_ROW || partition->head_result == DECODE_DELETE)
+		check_too_far_ahead(pipeline, partition, msg);
+	if (partition->head_result == DECODE_ROW || partition->head_result == DECODE_DELETE)
+		partition->head_order = Max(partition->stream_time, partition->head_time);
+	else
+		partition->head_order = partition->stream_time;
+	partition->head_valid = true;
+	return true;
+}
+
+/* Gives the message of the head. */
+rd_kafka_message_t *
+kv_merge_message(Partition *partition)
+{
+	return FIFO_AT(partition, partition->fifo_given);
+}
+
+/*
+ * Turns a row from the future into a bad record: a single one would close every window. A
+ * record may be kafka.max_ahead after the clock, an event time as much after its record.
+ */
+static void
+check_too_far_ahead(Pipeline *pipeline, Partition *partition, const rd_kafka_message_t *msg)
+{
+	rd_kafka_timestamp_type_t kind;
+	int64		record_ms = rd_kafka_message_timestamp(msg, &kind);
+	int64		ahead_us = (int64) kv_max_ahead_ms * 1000;
+	TimestampTz record_time = pipeline->clock;
+	DecodeError *bad = &partition->head_bad;
+
+	if (kind != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
+		record_time = record_ms * 1000 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	if (record_time <= pipeline->clock + ahead_us && partition->head_time <= record_time + ahead_us)
+		return;
+
+	partition->head_result = DECODE_BAD;
+	partition->head_too_far = true;
+	bad->sqlstate = ERRCODE_DATETIME_VALUE_OUT_OF_RANGE;
+	strlcpy(bad->message, "the record's time is too far in the future", sizeof(bad->message));
+	snprintf(bad->detail, sizeof(bad->detail), "Event time %s is more than kafka.max_ahead after the %s.",
+			 timestamptz_to_str(partition->head_time),
+			 record_time > pipeline->clock + ahead_us ? "clock" : "record's timestamp");
+}
+
+/* Moves past the head. */
+void
+kv_merge_consume(Partition *partition)
+{
+	Assert(partition->head_valid);
+	partition->next_offset = kv_merge_message(partition)->offset + 1;
+	partition->stream_time = partition->head_order;
+	partition->fifo_given++;
+	partition->head_valid = false;
+	partition->idle_since = 0;
+}

@@ -1,0 +1,32 @@
+/* merge.h: the records of all partitions of a pipeline in processing order (DESIGN.md 2.2). */
+#ifndef KV_MERGE_H
+#define KV_MERGE_H
+
+#include "pipeline.h"
+
+typedef enum MergeResult
+{
+	MERGE_RECORD,				/* *partition has it at its head */
+	MERGE_WAIT,					/* a partition that is not at its end has nothing polled: poll first */
+	MERGE_EMPTY					/* everything polled was given out, all partitions are at their ends */
+} MergeResult;
+
+/*
+ * Finds the next record. Its values are in the partition's head_* until
+ * kv_merge_consume; nothing moves before that, so asking twice gives the same.
+ */
+extern MergeResult kv_merge_peek(Pipeline *pipeline, Partition **partition);
+/* Would kv_merge_peek give a record, decoding aside? */
+extern bool kv_merge_ready(Pipeline *pipeline);
+/* Has every partition that is read now nothing polled and come to its end? */
+extern bool kv_merge_at_end(Pipeline *pipeline);
+/* Are there ends behind control records that positions have not reached? */
+extern bool kv_merge_end_moved(Pipeline *pipeline);
+/* The message behind the head. */
+extern rd_kafka_message_t *kv_merge_message(Partition *partition);
+/* Moves past the head: offset, stream time. */
+extern void kv_merge_consume(Partition *partition);
+/* Makes a head ready to give out, for readers that need no order between partitions; false: nothing polled. */
+extern bool kv_merge_decode_head(Pipeline *pipeline, Partition *partition);
+
+#endif							/* KV_MERGE_H */

@@ -1,0 +1,357 @@
+/*
+ * reload.c: refills the unlogged buffers of streams after a crash.
+ *
+ * A row of kafka_state.sentinel, unlogged itself, says that the buffers are whole.
+ * If it is missing, every partition that feeds a buffer is read from the last mark
+ * before what its buffers still need, up to its position and no further, and its
+ * rows are put into the buffers without computing results. Then the sentinel is set
+ * and the same fetch goes on with the first record behind the position.
+ *
+ * Invariant: a reload puts into each buffer exactly the rows that a probe could
+ * still see. A row's lateness is judged again by the stream time before it, which
+ * depends on its partition alone; what cannot be found out again is stored in
+ * kafka_state.skipped: rows late by the frontier only, dead letters of views, records
+ * refused by the clock. A reload that is cut short begins again with empty buffers.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "batch.h"
+#include "consumer.h"
+#include "delta.h"
+#include "merge.h"
+#include "reload.h"
+#include "run_sql.h"
+
+/* Rows that are put back in one transaction. */
+#define RELOAD_ROWS 50000
+
+/* Where a partition's reload ends: its position. */
+typedef struct ReloadTarget
+{
+	Partition  *partition;
+	int64		from;
+	int64		offset;
+	TimestampTz stream_time;
+	bool		done;
+} ReloadTarget;
+
+/* A row of kafka_state.skipped; view 0: for all. */
+typedef struct SkippedKey
+{
+	int64		offset;
+	int64		view;
+	Oid			relation;
+	int32		partition;
+} SkippedKey;
+
+typedef struct ViewFilter
+{
+	Pipeline   *pipeline;
+	HTAB	   *skipped;
+	int64		view;
+} ViewFilter;
+
+static List *find_targets(Pipeline *pipeline);
+static void find_mark(Pipeline *pipeline, ReloadTarget *target);
+static void empty_buffers(Pipeline *pipeline);
+static HTAB *read_skipped(Pipeline *pipeline);
+static void refill(Pipeline *pipeline, List *targets, HTAB *skipped);
+static int64 collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped);
+static bool is_skipped(HTAB *skipped, const Partition *partition, int64 offset, int64 view);
+static void apply_chunk(Pipeline *pipeline, HTAB *skipped);
+static bool not_skipped(int64 row, void *arg);
+static void finish_target(ReloadTarget *target);
+
+
+/* Starts fetching; reloads buffers first where needed. Runs: outside a transaction. Blocks: as long as a reload takes. */
+void
+kv_reload_start(Pipeline *pipeline)
+{
+	MemoryContext old = MemoryContextSwitchTo(pipeline->context);
+	List	   *targets = NIL;
+	HTAB	   *skipped = NULL;
+	bool		whole;
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	whole = kv_sentinel_present(pipeline->row->pipeline);
+	MemoryContextSwitchTo(pipeline->context);
+	if (!whole)
+		targets = find_targets(pipeline);
+	if (targets != NIL)
+	{
+		skipped = read_skipped(pipeline);
+		empty_buffers(pipeline);
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(pipeline->context);
+
+	foreach(lc, targets)
+	{
+		ReloadTarget *target = lfirst(lc);
+		int64		low;
+		int64		high;
+
+		kv_client_offsets(pipeline->consumer, target->partition->input->topic->topic, target->partition->number, 10000, &low, &high);
+		target->from = Max(target->from, low);
+		target->partition->next_offset = target->from;
+		kv_my_slot->reload_total += target->offset - target->from;
+	}
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+			kv_consumer_start(pipeline, &pipeline->topics[i].partitions[n], pipeline->topics[i].partitions[n].next_offset);
+	}
+	if (targets != NIL)
+		refill(pipeline, targets, skipped);
+	if (!whole)
+	{
+		StartTransactionCommand();
+		kv_sentinel_set(pipeline->row->pipeline);
+		CommitTransactionCommand();
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Finds the partitions that feed unlogged buffers and have been read from, and where their reload begins. */
+static List *
+find_targets(Pipeline *pipeline)
+{
+	List	   *targets = NIL;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; input->has_buffers && n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+			ReloadTarget *target;
+
+			if (partition->next_offset == partition->start_offset)
+				continue;
+			target = palloc0(sizeof(ReloadTarget));
+			target->partition = partition;
+			target->offset = partition->next_offset;
+			target->stream_time = partition->stream_time;
+			find_mark(pipeline, target);
+			targets = lappend(targets, target);
+		}
+	}
+	return targets;
+}
+
+/* Sets where a partition's reload begins, with the stream time there: the last mark before what buffers need, or its start. */
+static void
+find_mark(Pipeline *pipeline, ReloadTarget *target)
+{
+	Partition  *partition = target->partition;
+	TimestampTz bound = kv_batch_reload_bound(pipeline, partition->input);
+	TimestampTz stream_time = DT_NOBEGIN;
+	int64		offset = partition->start_offset;
+
+	if (bound != DT_NOBEGIN &&
+		!kv_mark_find(pipeline->row->pipeline, partition->input->topic->relid, partition->number, bound, &offset, &stream_time))
+	{
+		offset = partition->start_offset;
+		stream_time = DT_NOBEGIN;
+	}
+	target->from = offset;
+	partition->stream_time = stream_time;
+}
+
+/* Empties the buffers of streams: an earlier reload may have been cut short. */
+static void
+empty_buffers(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+		KvSql		sql;
+
+		kv_sql_enter_role(&sql, view->view->owner, NULL);
+		for (int j = 0; j < view->view->ninputs; j++)
+		{
+			ViewInput  *input = &view->view->inputs[j];
+
+			if (input->kind == INPUT_STREAM && input->buffer_name != NULL)
+				kv_sql_ddl("TRUNCATE %s", input->buffer_name);
+		}
+		kv_sql_leave(&sql);
+	}
+}
+
+/* Reads kafka_state.skipped of the pipeline into the run's context. */
+static HTAB *
+read_skipped(Pipeline *pipeline)
+{
+	static const char text[] =
+		"SELECT relation::oid, partition, record_offset, coalesce(view, 0) FROM kafka_state.skipped WHERE pipeline = $1";
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(pipeline->row->pipeline);
+	HASHCTL		control = {0};
+	HTAB	   *skipped;
+	KvSql		sql;
+	uint64		nrows;
+
+	control.keysize = sizeof(SkippedKey);
+	control.entrysize = sizeof(SkippedKey);
+	control.hcxt = pipeline->context;
+	skipped = hash_create("kv skipped", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	kv_sql_enter_engine(&sql);
+	nrows = kv_sql_read(text, 1, types, &value, NULL, 0);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		SkippedKey	key;
+		bool		isnull;
+
+		memset(&key, 0, sizeof(key));
+		key.relation = DatumGetObjectId(kv_sql_value(row, 1, &isnull));
+		key.partition = DatumGetInt32(kv_sql_value(row, 2, &isnull));
+		key.offset = DatumGetInt64(kv_sql_value(row, 3, &isnull));
+		key.view = DatumGetInt64(kv_sql_value(row, 4, &isnull));
+		(void) hash_search(skipped, &key, HASH_ENTER, NULL);
+	}
+	kv_sql_leave(&sql);
+	return skipped;
+}
+
+/* Reads every target up to its position, chunk by chunk. */
+static void
+refill(Pipeline *pipeline, List *targets, HTAB *skipped)
+{
+	bool		all_done = false;
+
+	kv_my_slot->phase = PIPELINE_RELOADING;
+	pgstat_report_activity(STATE_RUNNING, "reloading buffers");
+	while (!all_done)
+	{
+		int64		taken = 0;
+		MemoryContext old;
+		ListCell   *lc;
+
+		if (!kv_consumer_poll(pipeline) && kv_consumer_pending(pipeline) == 0)
+			kv_consumer_wait(pipeline, 100);
+		StartTransactionCommand();
+		old = MemoryContextSwitchTo(pipeline->batch);
+		pipeline->clock = GetCurrentTimestamp();
+		kv_delta_begin(pipeline);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		all_done = true;
+		foreach(lc, targets)
+		{
+			ReloadTarget *target = lfirst(lc);
+
+			taken += collect_target(pipeline, target, skipped);
+			all_done = all_done && target->done;
+		}
+		PopActiveSnapshot();
+		apply_chunk(pipeline, skipped);
+		kv_delta_end(pipeline);
+		MemoryContextSwitchTo(old);
+		CommitTransactionCommand();
+		kv_consumer_release(pipeline);
+		MemoryContextReset(pipeline->batch);
+		kv_my_slot->reload_done += taken;
+		CHECK_FOR_INTERRUPTS();
+		if (taken == 0 && !all_done)
+			kv_consumer_wait(pipeline, 100);
+	}
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Takes what is polled of one partition before its position into the deltas, as far as the chunk has room. */
+static int64
+collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
+{
+	Partition  *partition = target->partition;
+	int64		taken = 0;
+
+	while (!target->done && pipeline->nsources < RELOAD_ROWS)
+	{
+		int64		offset;
+
+		if (partition->fifo_given == partition->fifo_count)
+		{
+			/* the rest up to the position may be control records */
+			if (partition->next_offset >= target->offset || partition->eof_offset >= target->offset)
+				finish_target(target);
+			break;
+		}
+		offset = kv_merge_message(partition)->offset;
+		if (offset >= target->offset)
+		{
+			finish_target(target);
+			break;
+		}
+		(void) kv_merge_decode_head(pipeline, partition);
+		if (is_skipped(skipped, partition, offset, 0))
+			partition->head_order = partition->stream_time;
+		else if (partition->head_result == DECODE_ROW)
+			kv_delta_add_head(pipeline, partition);
+		kv_merge_consume(partition);
+		taken++;
+	}
+	return taken;
+}
+
+/* Tells whether kafka_state.skipped has a record for a view; view 0: for all of them. */
+static bool
+is_skipped(HTAB *skipped, const Partition *partition, int64 offset, int64 view)
+{
+	SkippedKey	key;
+
+	memset(&key, 0, sizeof(key));
+	key.relation = partition->input->topic->relid;
+	key.partition = partition->number;
+	key.offset = offset;
+	key.view = view;
+	return hash_search(skipped, &key, HASH_FIND, NULL) != NULL;
+}
+
+/* Puts a chunk into the buffers of every view, without the records that view has skipped. */
+static void
+apply_chunk(Pipeline *pipeline, HTAB *skipped)
+{
+	if (pipeline->nsources == 0)
+		return;
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+		ViewFilter	filter = {pipeline, skipped, view->row->view};
+		DeltaSaved *saved = NULL;
+
+		if (hash_get_num_entries(skipped) > 0)
+			saved = kv_delta_narrow(pipeline, not_skipped, &filter);
+		for (int t = 0; t < pipeline->ntopics; t++)
+			kv_batch_reload_view(pipeline, view, &pipeline->topics[t]);
+		if (saved != NULL)
+			kv_delta_restore(pipeline, saved);
+	}
+}
+
+static bool
+not_skipped(int64 row, void *arg)
+{
+	ViewFilter *filter = arg;
+	RowSource  *source = &filter->pipeline->sources[row];
+
+	return !is_skipped(filter->skipped, source->partition, source->msg->offset, filter->view);
+}
+
+/* Ends a partition's reload: it stands where its position says, whatever its last records were. */
+static void
+finish_target(ReloadTarget *target)
+{
+	target->partition->next_offset = target->offset;
+	target->partition->stream_time = target->stream_time;
+	target->done = true;
+}

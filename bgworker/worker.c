@@ -1,0 +1,568 @@
+/*
+ * worker.c: the process of one pipeline: starts, runs batches, changes phases,
+ * gets over errors.
+ *
+ * A run: load the definitions (STARTING) > reload buffers (RELOADING) > batches
+ * (CATCHING_UP, then LIVE once all partitions are at their ends). It ends by a change
+ * of definitions, a pause, a stop or an error; then everything of it is in one memory
+ * context and goes with it, the consumer too, and the next run starts from what is committed:
+ *
+ *	STARTING > RELOADING > CATCHING_UP > LIVE		kafka.pause: any > PAUSED > STARTING
+ *	error: any > FAILED > (back-off) > STARTING		definitions changed: any > STARTING
+ *
+ * Nothing is in memory alone, so this is also how a worker goes on after kill -9.
+ *
+ * The only PG_TRY blocks: run_once, where an error of a run becomes a FAILED phase
+ * and a message in the slot, and run_batch, where a conflict with another session
+ * becomes another attempt at the same batch.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "advance.h"
+#include "batch.h"
+#include "consumer.h"
+#include "members.h"
+#include "merge.h"
+#include "processes.h"
+#include "reload.h"
+
+/* Milliseconds. */
+#define LOOK_EVERY 1000			/* at catalog rows, idle partitions, the outbox's size */
+#define METADATA_EVERY 10000	/* at the broker: alive? more partitions? */
+#define CONFLICT_TRIES 5
+
+typedef enum RunEnd
+{
+	RUN_STOP,					/* asked to stop, or the pipeline is gone: exit */
+	RUN_CHANGED,				/* definitions changed: start again at once */
+	RUN_PAUSED,					/* wait until resumed */
+	RUN_FAILED					/* back off, then start again */
+} RunEnd;
+
+volatile bool kv_look_at_members = false;
+
+static char *signature = NULL;	/* of the current run, in TopMemoryContext */
+
+/* Clocks of the loop, microseconds as TimestampTz. */
+typedef struct LoopClock
+{
+	TimestampTz batch_began;
+	TimestampTz looked;
+	TimestampTz asked_broker;
+	TimestampTz rate_since;
+	uint64		rate_records;
+	bool		broker_silent;
+} LoopClock;
+
+static void handle_stop(SIGNAL_ARGS);
+static void set_up_process(const ProcessArgs *args);
+static RunEnd run_once(int64 id);
+static RunEnd start_and_loop(int64 id, MemoryContext context);
+static Pipeline *start_run(int64 id, MemoryContext context);
+static void check_identity(void);
+static void note_signature(int64 id);
+static RunEnd loop(Pipeline *pipeline);
+static bool should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *must_run);
+static void run_batch(Pipeline *pipeline, bool must_run);
+static bool is_conflict(int sqlstate);
+static void count_batch(Pipeline *pipeline, LoopClock *clock);
+static void initialize(Pipeline *pipeline);
+static bool look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end);
+static void ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed);
+static void wait_for_outbox(Pipeline *pipeline);
+static bool outbox_is_full(Pipeline *pipeline);
+static bool should_stop(void);
+static bool definitions_changed(int64 id);
+static void report_failure(ErrorData *error);
+static void back_off(void);
+static void wait_while_paused(int64 id);
+static void rest(long timeout_ms);
+
+
+/* Main function of a pipeline's worker. */
+void
+kv_worker_main(Datum main_arg)
+{
+	ProcessArgs args = kv_process_args();
+	RunEnd		end = RUN_CHANGED;
+
+	set_up_process(&args);
+	while (end != RUN_STOP && !should_stop())
+	{
+		end = run_once(args.id);
+		if (end == RUN_FAILED)
+			back_off();
+		else if (end == RUN_PAUSED)
+			wait_while_paused(args.id);
+	}
+	proc_exit(0);
+}
+
+/* Asks the running statement to end too, so that a stop does not wait for a long batch. */
+static void
+handle_stop(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	ShutdownRequestPending = true;
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* Database connection, slot, signals, settings. */
+static void
+set_up_process(const ProcessArgs *args)
+{
+	(void) kv_process_begin(SLOT_WORKER, args);
+	pqsignal(SIGTERM, handle_stop);
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("idle_in_transaction_session_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Runs the pipeline until something ends the run. The PG_TRY turns an error
+ * into a message in the slot and a back-off; without it the process would end and lose its place.
+ */
+static RunEnd
+run_once(int64 id)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "kv run", ALLOCSET_DEFAULT_SIZES);
+	volatile RunEnd end = RUN_FAILED;
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		end = start_and_loop(id, context);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		HOLD_INTERRUPTS();
+		AbortOutOfAnyTransaction();
+		kv_maintaining = false;
+		QueryCancelPending = false;
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(TopMemoryContext);
+	kv_members_watch(NULL);
+	MemoryContextDelete(context);
+	if (error != NULL)
+	{
+		if (should_stop())
+			end = RUN_STOP;
+		else if (definitions_changed(id))
+			end = RUN_CHANGED;
+		else
+			report_failure(error);
+		FreeErrorData(error);
+	}
+	return end;
+}
+
+static RunEnd
+start_and_loop(int64 id, MemoryContext context)
+{
+	Pipeline   *pipeline;
+
+	kv_my_slot->phase = PIPELINE_STARTING;
+	pgstat_report_activity(STATE_RUNNING, "starting");
+	pipeline = start_run(id, context);
+	if (pipeline == NULL)
+		return RUN_STOP;
+	if (pipeline->row->paused)
+		return RUN_PAUSED;
+
+	kv_consumer_open(pipeline);
+	kv_reload_start(pipeline);
+	kv_my_slot->phase = PIPELINE_CATCHING_UP;
+	if (pipeline->bootstrap_done)
+		initialize(pipeline);
+	return loop(pipeline);
+}
+
+/* Loads the definitions and checks that this database may run them. */
+static Pipeline *
+start_run(int64 id, MemoryContext context)
+{
+	Pipeline   *pipeline = NULL;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	note_signature(id);
+	if (signature[0] != '\0')
+	{
+		check_identity();
+		pipeline = kv_members_load(id, context);
+	}
+	kv_members_watch(pipeline);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	kv_look_at_members = false;
+	if (pipeline != NULL)
+		SetConfigOption("application_name", psprintf("kafka_views worker %s", pipeline->row->name),
+						PGC_USERSET, PGC_S_SESSION);
+	return pipeline;
+}
+
+/* Raises an error in a copy of a database: two would take each other's place in Kafka (DESIGN.md 5.5). */
+static void
+check_identity(void)
+{
+	char	   *reason = NULL;
+
+	if (!kv_identity_matches(&reason))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is a copy of another one, so its pipelines stand still"),
+				 reason ? errdetail("%s", reason) : 0));
+}
+
+/* Remembers what this run depends on. */
+static void
+note_signature(int64 id)
+{
+	char	   *now = kv_members_signature(id);
+
+	if (signature != NULL)
+		pfree(signature);
+	signature = MemoryContextStrdup(TopMemoryContext, now);
+}
+
+/* Runs batches until the run ends. */
+static RunEnd
+loop(Pipeline *pipeline)
+{
+	LoopClock	clock = {0};
+	RunEnd		end;
+
+	clock.looked = clock.asked_broker = clock.rate_since = GetCurrentTimestamp();
+	clock.rate_records = kv_my_slot->records;
+	for (;;)
+	{
+		bool		got = kv_consumer_poll(pipeline);
+		TimestampTz now = GetCurrentTimestamp();
+		bool		must_run = false;
+
+		CHECK_FOR_INTERRUPTS();
+		if (look_around(pipeline, &clock, now, &end))
+			return end;
+		if (should_run_batch(pipeline, &clock, now, &must_run))
+		{
+			clock.batch_began = now;
+			run_batch(pipeline, must_run);
+			count_batch(pipeline, &clock);
+			continue;
+		}
+		if (got)
+			continue;
+		if (!pipeline->bootstrap_done && kv_merge_at_end(pipeline))
+			initialize(pipeline);
+		else if (kv_merge_ready(pipeline))
+			kv_consumer_wait(pipeline, Max(1, kv_batch_interval_ms - (now - clock.batch_began) / 1000));
+		else
+		{
+			pgstat_report_stat(false);
+			kv_consumer_wait(pipeline, LOOK_EVERY);
+		}
+	}
+}
+
+/* Tells whether a batch should run now: it is full or its interval is over, or time alone asks for one. */
+static bool
+should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *must_run)
+{
+	if (kv_merge_ready(pipeline))
+		return kv_consumer_pending(pipeline) >= kv_batch_rows ||
+			now - clock->batch_began >= (int64) kv_batch_interval_ms * 1000;
+	*must_run = kv_merge_end_moved(pipeline) || kv_batch_offsets_due(pipeline, now);
+	if (!*must_run && clock->looked == now)
+	{
+		kv_advance_note_idle(pipeline, now);
+		kv_advance_frontiers(pipeline, now);
+		*must_run = kv_advance_eviction_due(pipeline);
+	}
+	return *must_run;
+}
+
+/*
+ * Runs a batch. The PG_TRY makes another attempt of a conflict with another session (deadlock,
+ * lock), for which the records need not be fetched again.
+ */
+static void
+run_batch(Pipeline *pipeline, bool must_run)
+{
+	for (volatile int tries = 1;; tries++)
+	{
+		ErrorData  *volatile error = NULL;
+
+		PG_TRY();
+		{
+			(void) kv_batch_run(pipeline, must_run);
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(pipeline->context);
+			error = CopyErrorData();
+			FlushErrorState();
+			AbortOutOfAnyTransaction();
+			kv_batch_failed(pipeline);
+			MemoryContextSwitchTo(pipeline->context);
+		}
+		PG_END_TRY();
+		if (error == NULL)
+			return;
+		if (!is_conflict(error->sqlerrcode) || tries >= CONFLICT_TRIES)
+			ReThrowError(error);
+		FreeErrorData(error);
+		pg_usleep(10000L * tries);
+	}
+}
+
+/* Deadlock, serialization failure, lock not available. */
+static bool
+is_conflict(int sqlstate)
+{
+	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_T_R_DEADLOCK_DETECTED) ||
+		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/* Counts a committed batch, wakes the publisher, clears an old error. */
+static void
+count_batch(Pipeline *pipeline, LoopClock *clock)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	KvSlot	   *slot = kv_my_slot;
+	double		ms = (now - clock->batch_began) / 1000.0;
+
+	slot->batches++;
+	slot->records += pipeline->uncommitted_records;
+	slot->dead_letters += pipeline->uncommitted_dead_letters;
+	slot->null_values += pipeline->uncommitted_null_values;
+	slot->batch_ms = slot->batches == 1 ? ms : slot->batch_ms * 0.9 + ms * 0.1;
+	slot->last_batch_at = now;
+	pipeline->uncommitted_records = pipeline->uncommitted_dead_letters = pipeline->uncommitted_null_values = 0;
+	if (pipeline->outbox_written)
+		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
+	if (!clock->broker_silent)
+		kv_slot_clear_error(slot);
+	pgstat_report_stat(false);
+}
+
+/*
+ * Ends the bootstrap: the looked-up tables are there. Views over views get their first rows, and
+ * from here on streams are read.
+ */
+static void
+initialize(Pipeline *pipeline)
+{
+	kv_batch_initialize_views(pipeline);
+	StartTransactionCommand();
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		if (!pipeline->views[i].row->initialized)
+			kv_view_set_initialized(pipeline->views[i].row->view);
+		pipeline->views[i].row->initialized = true;
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(pipeline->context);
+	pipeline->bootstrap_done = true;
+}
+
+/* Does what is due once a second; true: the run ends. */
+static bool
+look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
+{
+	bool		changed = false;
+	double		seconds;
+
+	if (should_stop())
+	{
+		*end = RUN_STOP;
+		return true;
+	}
+	*end = RUN_CHANGED;
+	if (kv_members_invalid)
+		return true;
+	if (!kv_look_at_members && now - clock->looked < LOOK_EVERY * INT64CONST(1000))
+		return false;
+	clock->looked = now;
+	kv_look_at_members = false;
+	if (definitions_changed(pipeline->row->pipeline))
+		return true;
+	if (now - clock->asked_broker >= METADATA_EVERY * INT64CONST(1000))
+	{
+		clock->asked_broker = now;
+		ask_broker(pipeline, clock, &changed);
+	}
+	wait_for_outbox(pipeline);
+	kv_my_slot->phase = pipeline->bootstrap_done && kv_merge_at_end(pipeline) ? PIPELINE_LIVE :
+		kv_my_slot->phase == PIPELINE_LIVE && kv_consumer_pending(pipeline) < kv_batch_rows ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
+	if ((seconds = (now - clock->rate_since) / 1e6) >= 5)
+	{
+		kv_my_slot->records_per_second = (kv_my_slot->records - clock->rate_records) / seconds;
+		clock->rate_records = kv_my_slot->records;
+		clock->rate_since = now;
+	}
+	return changed;
+}
+
+/* Asks the broker whether it is there and whether topics have more partitions. */
+static void
+ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
+{
+	char	   *error;
+
+	*changed = kv_consumer_partitions_changed(pipeline, &error);
+	if (error != NULL)
+	{
+		kv_slot_set_error(kv_my_slot, "could not reach the Kafka server", error,
+						  "Check that the brokers run. The pipeline goes on by itself when they answer.");
+		clock->broker_silent = true;
+	}
+	else if (clock->broker_silent)
+	{
+		kv_slot_clear_error(kv_my_slot);
+		clock->broker_silent = false;
+	}
+}
+
+/* Waits while more is to be published than kafka.outbox_limit allows. */
+static void
+wait_for_outbox(Pipeline *pipeline)
+{
+	bool		waited = false;
+
+	while (outbox_is_full(pipeline) && !should_stop() && !kv_members_invalid)
+	{
+		if (!waited)
+			kv_slot_set_error(kv_my_slot, "the pipeline waits for its messages to be published",
+							  psprintf("More than kafka.outbox_limit (%d MB) are waiting.", kv_outbox_limit_mb),
+							  "Look at the publisher's error in kafka.pipelines: the sink's broker may be down.");
+		waited = true;
+		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
+		rest(LOOK_EVERY);
+	}
+	if (waited)
+		kv_slot_clear_error(kv_my_slot);
+}
+
+/* Compares the size of the outbox with its limit; its pages may be empty, so what is in them is counted then. */
+static bool
+outbox_is_full(Pipeline *pipeline)
+{
+	int64		limit = (int64) kv_outbox_limit_mb * 1024 * 1024;
+	char	   *name = psprintf("%s.outbox_" INT64_FORMAT, KV_STATE_SCHEMA, pipeline->row->pipeline);
+	int64		size;
+	bool		isnull;
+	KvSql		sql;
+
+	StartTransactionCommand();
+	kv_sql_enter_engine(&sql);
+	kv_sql_read(psprintf("SELECT pg_catalog.pg_relation_size(pg_catalog.to_regclass('%s'))", name), 0, NULL, NULL, NULL, 1);
+	size = DatumGetInt64(kv_sql_value(0, 1, &isnull));
+	if (isnull)
+		size = 0;
+	if (size > limit)
+	{
+		kv_sql_read(psprintf("SELECT coalesce(sum(octet_length(messages)), 0)::bigint FROM %s", name), 0, NULL, NULL, NULL, 1);
+		size = DatumGetInt64(kv_sql_value(0, 1, &isnull));
+	}
+	kv_sql_leave(&sql);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(pipeline->context);
+	pfree(name);
+	return size > limit;
+}
+
+/* Has somebody asked this process to stop? Applies changed settings on the way. */
+static bool
+should_stop(void)
+{
+	kv_process_reload();
+	return ShutdownRequestPending || kv_my_slot->stop_requested;
+}
+
+/* Compares what a run depends on with what it was when the run started. */
+static bool
+definitions_changed(int64 id)
+{
+	bool		changed;
+
+	StartTransactionCommand();
+	changed = signature == NULL || strcmp(signature, kv_members_signature(id)) != 0;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	return changed;
+}
+
+/* Puts an error into the slot and, where it is another one than before, into the log. */
+static void
+report_failure(ErrorData *error)
+{
+	KvSlot	   *slot = kv_my_slot;
+	bool		same = strncmp(slot->error, error->message ? error->message : "", KV_ERROR_LEN - 1) == 0;
+
+	kv_slot_set_error(slot, error->message, error->detail, error->hint);
+	(void) kv_slot_back_off(slot);
+	if (!same)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("%s", error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 error->hint ? errhint("%s", error->hint) : 0,
+				 error->context ? errcontext("%s", error->context) : 0));
+}
+
+/* Waits until the failed run may be tried again; a wake-up ends it. */
+static void
+back_off(void)
+{
+	long		wait_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), kv_my_slot->retry_at);
+
+	pgstat_report_activity(STATE_IDLE, NULL);
+	rest(Max(wait_ms, 1));
+}
+
+/* Waits until the pipeline's row says otherwise. */
+static void
+wait_while_paused(int64 id)
+{
+	kv_my_slot->phase = PIPELINE_PAUSED;
+	pgstat_report_activity(STATE_IDLE, NULL);
+	while (!should_stop() && !definitions_changed(id))
+		rest(LOOK_EVERY);
+}
+
+/* Sleeps until the latch is set or the time is over. */
+static void
+rest(long timeout_ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	/* a cancel here has nothing to cancel; a stop is seen by should_stop */
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+}
