@@ -217,7 +217,7 @@ add_step(JsonNode *node, const char *name)
 		node->children = repalloc(node->children, sizeof(JsonNode) * (node->nchildren + 1));
 	child = &node->children[node->nchildren++];
 	*child = (JsonNode) {
-		.name = utf8,.len = len,.slot = -1
+		.name = utf8,.len = len,.plain = strchr(utf8, '\\') == NULL,.slot = -1
 	};
 	return child;
 }

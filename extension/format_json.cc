@@ -267,7 +267,7 @@ escaped_name_is(const JsonField &name, const JsonNode &node)
 inline bool
 name_is(const JsonField &name, const JsonNode &node)
 {
-	return name.len == node.len && memcmp(name.text, node.name, name.len) == 0;
+	return name.len == node.len && node.plain && memcmp(name.text, node.name, name.len) == 0;
 }
 
 /* Finds the child with a name; *hint is where it stands if the document keeps the order of the columns. */
@@ -276,13 +276,6 @@ find_child(const JsonNode &node, const JsonField &name, int *hint)
 {
 	if (*hint >= node.nchildren)
 		*hint = 0;
-	if (memchr(name.text, '\\', name.len) != nullptr)
-	{
-		for (int i = 0; i < node.nchildren; i++)
-			if (escaped_name_is(name, node.children[i]))
-				return &node.children[i];
-		return nullptr;
-	}
 	if (name_is(name, node.children[*hint]))
 		return &node.children[(*hint)++];
 	for (int i = 0; i < node.nchildren; i++)
@@ -291,6 +284,12 @@ find_child(const JsonNode &node, const JsonField &name, int *hint)
 			*hint = i + 1;
 			return &node.children[i];
 		}
+	if (memchr(name.text, '\\', name.len) != nullptr)
+	{
+		for (int i = 0; i < node.nchildren; i++)
+			if (escaped_name_is(name, node.children[i]))
+				return &node.children[i];
+	}
 	return nullptr;
 }
 

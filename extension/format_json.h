@@ -37,6 +37,7 @@ typedef struct JsonNode
 {
 	const char *name;
 	size_t		len;
+	bool		plain;			/* no backslash in it, so it can be compared with names as they stand */
 	int			slot;
 	int			slot_begin,
 				slot_end;
