@@ -8,6 +8,7 @@
 #define KV_CLIENT_H
 
 #include "kafka_views.h"
+#include "client_options.h"
 #include "foreign/foreign.h"
 #include <librdkafka/rdkafka.h>
 
@@ -27,13 +28,6 @@ typedef struct KvClient
 	char	   *server_name;
 	MemoryContext context;		/* reset or delete: destroys in order */
 } KvClient;
-
-/*
- * Validates one option of a server (in_user_mapping false) or a user mapping
- * on a scratch configuration; raises an error with librdkafka's words as DETAIL.
- * Underscores may stand for dots; gives back librdkafka's name.
- */
-extern const char *kv_client_check_option(const char *name, const char *value, bool in_user_mapping);
 
 /*
  * Make handles for a server with the user mapping of role. extra is a

@@ -89,6 +89,11 @@ extern TopicDef *kv_topic_get(Oid relid);
 extern TopicDef *kv_topic_copy(MemoryContext context, const TopicDef *topic);
 /* Is it a foreign table of our wrapper? Raises nothing. */
 extern bool kv_topic_is(Oid relid);
+/*
+ * Checks the options of a foreign table against each other, after CREATE and
+ * ALTER FOREIGN TABLE; what a later ALTER may add (a key, as pg_dump does) is not missed.
+ */
+extern void kv_topic_check(Oid relid);
 extern int	kv_topic_column_index(const TopicDef *topic, AttrNumber attno);	/* -1: dropped or none */
 
 #endif							/* KV_TOPIC_H */

@@ -376,3 +376,15 @@ CREATE FUNCTION kafka.fork() RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fork';
 COMMENT ON FUNCTION kafka.fork() IS 'After a restore or a copy: goes on as another instance, under new names in Kafka';
 REVOKE ALL ON FUNCTION kafka.fork() FROM PUBLIC;
+
+-------------------------------------------------------------------------------------------------------- the wrapper (DESIGN.md 1.1, 1.2)
+
+CREATE FUNCTION kafka.fdw_handler() RETURNS fdw_handler
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fdw_handler';
+COMMENT ON FUNCTION kafka.fdw_handler() IS 'Handler of the foreign data wrapper kafka';
+REVOKE ALL ON FUNCTION kafka.fdw_handler() FROM PUBLIC;
+CREATE FUNCTION kafka.fdw_validator(options text[], catalog oid) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fdw_validator';
+COMMENT ON FUNCTION kafka.fdw_validator(text[], oid) IS 'Checks options of servers, user mappings, topics and columns';
+CREATE FOREIGN DATA WRAPPER kafka HANDLER kafka.fdw_handler VALIDATOR kafka.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER kafka IS 'Kafka topics as foreign tables; a server is a Kafka cluster';

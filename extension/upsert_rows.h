@@ -1,0 +1,24 @@
+/*
+ * upsert_rows.h: the last row of every key of an upsert topic. Part of the room
+ * fdw_scan.c.
+ */
+#ifndef KV_UPSERT_ROWS_H
+#define KV_UPSERT_ROWS_H
+
+#include "kafka_views.h"
+#include "access/htup_details.h"
+#include <librdkafka/rdkafka.h>
+
+typedef struct UpsertRows UpsertRows;
+
+/* Makes an empty set in a child of parent for a topic of so many partitions. */
+extern UpsertRows *kv_upsert_make(MemoryContext parent, int npartitions);
+/* Takes a decoded record: the row, or NULL for a deletion. */
+extern void kv_upsert_add(UpsertRows *rows, const rd_kafka_message_t *msg, TimestampTz time_us,
+						  TupleDesc desc, Datum *values, bool *nulls);
+/* Begins (again) to give the rows. */
+extern void kv_upsert_rewind(UpsertRows *rows);
+/* Gives back the next row, or NULL at the end; it lives as long as the set. */
+extern MinimalTuple kv_upsert_next(UpsertRows *rows);
+
+#endif							/* KV_UPSERT_ROWS_H */
