@@ -2,7 +2,7 @@
  * catalog.c: rows of kafka_state as structs.
  *
  * Invariant: no other room spells the name of a column of kafka_state.pipeline,
- * view, position, mark, sentinel or identity in C. Each function is one
+ * view, position, mark or sentinel in C. Each function is one
  * statement under the engine's role, in the caller's transaction; results
  * are palloc'd in the context that was current at the call.
  *
@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -19,13 +18,11 @@
 #include "utils/memutils.h"
 
 #include "catalog.h"
+#include "identity.h"
 #include "run_sql.h"
-
-#define TOKEN_BYTES 4			/* 8 hex digits */
 
 static const Oid pipeline_type[] = {INT8OID};
 
-static char *make_token(void);
 static List *read_pipelines(const char *text, int nparams, const Oid *types, const Datum *values);
 static List *read_views(const char *text, int nparams, const Oid *types, const Datum *values);
 static Datum time_datum(TimestampTz time, char *null);
@@ -55,16 +52,13 @@ PipelineRow *
 kv_pipeline_insert(const char *name)
 {
 	static const char text[] =
-		"INSERT INTO kafka_state.pipeline (name, token) VALUES ($1, $2) RETURNING pipeline, token, name, paused, batch";
-	const Oid	types[] = {TEXTOID, TEXTOID};
-	Datum		values[2];
-	List	   *rows;
+		"INSERT INTO kafka_state.pipeline (name, token) VALUES ($1, left(gen_random_uuid()::text, 8)) "
+		"RETURNING pipeline, token, name, paused, batch";
+	const Oid	types[] = {TEXTOID};
+	Datum		value = CStringGetTextDatum(name);
 
 	kv_identity_ensure();
-	values[0] = CStringGetTextDatum(name);
-	values[1] = CStringGetTextDatum(make_token());
-	rows = read_pipelines(text, 2, types, values);
-	return linitial(rows);
+	return linitial(read_pipelines(text, 1, types, &value));
 }
 
 PipelineRow *
@@ -558,135 +552,11 @@ kv_sentinel_set(int64 pipeline)
 	kv_sql_leave(&sql);
 }
 
-/* ------------------------------------------------------------------ identity (DESIGN.md 5.5) */
-
-char *
-kv_instance_name(void)
-{
-	char	   *name = NULL;
-	KvSql		sql;
-
-	if (kv_instance != NULL && kv_instance[0] != '\0')
-		return pstrdup(kv_instance);
-	kv_sql_enter_engine(&sql);
-	if (kv_sql_read("SELECT instance FROM kafka_state.identity", 0, NULL, NULL, NULL, 1) > 0)
-		name = kv_sql_text(0, 1);
-	kv_sql_leave(&sql);
-	return name != NULL ? name : psprintf(UINT64_FORMAT, GetSystemIdentifier());
-}
-
-/* Writes the fingerprint of this database if there is none; after a restore there is, and it does not match. */
-void
-kv_identity_ensure(void)
-{
-	static const char text[] =
-		"INSERT INTO kafka_state.identity (instance, system_identifier, data_directory, database) "
-		"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
-	const Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, OIDOID};
-	Datum		values[4];
-	KvSql		sql;
-
-	values[0] = CStringGetTextDatum(kv_instance_name());
-	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, GetSystemIdentifier()));
-	values[2] = CStringGetTextDatum(DataDir);
-	values[3] = ObjectIdGetDatum(MyDatabaseId);
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 4, types, values, NULL);
-	kv_sql_leave(&sql);
-}
-
-/*
- * Compares the fingerprint with this database. With kafka.instance set the data
- * directory may be another one: the members of an HA cluster share the name.
- */
-bool
-kv_identity_matches(char **reason)
-{
-	char	   *instance;
-	char	   *stored;
-	KvSql		sql;
-
-	*reason = NULL;
-	instance = kv_instance_name();
-	kv_sql_enter_engine(&sql);
-	if (kv_sql_read("SELECT instance, system_identifier, data_directory, database FROM kafka_state.identity",
-					0, NULL, NULL, NULL, 1) > 0)
-	{
-		bool		isnull;
-		Oid			database = DatumGetObjectId(kv_sql_value(0, 4, &isnull));
-
-		if (strcmp(stored = kv_sql_text(0, 1), instance) != 0)
-			*reason = psprintf("this database is known to Kafka as instance \"%s\", but kafka.instance is \"%s\"", stored, instance);
-		else if (strcmp(kv_sql_text(0, 2), psprintf(UINT64_FORMAT, GetSystemIdentifier())) != 0)
-			*reason = pstrdup("this database was restored from another cluster");
-		else if (kv_instance[0] == '\0' && strcmp(stored = kv_sql_text(0, 3), DataDir) != 0)
-			*reason = psprintf("this cluster was at \"%s\" and is a copy of it now", stored);
-		else if (database != MyDatabaseId)
-			*reason = pstrdup("this database is a copy of another one");
-		if (*reason != NULL)
-		{
-			char	   *copy = SPI_palloc(strlen(*reason) + 1);
-
-			*reason = strcpy(copy, *reason);
-		}
-	}
-	kv_sql_leave(&sql);
-	return *reason == NULL;
-}
-
-/* Takes over the identity for this database, optionally under new names in Kafka. */
-void
-kv_identity_take(bool new_tokens)
-{
-	List	   *pipelines = new_tokens ? kv_pipeline_list() : NIL;
-	ListCell   *cell;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	if (new_tokens)
-		kv_sql_run("DELETE FROM kafka_state.identity", 0, NULL, NULL, NULL);
-	else
-	{
-		const Oid	types[] = {TEXTOID, TEXTOID, OIDOID, TEXTOID};
-		Datum		values[] = {
-			CStringGetTextDatum(psprintf(UINT64_FORMAT, GetSystemIdentifier())), CStringGetTextDatum(DataDir),
-			ObjectIdGetDatum(MyDatabaseId), CStringGetTextDatum(kv_instance)
-		};
-
-		kv_sql_run("UPDATE kafka_state.identity SET system_identifier = $1, data_directory = $2, database = $3, "
-				   "instance = coalesce(nullif($4, ''), instance)", 4, types, values, NULL);
-	}
-	foreach(cell, pipelines)
-	{
-		const Oid	types[] = {INT8OID, TEXTOID};
-		Datum		values[2];
-
-		values[0] = Int64GetDatum(((PipelineRow *) lfirst(cell))->pipeline);
-		values[1] = CStringGetTextDatum(make_token());
-		kv_sql_run("UPDATE kafka_state.pipeline SET token = $2 WHERE pipeline = $1", 2, types, values, NULL);
-	}
-	kv_sql_leave(&sql);
-	kv_identity_ensure();
-}
-
 /* Makes the name of a pipeline in Kafka: its group and its transactional id. */
 char *
 kv_pipeline_kafka_name(const PipelineRow *pipeline)
 {
 	return psprintf("%s.%u." INT64_FORMAT ".%s", kv_instance_name(), MyDatabaseId, pipeline->pipeline, pipeline->token);
-}
-
-/* Makes 8 random hex digits. */
-static char *
-make_token(void)
-{
-	unsigned char bytes[TOKEN_BYTES];
-
-	if (!pg_strong_random(bytes, sizeof(bytes)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not generate random bytes")));
-	return psprintf("%02x%02x%02x%02x", bytes[0], bytes[1], bytes[2], bytes[3]);
 }
 
 /* ------------------------------------------------------------------ values */

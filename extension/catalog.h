@@ -7,6 +7,7 @@
 #define KV_CATALOG_H
 
 #include "kafka_views.h"
+#include "identity.h"
 #include "nodes/pg_list.h"
 #include "utils/array.h"
 
@@ -74,13 +75,6 @@ extern bool kv_mark_find(int64 pipeline, Oid relation, int32 partition, Timestam
 extern bool kv_sentinel_present(int64 pipeline);
 extern void kv_sentinel_set(int64 pipeline);
 
-/* Identity (DESIGN.md 5.5). */
-extern char *kv_instance_name(void);	/* kafka.instance, or the stored one, or the system identifier */
-/* Writes the fingerprint if there is none yet: before the first pipeline, before the first publishing of transactions. */
-extern void kv_identity_ensure(void);
-/* Makes this database, as it is now, the one that is known to Kafka; new_tokens: under new names (kafka.fork). */
-extern void kv_identity_take(bool new_tokens);
-extern bool kv_identity_matches(char **reason);	/* *reason: why not, with a HINT's worth of words */
 /* "<instance>.<database oid>.<pipeline>.<token>": group.id and transactional.id of a pipeline. */
 extern char *kv_pipeline_kafka_name(const PipelineRow *pipeline);
 

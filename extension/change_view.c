@@ -183,7 +183,7 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 	static const char text[] =
 		"SELECT objid FROM pg_catalog.pg_event_trigger_dropped_objects() "
 		"WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0 "
-		"AND object_type IN ('table', 'foreign table', 'view')";
+		"AND object_type IN ('table', 'foreign table') AND schema_name <> 'kafka_state'";
 	List	   *relids = NIL;
 	MemoryContext caller = CurrentMemoryContext;
 	uint64		count;

@@ -45,7 +45,7 @@ typedef struct PartitionEnd
 	int64		end;
 } PartitionEnd;
 
-static const char *const kind_names[] = {"free", "launcher", "supervisor", "worker", "publisher"};
+static const char *const kind_names[] = {"free", "launcher", "supervisor", "worker", "publisher", "output"};
 static const char *const phase_names[] = {
 	"waiting", "starting", "reloading", "catching up", "live", "paused", "failed"
 };
@@ -127,6 +127,7 @@ may_see_slot(const KvSlot *slot)
 	switch (slot->kind)
 	{
 		case SLOT_WORKER:
+		case SLOT_OUTPUT:
 			return may_see_pipeline(slot->id);
 		case SLOT_PUBLISHER:
 			return pg_foreign_server_aclcheck((Oid) slot->id, GetUserId(), ACL_USAGE) == ACLCHECK_OK;

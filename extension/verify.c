@@ -37,7 +37,9 @@ static void lock_pipeline(int64 pipeline);
 static char *comparison(ViewDef *view, Oid definition);
 static char *comparable_columns(TupleDesc desc);
 static void put_differences(ReturnSetInfo *result, ViewRow *row, const char *text);
-static int64 bound_scan(Oid relid, int partition, int64 end);
+static PositionRow *verified_position(Oid relid, int partition);
+static int64 bound_start(Oid relid, int partition, int64 start);
+static int64 bound_end(Oid relid, int partition, int64 end);
 
 
 /* kafka.verify(view): rows of the query that the view lacks, and rows of the view that the query has not. */
@@ -54,13 +56,15 @@ kafka_verify(PG_FUNCTION_ARGS)
 	text = comparison(view, row->definition);
 
 	verified_positions = kv_position_list(row->pipeline);
-	kv_scan_end_override = bound_scan;
+	kv_scan_start_override = bound_start;
+	kv_scan_end_override = bound_end;
 	PG_TRY();
 	{
 		put_differences((ReturnSetInfo *) fcinfo->resultinfo, row, text);
 	}
 	PG_FINALLY();
 	{
+		kv_scan_start_override = NULL;
 		kv_scan_end_override = NULL;
 		verified_positions = NIL;
 	}
@@ -161,9 +165,8 @@ put_differences(ReturnSetInfo *result, ViewRow *row, const char *text)
 	kv_sql_leave(&sql);
 }
 
-/* Bounds the scan of a partition at what the pipeline has applied of it. */
-static int64
-bound_scan(Oid relid, int partition, int64 end)
+static PositionRow *
+verified_position(Oid relid, int partition)
 {
 	ListCell   *cell;
 
@@ -172,9 +175,27 @@ bound_scan(Oid relid, int partition, int64 end)
 		PositionRow *position = lfirst(cell);
 
 		if (position->relation == relid && position->partition == partition)
-			return Min(end, position->next_offset);
+			return position;
 	}
-	return 0;
+	return NULL;
+}
+
+/* Begins the scan of a partition where the pipeline began. */
+static int64
+bound_start(Oid relid, int partition, int64 start)
+{
+	PositionRow *position = verified_position(relid, partition);
+
+	return position == NULL ? start : Max(start, position->start_offset);
+}
+
+/* Ends the scan of a partition at what the pipeline has applied of it. */
+static int64
+bound_end(Oid relid, int partition, int64 end)
+{
+	PositionRow *position = verified_position(relid, partition);
+
+	return position == NULL ? 0 : Min(end, position->next_offset);
 }
 
 /* kafka.explain(view): the maintenance statements in the order in which a batch runs them. */

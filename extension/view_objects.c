@@ -94,6 +94,20 @@ kv_make_buffers(NewView *new)
 		kv_sql_ddl("%s", (char *) lfirst(cell));
 	kv_sql_leave(&sql);
 	kv_bind_view(view);
+
+	kv_sql_enter_role(&sql, new->owner, new->settings);
+	PG_TRY();
+	{
+		kv_maintaining = true;
+		foreach(cell, kv_accumulate_first_rows(view))
+			kv_sql_ddl("%s", (char *) lfirst(cell));
+	}
+	PG_FINALLY();
+	{
+		kv_maintaining = false;
+	}
+	PG_END_TRY();
+	kv_sql_leave(&sql);
 }
 
 /* Makes the buffers, lookup tables and companion of a view live and die with it, for its owner. */

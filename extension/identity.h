@@ -1,0 +1,14 @@
+/* identity.h: who this database is to Kafka (DESIGN.md 5.5). */
+#ifndef KV_IDENTITY_H
+#define KV_IDENTITY_H
+
+#include "kafka_views.h"
+
+extern char *kv_instance_name(void);	/* kafka.instance, or the stored one, or the system identifier */
+/* Writes the fingerprint if there is none yet: before the first pipeline, before the first publishing of transactions. */
+extern void kv_identity_ensure(void);
+/* Makes this database, as it is now, the one that is known to Kafka; new_tokens: under new names (kafka.fork). */
+extern void kv_identity_take(bool new_tokens);
+extern bool kv_identity_matches(char **reason);	/* *reason: why not, with a HINT's worth of words */
+
+#endif							/* KV_IDENTITY_H */
