@@ -273,10 +273,15 @@ SELECT p.name AS pipeline,
 	w.error,
 	w.error_detail,
 	w.error_hint,
+	o.published_messages,
+	o.error AS publish_error,
+	o.error_detail AS publish_error_detail,
+	o.error_hint AS publish_error_hint,
 	(SELECT min(a.xact_start) FROM pg_catalog.pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()) AS oldest_snapshot
 FROM kafka_state.pipeline p
 LEFT JOIN kafka_state.published n USING (pipeline)
 LEFT JOIN kafka_state.processes() w ON w.kind = 'worker' AND w.id = p.pipeline
+LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = p.pipeline
 WHERE EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline AND has_table_privilege(v.relation::oid, 'SELECT'));
 COMMENT ON VIEW kafka.pipelines IS 'Pipelines whose views the role may read: what they do, how fast, and what is wrong';
 GRANT SELECT ON kafka.pipelines TO PUBLIC;
@@ -302,10 +307,10 @@ SELECT t.tgrelid::regclass AS relation,
 	p.name AS pipeline,
 	p.batch - n.batch AS unpublished_batches,
 	w.pid AS publisher,
-	w.published_messages,
-	w.error,
-	w.error_detail,
-	w.error_hint
+	o.published_messages,
+	coalesce(o.error, w.error) AS error,
+	coalesce(o.error_detail, w.error_detail) AS error_detail,
+	coalesce(o.error_hint, w.error_hint) AS error_hint
 FROM pg_catalog.pg_trigger t
 CROSS JOIN LATERAL (
 	SELECT convert_from(rtrim(t.tgargs, '\x00'::bytea), getdatabaseencoding()) AS topic_table) a
@@ -314,6 +319,7 @@ LEFT JOIN kafka_state.view v ON v.relation = t.tgrelid::regclass
 LEFT JOIN kafka_state.pipeline p ON p.pipeline = v.pipeline
 LEFT JOIN kafka_state.published n ON n.pipeline = v.pipeline
 LEFT JOIN kafka_state.processes() w ON w.kind = 'publisher' AND w.id = f.ftserver::bigint
+LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = v.pipeline
 WHERE t.tgfoid = to_regprocedure('kafka.publish()') AND has_table_privilege(t.tgrelid, 'SELECT');
 COMMENT ON VIEW kafka.sinks IS 'Triggers with kafka.publish on tables and views that the role may read';
 GRANT SELECT ON kafka.sinks TO PUBLIC;
