@@ -22,6 +22,9 @@
 									 * before the row; -infinity at first */
 #define KV_COL_ROW "kv_row"		/* bigint: place in processing order within the batch */
 
+/* Unix time 0 lies this much before Postgres' epoch. */
+#define KV_UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
 /* Settings (module.c defines them; units as named). */
 extern int	kv_batch_rows;
 extern int	kv_batch_interval_ms;

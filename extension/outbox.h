@@ -7,6 +7,7 @@
 #ifndef KV_OUTBOX_H
 #define KV_OUTBOX_H
 
+#include "nodes/pg_list.h"
 #include "topic.h"
 
 /* One message, as appended and as read back; pointers into the packed row when read. */
@@ -39,8 +40,23 @@ extern bool kv_outbox_held_back;
 /* Event time of the rows that are being written now, for messages without a time of their own; DT_NOBEGIN: none. */
 extern TimestampTz kv_outbox_default_time;
 
-/* Creates / drops kafka_state.outbox_N of a pipeline. */
+/* Creates kafka_state.outbox_N of a pipeline; kv_catalog_forget drops it. */
 extern void kv_outbox_create(int64 pipeline);
+/* Has a pipeline's outbox reached kafka.outbox_limit? Then its worker waits for the publisher. */
+extern bool kv_outbox_full(int64 pipeline);
+
+/* A pipeline that has views, with what its Kafka transactions need to know. */
+typedef struct OutboxPipeline
+{
+	int64		pipeline;
+	char	   *name;
+	bool		paused;
+	Oid			serverid;		/* of the topics it reads, and of its sinks */
+	Oid			owner;			/* of its views: whose user mapping is used */
+} OutboxPipeline;
+
+/* Lists them by id (pipeline 0: all) in CurrentMemoryContext. Runs: in a transaction. */
+extern List *kv_outbox_pipelines(int64 pipeline);
 
 /* Reading, by the publisher: calls receive for every message of a packed row, in order. */
 typedef void (*OutboxReceiver) (const OutboxMessage *message, void *arg);

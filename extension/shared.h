@@ -7,13 +7,15 @@
 #define KV_SHARED_H
 
 #include "kafka_views.h"
+#include "nodes/pg_list.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 
 typedef enum SlotKind
 {
-	SLOT_FREE, SLOT_LAUNCHER, SLOT_SUPERVISOR, SLOT_WORKER, SLOT_PUBLISHER
+	SLOT_FREE, SLOT_LAUNCHER, SLOT_SUPERVISOR, SLOT_WORKER, SLOT_PUBLISHER,
+	SLOT_OUTPUT					/* no process: how the publisher fares with one pipeline */
 } SlotKind;
 
 typedef enum PipelinePhase
@@ -33,10 +35,11 @@ typedef struct KvSlot
 {
 	SlotKind	kind;
 	Oid			database;
-	int64		id;				/* worker: pipeline; publisher: server oid; else 0 */
+	int64		id;				/* worker, output: pipeline; publisher: server oid; else 0 */
 	pid_t		pid;			/* 0: not running */
 	Latch	   *latch;			/* of the process, NULL when not running */
-	bool		stop_requested; /* by supervisor or launcher */
+	bool		stop_requested; /* SIGTERM has been sent; under the lock */
+	bool		requested;		/* supervisor: CREATE EXTENSION asked for it; under the lock */
 	PipelinePhase phase;
 	/* counters since the process started; written by the owner only, read without a lock */
 	uint64		batches;
@@ -65,15 +68,17 @@ extern bool kv_shared_available(void);	/* was the library preloaded? */
 
 /* Finds or makes the slot of (kind, database, id); NULL when all are taken. A slot keeps its error when its process ends. */
 extern KvSlot *kv_slot_get(SlotKind kind, Oid database, int64 id, bool create);
-extern void kv_slot_free(KvSlot *slot);
+extern void kv_slot_free(KvSlot *slot); /* unless a process runs in it */
+extern void kv_slot_resign(KvSlot *slot);	/* by the process itself: free unless requested again */
 extern void kv_slot_attach(KvSlot *slot);	/* by the process itself: pid, latch; detached at exit */
 extern KvSlot *kv_my_slot;
 extern void kv_slot_set_error(KvSlot *slot, const char *message, const char *detail, const char *hint);
 extern void kv_slot_clear_error(KvSlot *slot);
+extern TimestampTz kv_slot_back_off(KvSlot *slot);	/* one more failure: phase failed, retry_at in 1 s doubling to 60 s */
 /* Copies of all slots of a database (0: all), for views. */
 extern List *kv_slot_list(Oid database);
 
-extern void kv_wake(SlotKind kind, Oid database, int64 id);	/* sets the latch if it runs; id -1: all of the kind */
+extern bool kv_wake(SlotKind kind, Oid database, int64 id);	/* sets the latch; false if none runs; id -1: all of the kind */
 extern void kv_wake_at_commit(SlotKind kind, Oid database, int64 id);	/* the same when this transaction commits */
 /* CREATE EXTENSION in this database, at commit: launcher should start a supervisor. */
 extern void kv_request_supervisor_at_commit(void);

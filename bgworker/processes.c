@@ -1,0 +1,156 @@
+/*
+ * processes.c: what launcher, supervisors, workers and publishers have in common.
+ *
+ * Invariant: a process of ours ends only at a place of its own choosing (SIGTERM
+ * sets a flag), never in the middle of a call into librdkafka, and an error never ends it
+ * silently: it stands in a slot, where kafka.pipelines shows it.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#include "processes.h"
+
+static void handle_stop(SIGNAL_ARGS);
+
+
+/* Installs our signal handlers. */
+void
+kv_process_signals(void)
+{
+	pqsignal(SIGTERM, handle_stop);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+}
+
+/* Asks the process to end; where it already was asked, interrupts what it does. */
+static void
+handle_stop(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (ShutdownRequestPending)
+		die(postgres_signal_arg);
+	ShutdownRequestPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* Gives the arguments this process was started with. */
+ProcessArgs
+kv_process_args(void)
+{
+	ProcessArgs args;
+
+	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	return args;
+}
+
+/* Connects to the database and takes the slot of (kind, database, id); ends the process if the database is held. */
+KvSlot *
+kv_process_begin(SlotKind kind, const ProcessArgs *args)
+{
+	KvSlot	   *slot;
+
+	kv_process_signals();
+	slot = kv_slot_get(kind, args->database, args->id, true);
+	if (slot == NULL)
+		ereport(FATAL,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no place is left for another process of %s", KV_EXTENSION),
+				 errhint("Raise kafka.max_workers and restart the server.")));
+	kv_slot_attach(slot);
+	/* after the slot is taken: a hold that comes later sees this process and waits for it */
+	if (kv_database_is_held(args->database))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(args->database, InvalidOid, 0);
+	pgstat_report_appname(MyBgworkerEntry->bgw_name);
+	return slot;
+}
+
+/* Reads the configuration again if SIGHUP came. */
+void
+kv_process_reload(void)
+{
+	if (!ConfigReloadPending)
+		return;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+}
+
+/* Registers a process with the postmaster; false if max_worker_processes are in use. */
+bool
+kv_process_start(const char *function, const char *type, const char *name, const ProcessArgs *args,
+				 BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, KV_EXTENSION, BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, args, sizeof(*args));
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/*
+ * Runs body(arg). The catch is here because one pipeline's error must not end a
+ * process that serves others, and because a status is all that people get to see of it.
+ */
+bool
+kv_process_attempt(void (*body) (void *), void *arg, KvSlot *slot)
+{
+	MemoryContext save = CurrentMemoryContext;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		body(arg);
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(save);
+		error = CopyErrorData();
+		FlushErrorState();
+		HOLD_INTERRUPTS();
+		AbortCurrentTransaction();
+		RESUME_INTERRUPTS();
+		MemoryContextSwitchTo(save);
+		kv_process_failed(slot, error->message, error->detail, error->hint);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return done;
+}
+
+/* Notes a failure in the slot with back-off; the log gets it when it is another one than before. */
+void
+kv_process_failed(KvSlot *slot, const char *message, const char *detail, const char *hint)
+{
+	bool		repeated = strncmp(slot->error, message, KV_ERROR_LEN - 1) == 0;
+
+	kv_slot_set_error(slot, message, detail, hint);
+	(void) kv_slot_back_off(slot);
+	if (!repeated)
+		ereport(LOG,
+				(errmsg("%s", message),
+				 detail != NULL ? errdetail("%s", detail) : 0,
+				 hint != NULL ? errhint("%s", hint) : 0));
+}

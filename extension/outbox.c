@@ -1,0 +1,620 @@
+/*
+ * outbox.c: messages on their way from a trigger or an INSERT to a table of
+ * kafka_state, packed many to a row.
+ *
+ * Invariant: a message is in the table exactly if the (sub)transaction that
+ * appended it commits, and the rows of one target, in the order of seq, hold its
+ * messages in the order in which they were appended; between transactions, a message
+ * that was appended after another transaction had committed comes after that one's.
+ *
+ * Two targets. In a batch (kv_outbox_begin_batch: the worker, attach_sink) it
+ * is kafka_state.outbox_<pipeline>, rows (batch, seq, messages); the caller holds
+ * the pipeline's row lock, so batches do not interleave. Everywhere else it is
+ * kafka_state.transaction_outbox, rows (server, xid, seq, messages), where seq
+ * comes from a sequence when the row is written: a row that is written after another
+ * transaction's commit has a higher one.
+ *
+ * Every subtransaction level has its own buffer of some 8 kB. A full buffer is written
+ * together with those of the levels above it, which come before it; theirs
+ * are marked with the subtransaction that wrote them, and if that one rolls
+ * back, they count as not written again. So nothing has to be written just
+ * because a subtransaction starts or ends, and PL/pgSQL's exception blocks cost nothing.
+ *
+ * A packed row is a sequence of messages in the machine's byte order, unaligned:
+ *	  uint8	flags		(PACK_*)
+ *	  uint16 length and that many bytes: the topic, NUL-terminated; only with
+ *			 PACK_TOPIC, otherwise it is the previous message's
+ *	  int64	 time		Unix ms, with PACK_TIME
+ *	  uint32 length and bytes of the key, with PACK_KEY
+ *	  uint32 length and bytes of the value, with PACK_VALUE
+ *	  uint32 length and bytes of the headers (outbox.h), with PACK_HEADERS
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "foreign/foreign.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/xid8.h"
+
+#include "outbox.h"
+#include "run_sql.h"
+#include "shared.h"
+
+#define PACK_TOPIC 0x01
+#define PACK_TIME 0x02
+#define PACK_KEY 0x04
+#define PACK_VALUE 0x08
+#define PACK_HEADERS 0x10
+#define PACK_UPSERT 0x20
+
+/* Packed bytes that fill a page with the row's header and its other columns. */
+#define ROW_BYTES 8000
+
+/* Largest row that stays in its page: TOAST_TUPLE_TARGET_MAIN of an 8 kB page. */
+#define TOAST_TARGET "8160"
+
+/* Where messages go: a batch of a pipeline (pipeline <> 0) or the ordinary outbox of a server. */
+typedef struct OutboxTarget
+{
+	int64		pipeline;
+	int64		batch;
+	Oid			serverid;
+} OutboxTarget;
+
+/* Messages of one subtransaction level for one target that are not in the table yet. */
+typedef struct OutboxBuffer
+{
+	OutboxTarget target;
+	SubTransactionId subid;		/* the level they belong to */
+	SubTransactionId written_by;	/* a level below that has put them in the table; Invalid: none */
+	int			topic_at;		/* where in bytes the topic of the last message stands; -1: none yet */
+	StringInfoData bytes;
+} OutboxBuffer;
+
+/* The batch this backend writes now. */
+typedef struct OutboxBatchState
+{
+	bool		active;
+	bool		written;		/* has put rows into the table */
+	SubTransactionId subid;		/* level that began it */
+	OutboxTarget target;
+	int64		seq;			/* of the last row */
+} OutboxBatchState;
+
+bool		kv_outbox_held_back = false;
+TimestampTz kv_outbox_default_time = DT_NOBEGIN;
+
+static MemoryContext outbox_context = NULL; /* of this transaction: child of TopTransactionContext */
+static List *buffers = NIL;		/* OutboxBuffer *, outer levels first */
+static List *written_servers = NIL; /* Oids: whose publishers to wake at commit */
+static OutboxBatchState batch_state;
+
+static OutboxBuffer *current_buffer(const TopicDef *topic);
+static OutboxTarget current_target(const TopicDef *topic);
+static Oid	pipeline_server(int64 pipeline);
+static bool same_target(const OutboxTarget *a, const OutboxTarget *b);
+static void pack(OutboxBuffer *buffer, const char *topic, const OutboxMessage *message);
+static void pack_bytes(StringInfo out, const char *bytes, int32 len);
+static Size pending_bytes(const OutboxTarget *target);
+static void write_buffers(const OutboxTarget *target);
+static void write_row(OutboxBuffer *buffer);
+static void reset_buffer(OutboxBuffer *buffer);
+static void write_all(void);
+static void wake_publishers(void);
+static void end_of_transaction(XactEvent event, void *arg);
+static void end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
+static const char *unpack_length(const char *p, const char *end, uint32 *len);
+
+
+/* Registers transaction callbacks. */
+void
+kv_outbox_init(void)
+{
+	RegisterXactCallback(end_of_transaction, NULL);
+	RegisterSubXactCallback(end_of_subtransaction, NULL);
+}
+
+/* Appends a message of the topic to what this backend writes now. */
+void
+kv_outbox_append(const TopicDef *topic, const OutboxMessage *message)
+{
+	OutboxBuffer *buffer;
+
+	if (kv_outbox_held_back)
+		return;
+	buffer = current_buffer(topic);
+	pack(buffer, topic->topic, message);
+	if (pending_bytes(&buffer->target) >= ROW_BYTES)
+		write_buffers(&buffer->target);
+}
+
+/* Finds or makes the buffer of this subtransaction for where messages of the topic go now. */
+static OutboxBuffer *
+current_buffer(const TopicDef *topic)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	OutboxTarget target = current_target(topic);
+	OutboxBuffer *buffer;
+	MemoryContext save;
+
+	/* the innermost level's come last; one for each target it writes to */
+	for (int i = list_length(buffers) - 1; i >= 0; i--)
+	{
+		buffer = list_nth(buffers, i);
+		if (buffer->subid != subid)
+			break;
+		if (same_target(&buffer->target, &target))
+			return buffer;
+	}
+
+	if (outbox_context == NULL)
+		outbox_context = AllocSetContextCreate(TopTransactionContext, "kv outbox", ALLOCSET_DEFAULT_SIZES);
+	save = MemoryContextSwitchTo(outbox_context);
+	buffer = palloc0(sizeof(OutboxBuffer));
+	buffer->target = target;
+	buffer->subid = subid;
+	initStringInfo(&buffer->bytes);
+	reset_buffer(buffer);
+	buffers = lappend(buffers, buffer);
+	MemoryContextSwitchTo(save);
+	return buffer;
+}
+
+/* Gives the target of a message; raises an error for a sink that a pipeline cannot write to. */
+static OutboxTarget
+current_target(const TopicDef *topic)
+{
+	OutboxTarget target = {.serverid = topic->serverid};
+
+	if (!batch_state.active)
+		return target;
+	if (batch_state.target.serverid == InvalidOid)
+		batch_state.target.serverid = pipeline_server(batch_state.target.pipeline);
+	if (batch_state.target.serverid != topic->serverid)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a continuous view cannot write to %s", topic->relation_name),
+				 errdetail("The topic is on server \"%s\", and the view reads from another one; one Kafka transaction "
+						   "carries both its output and its positions.", topic->server_name),
+				 errhint("Use a topic of the server that the view reads from.")));
+	return batch_state.target;
+}
+
+/* Gives the server of a pipeline's topics; a pipeline never changes it. */
+static Oid
+pipeline_server(int64 pipeline)
+{
+	static int64 last_pipeline = 0;
+	static Oid	last_server = InvalidOid;
+
+	if (pipeline != last_pipeline)
+	{
+		List	   *found = kv_outbox_pipelines(pipeline);
+
+		if (found == NIL)
+			elog(ERROR, "pipeline " INT64_FORMAT " reads no topic", pipeline);
+		last_server = ((OutboxPipeline *) linitial(found))->serverid;
+		last_pipeline = pipeline;
+	}
+	return last_server;
+}
+
+static bool
+same_target(const OutboxTarget *a, const OutboxTarget *b)
+{
+	return a->pipeline == b->pipeline && a->batch == b->batch && a->serverid == b->serverid;
+}
+
+/* Adds a message to a buffer's bytes; the format is in the file's head. */
+static void
+pack(OutboxBuffer *buffer, const char *topic, const OutboxMessage *message)
+{
+	StringInfo	out = &buffer->bytes;
+	int64		time_ms = message->time_ms;
+	uint8		flags = 0;
+
+	if (time_ms < 0 && !TIMESTAMP_NOT_FINITE(kv_outbox_default_time))
+		time_ms = (kv_outbox_default_time + KV_UNIX_EPOCH_US) / 1000;
+	if (buffer->topic_at < 0 || strcmp(out->data + buffer->topic_at, topic) != 0)
+		flags |= PACK_TOPIC;
+	flags |= time_ms >= 0 ? PACK_TIME : 0;
+	flags |= message->key != NULL ? PACK_KEY : 0;
+	flags |= message->value != NULL ? PACK_VALUE : 0;
+	flags |= message->headers != NULL ? PACK_HEADERS : 0;
+	flags |= message->upsert ? PACK_UPSERT : 0;
+
+	appendStringInfoCharMacro(out, (char) flags);
+	if (flags & PACK_TOPIC)
+	{
+		uint16		len = strlen(topic) + 1;
+
+		appendBinaryStringInfo(out, (const char *) &len, sizeof(len));
+		buffer->topic_at = out->len;
+		appendBinaryStringInfo(out, topic, len);
+	}
+	if (flags & PACK_TIME)
+		appendBinaryStringInfo(out, (const char *) &time_ms, sizeof(time_ms));
+	if (flags & PACK_KEY)
+		pack_bytes(out, message->key, message->key_len);
+	if (flags & PACK_VALUE)
+		pack_bytes(out, message->value, message->value_len);
+	if (flags & PACK_HEADERS)
+		pack_bytes(out, message->headers, message->headers_len);
+}
+
+static void
+pack_bytes(StringInfo out, const char *bytes, int32 len)
+{
+	appendBinaryStringInfo(out, (const char *) &len, sizeof(len));
+	appendBinaryStringInfo(out, bytes, len);
+}
+
+/* Adds up what a target has in memory and not in the table. */
+static Size
+pending_bytes(const OutboxTarget *target)
+{
+	Size		sum = 0;
+	ListCell   *cell;
+
+	foreach(cell, buffers)
+	{
+		OutboxBuffer *buffer = lfirst(cell);
+
+		if (buffer->written_by == InvalidSubTransactionId && same_target(&buffer->target, target))
+			sum += buffer->bytes.len;
+	}
+	return sum;
+}
+
+/* Writes what a target has in memory, outer levels first. */
+static void
+write_buffers(const OutboxTarget *target)
+{
+	SubTransactionId subid = GetCurrentSubTransactionId();
+	ListCell   *cell;
+
+	foreach(cell, buffers)
+	{
+		OutboxBuffer *buffer = lfirst(cell);
+
+		if (buffer->written_by != InvalidSubTransactionId || buffer->bytes.len == 0 || !same_target(&buffer->target, target))
+			continue;
+		write_row(buffer);
+		if (buffer->subid == subid)
+			reset_buffer(buffer);
+		else
+			buffer->written_by = subid;
+	}
+}
+
+/*
+ * Puts a buffer's bytes into the table as one row. Straight into the heap: SPI would cost more
+ * than the row, and the writer of a topic needs no rights in kafka_state. A pipeline that was dropped in
+ * this transaction has no outbox any more, and its messages go with it.
+ */
+static void
+write_row(OutboxBuffer *buffer)
+{
+	const OutboxTarget *target = &buffer->target;
+	Oid			schema = get_namespace_oid(KV_STATE_SCHEMA, false);
+	char		name[NAMEDATALEN] = "transaction_outbox";
+	Oid			relid;
+	Relation	rel;
+	HeapTuple	tuple;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+	int			n = 0;
+	bytea	   *messages;
+	MemoryContext save;
+
+	if (target->pipeline != 0)
+		snprintf(name, sizeof(name), "outbox_" INT64_FORMAT, target->pipeline);
+	relid = get_relname_relid(name, schema);
+	if (!OidIsValid(relid))
+		return;
+
+	save = MemoryContextSwitchTo(outbox_context);
+	rel = table_open(relid, RowExclusiveLock);
+	messages = palloc(VARHDRSZ + buffer->bytes.len);
+	SET_VARSIZE(messages, VARHDRSZ + buffer->bytes.len);
+	memcpy(VARDATA(messages), buffer->bytes.data, buffer->bytes.len);
+	if (target->pipeline != 0)
+	{
+		values[n++] = Int64GetDatum(target->batch);
+		values[n++] = Int64GetDatum(++batch_state.seq);
+		batch_state.written = true;
+	}
+	else
+	{
+		Oid			sequence = get_relname_relid("transaction_outbox_seq_seq", schema);
+
+		values[n++] = CStringGetTextDatum(GetForeignServer(target->serverid)->servername);
+		values[n++] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+		values[n++] = Int64GetDatum(nextval_internal(sequence, false));
+	}
+	values[n++] = PointerGetDatum(messages);
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
+	CatalogTupleInsert(rel, tuple);
+	heap_freetuple(tuple);
+	pfree(messages);
+	table_close(rel, NoLock);
+	written_servers = list_append_unique_oid(written_servers, target->serverid);
+	MemoryContextSwitchTo(save);
+}
+
+static void
+reset_buffer(OutboxBuffer *buffer)
+{
+	resetStringInfo(&buffer->bytes);
+	buffer->topic_at = -1;
+	buffer->written_by = InvalidSubTransactionId;
+}
+
+/* Directs messages to a pipeline's own outbox; the caller holds the pipeline's row lock. */
+void
+kv_outbox_begin_batch(int64 pipeline, int64 batch)
+{
+	batch_state = (OutboxBatchState) {
+		.active = true,
+		.subid = GetCurrentSubTransactionId(),
+		.target = {.pipeline = pipeline,.batch = batch}
+	};
+}
+
+/* Ends it; tells whether it has messages. */
+bool
+kv_outbox_end_batch(void)
+{
+	if (batch_state.target.serverid != InvalidOid)
+		write_buffers(&batch_state.target);
+	batch_state.active = false;
+	return batch_state.written;
+}
+
+/* Writes everything that is still in memory; raises no error for what a dropped extension leaves behind. */
+static void
+write_all(void)
+{
+	ListCell   *cell;
+
+	if (buffers == NIL || !OidIsValid(get_namespace_oid(KV_STATE_SCHEMA, true)))
+		return;
+	foreach(cell, buffers)
+		write_buffers(&((OutboxBuffer *) lfirst(cell))->target);
+}
+
+/* Wakes the publishers of what has been written, or the supervisor where there is none yet. */
+static void
+wake_publishers(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, written_servers)
+	{
+		if (!kv_wake(SLOT_PUBLISHER, MyDatabaseId, lfirst_oid(cell)))
+			kv_wake(SLOT_SUPERVISOR, MyDatabaseId, 0);
+	}
+}
+
+/* Writes what is left before the commit; forgets everything after it. */
+static void
+end_of_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			write_all();
+			return;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+			return;
+		case XACT_EVENT_COMMIT:
+			wake_publishers();
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			break;
+	}
+	/* the memory goes with TopTransactionContext */
+	outbox_context = NULL;
+	buffers = NIL;
+	written_servers = NIL;
+	batch_state.active = false;
+	kv_outbox_default_time = DT_NOBEGIN;
+}
+
+/* Hands the buffers of an ended subtransaction to its parent, or takes back what it wrote. Must not raise. */
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	ListCell   *cell;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+
+	foreach(cell, buffers)
+	{
+		OutboxBuffer *buffer = lfirst(cell);
+
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+		{
+			if (buffer->written_by == subid)
+				buffer->written_by = InvalidSubTransactionId;
+			if (buffer->subid == subid)
+				buffers = foreach_delete_current(buffers, cell);
+			continue;
+		}
+		if (buffer->subid == subid)
+			buffer->subid = parent;
+		if (buffer->written_by == subid)
+			buffer->written_by = parent;
+		/* what its own level has written is done with; its topic may be named by later messages only */
+		if (buffer->written_by == buffer->subid)
+			reset_buffer(buffer);
+	}
+	if (batch_state.active && batch_state.subid == subid)
+	{
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+			batch_state.active = false;
+		else
+			batch_state.subid = parent;
+	}
+}
+
+/* Calls receive for every message of a packed row, in order. */
+void
+kv_outbox_unpack(const char *row, int64 len, OutboxReceiver receive, void *arg)
+{
+	const char *p = row;
+	const char *end = row + len;
+	const char *topic = NULL;
+
+	while (p < end)
+	{
+		OutboxMessage message = {.topic = topic,.time_ms = -1};
+		uint8		flags = *p++;
+		uint32		part;
+
+		if (flags & PACK_TOPIC)
+		{
+			uint16		topic_len;
+
+			memcpy(&topic_len, p, sizeof(topic_len));
+			message.topic = topic = p + sizeof(topic_len);
+			p = topic + topic_len;
+		}
+		if (flags & PACK_TIME)
+		{
+			memcpy(&message.time_ms, p, sizeof(message.time_ms));
+			p += sizeof(message.time_ms);
+		}
+		if (flags & PACK_KEY)
+		{
+			message.key = p = unpack_length(p, end, &part);
+			message.key_len = part;
+			p += part;
+		}
+		if (flags & PACK_VALUE)
+		{
+			message.value = p = unpack_length(p, end, &part);
+			message.value_len = part;
+			p += part;
+		}
+		if (flags & PACK_HEADERS)
+		{
+			message.headers = p = unpack_length(p, end, &part);
+			message.headers_len = part;
+			p += part;
+		}
+		message.upsert = (flags & PACK_UPSERT) != 0;
+		if (message.topic == NULL)
+			elog(ERROR, "outbox row begins without a topic");
+		receive(&message, arg);
+	}
+}
+
+/* Reads a length and gives back where its bytes begin; raises an error if they go beyond the row's end. */
+static const char *
+unpack_length(const char *p, const char *end, uint32 *len)
+{
+	memcpy(len, p, sizeof(*len));
+	p += sizeof(*len);
+	if (p > end || *len > end - p)
+		elog(ERROR, "outbox row is damaged");
+	return p;
+}
+
+/* Creates a pipeline's outbox, owned by the engine. Rows of a page stay in it; larger ones are not compressed. */
+void
+kv_outbox_create(int64 pipeline)
+{
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_ddl("CREATE TABLE kafka_state.outbox_" INT64_FORMAT " (batch bigint NOT NULL, seq bigint NOT NULL, messages bytea NOT NULL) "
+			   "WITH (toast_tuple_target = " TOAST_TARGET ", autovacuum_vacuum_scale_factor = 0, "
+			   "autovacuum_vacuum_threshold = 1000)", pipeline);
+	kv_sql_ddl("ALTER TABLE kafka_state.outbox_" INT64_FORMAT " ALTER COLUMN messages SET STORAGE EXTERNAL", pipeline);
+	kv_sql_ddl("CREATE INDEX outbox_" INT64_FORMAT "_order ON kafka_state.outbox_" INT64_FORMAT " (batch, seq)", pipeline, pipeline);
+	kv_sql_leave(&sql);
+}
+
+/* Tells whether the table has reached kafka.outbox_limit. Published rows count until they are vacuumed or truncated. */
+bool
+kv_outbox_full(int64 pipeline)
+{
+	Oid			relid = get_relname_relid(psprintf("outbox_" INT64_FORMAT, pipeline), get_namespace_oid(KV_STATE_SCHEMA, false));
+	Relation	rel;
+	int64		blocks;
+
+	if (!OidIsValid(relid))
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	blocks = RelationGetNumberOfBlocks(rel);
+	table_close(rel, AccessShareLock);
+	return blocks * BLCKSZ >= (int64) kv_outbox_limit_mb * 1024 * 1024;
+}
+
+/* Lists pipelines that have views, with server and owner, which follow from the topics that the definitions read. */
+List *
+kv_outbox_pipelines(int64 pipeline)
+{
+	static const char text[] =
+		"WITH RECURSIVE reads(pipeline, relid) AS ("
+		"  SELECT v.pipeline, v.definition::oid FROM kafka_state.view v WHERE $1 IN (0, v.pipeline)"
+		"  UNION"
+		"  SELECT r.pipeline, d.refobjid FROM reads r"
+		"    JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.relid"
+		"    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
+		"      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+		") "
+		"SELECT p.pipeline, p.name, p.paused, pg_catalog.min(f.ftserver::bigint)::oid, pg_catalog.min(c.relowner::bigint)::oid "
+		"FROM kafka_state.pipeline p "
+		"JOIN reads r USING (pipeline) "
+		"JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = r.relid "
+		"JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver "
+		"JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = '" KV_FDW "' "
+		"JOIN kafka_state.view v ON v.pipeline = p.pipeline "
+		"JOIN pg_catalog.pg_class c ON c.oid = v.relation "
+		"GROUP BY p.pipeline ORDER BY p.pipeline";
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(pipeline);
+	MemoryContext result_context = CurrentMemoryContext;
+	List	   *result = NIL;
+	uint64		count;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, 1, types, &value, NULL, 0);
+	for (uint64 i = 0; i < count; i++)
+	{
+		MemoryContext save = MemoryContextSwitchTo(result_context);
+		OutboxPipeline *found = palloc(sizeof(OutboxPipeline));
+		bool		isnull;
+
+		found->pipeline = DatumGetInt64(kv_sql_value(i, 1, &isnull));
+		found->name = kv_sql_text(i, 2);
+		found->paused = DatumGetBool(kv_sql_value(i, 3, &isnull));
+		found->serverid = DatumGetObjectId(kv_sql_value(i, 4, &isnull));
+		found->owner = DatumGetObjectId(kv_sql_value(i, 5, &isnull));
+		result = lappend(result, found);
+		MemoryContextSwitchTo(save);
+	}
+	kv_sql_leave(&sql);
+	return result;
+}
