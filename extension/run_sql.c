@@ -146,6 +146,8 @@ kv_sql_leave(KvSql *sql)
 {
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "scopes of SQL are not nested");
+	if (sql->pushed_snapshot)
+		PopActiveSnapshot();
 	AtEOXact_GUC(false, sql->guc_nest);
 	SetUserIdAndSecContext(sql->save_user, sql->save_sec_context);
 }
@@ -157,6 +159,9 @@ enter(KvSql *sql, Oid role, int security_flags)
 	GetUserIdAndSecContext(&sql->save_user, &sql->save_sec_context);
 	SetUserIdAndSecContext(role, sql->save_sec_context | security_flags);
 	sql->guc_nest = NewGUCNestLevel();
+	sql->pushed_snapshot = !ActiveSnapshotSet();
+	if (sql->pushed_snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 }

@@ -15,6 +15,7 @@ typedef struct KvSql
 	Oid			save_user;
 	int			save_sec_context;
 	int			guc_nest;
+	bool		pushed_snapshot;	/* SPI wants one to be active, and a worker's transaction has none */
 } KvSql;
 
 /* The role of kv_sql_enter_engine: the extension's owner; InvalidOid where the extension is not installed. */
