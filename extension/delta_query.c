@@ -268,7 +268,9 @@ remap_mutator(Node *node, ColumnMap *map)
 static void
 add_condition(Query *query, Node *condition)
 {
-	query->jointree->quals = make_and_qual(query->jointree->quals, condition);
+	List	   *conditions = make_ands_implicit((Expr *) query->jointree->quals);
+
+	query->jointree->quals = (Node *) make_ands_explicit(lappend(conditions, condition));
 }
 
 /* Gives the ANDed conditions that use one input's columns and nothing else. */

@@ -50,6 +50,7 @@ typedef struct Probe
 static void append_conditions(Node *node, int nullable, List **conditions);
 static void append_left_conditions(Node *jtnode, List **conditions);
 static Refusal *check_equalities(ViewDef *view, List *conditions);
+static void keep_probes(ViewDef *view, ViewInput *input, List *probes, bool driving_only);
 static void use_equality(ViewDef *view, JoinCondition *condition, int *component, List **probes);
 static bool is_equality(Node *node, Node **left, Node **right);
 static void connect(int *component, int nentries, Bitmapset *members);
@@ -168,13 +169,9 @@ check_equalities(ViewDef *view, List *conditions)
 	{
 		ViewInput  *input = &view->inputs[i];
 
-		foreach(cell, probes[input->rti])
-		{
-			List	   *columns = ((Probe *) lfirst(cell))->columns;
-
-			if (!list_member(input->probes, columns))
-				input->probes = lappend(input->probes, columns);
-		}
+		keep_probes(view, input, probes[input->rti], true);
+		if (input->probes == NIL)
+			keep_probes(view, input, probes[input->rti], false);
 		if (component[input->rti] != component[view->inputs[0].rti])
 			return kv_refusal(location_of_entry(view, input->rti),
 							  psprintf("continuous view \"%%s\" cannot join \"%s\" without an equality",
@@ -183,6 +180,24 @@ check_equalities(ViewDef *view, List *conditions)
 							  "Join on equal columns; further conditions of any kind may be added.");
 	}
 	return NULL;
+}
+
+/* Keeps the probes of an input that a driving input can make, or all. A table that is looked up itself asks no other. */
+static void
+keep_probes(ViewDef *view, ViewInput *input, List *probes, bool driving_only)
+{
+	ListCell   *cell;
+
+	foreach(cell, probes)
+	{
+		Probe	   *probe = lfirst(cell);
+		bool		driven = false;
+
+		for (int i = 0; i < view->ninputs; i++)
+			driven |= kv_input_drives(&view->inputs[i]) && bms_is_member(view->inputs[i].rti, probe->others);
+		if ((driven || !driving_only) && !list_member(input->probes, probe->columns))
+			input->probes = lappend(input->probes, probe->columns);
+	}
 }
 
 /*

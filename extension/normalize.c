@@ -58,6 +58,7 @@ static void resolve_join_aliases(Query *query);
 static void collect_steps(Node *jtnode, StepList *list);
 static void collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list);
 static void add_step(StepList *list, int rti, bool is_left, Node *condition);
+static void add_conditions(StepList *list, Node *node);
 static Query *rebuild(Query *query, StepList *list);
 static RangeTblEntry *clean_entry(RangeTblEntry *rte, List **taken);
 static List *real_column_names(Oid relid);
@@ -284,7 +285,7 @@ collect_steps(Node *jtnode, StepList *list)
 	{
 		foreach(cell, ((FromExpr *) jtnode)->fromlist)
 			collect_steps(lfirst(cell), list);
-		list->conditions = list_concat(list->conditions, make_ands_implicit((Expr *) ((FromExpr *) jtnode)->quals));
+		add_conditions(list, ((FromExpr *) jtnode)->quals);
 	}
 	else
 	{
@@ -295,7 +296,7 @@ collect_steps(Node *jtnode, StepList *list)
 			case JOIN_INNER:
 				collect_steps(join->larg, list);
 				collect_steps(join->rarg, list);
-				list->conditions = list_concat(list->conditions, make_ands_implicit((Expr *) join->quals));
+				add_conditions(list, join->quals);
 				break;
 			case JOIN_LEFT:
 				collect_left(join->larg, join->rarg, join->quals, list);
@@ -338,6 +339,26 @@ add_step(StepList *list, int rti, bool is_left, Node *condition)
 	step->is_left = is_left;
 	step->condition = condition;
 	list->steps = lappend(list->steps, step);
+}
+
+/* Appends what a tree of ANDs consists of. */
+static void
+add_conditions(StepList *list, Node *node)
+{
+	ListCell   *cell;
+
+	foreach(cell, make_ands_implicit((Expr *) node))
+	{
+		if (!is_andclause(lfirst(cell)))
+			list->conditions = lappend(list->conditions, lfirst(cell));
+		else
+		{
+			ListCell   *argument;
+
+			foreach(argument, ((BoolExpr *) lfirst(cell))->args)
+				add_conditions(list, lfirst(argument));
+		}
+	}
 }
 
 /* Makes the normalised query from its steps. */
