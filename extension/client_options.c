@@ -262,6 +262,8 @@ check_value(const char *option, const char *name, const char *value, bool secret
 	rd_kafka_conf_destroy(conf);
 	if (result == RD_KAFKA_CONF_OK)
 		return;
+	if (words[0] != '\0' && words[strlen(words) - 1] == '\n')
+		words[strlen(words) - 1] = '\0';	/* some of its sentences end with a line */
 	if (result == RD_KAFKA_CONF_UNKNOWN)
 	{
 		const char *nearest = nearest_property(name);
