@@ -97,12 +97,6 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	return *refusal ? NULL : view;
 }
 
-bool
-kv_input_drives(const ViewInput *input)
-{
-	return input->kind == INPUT_STREAM || input->kind == INPUT_VIEW;
-}
-
 /* Makes the inputs of the tables in FROM. */
 static Refusal *
 find_inputs(ViewDef *view)

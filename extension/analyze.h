@@ -7,64 +7,8 @@
 #define KV_ANALYZE_H
 
 #include "kafka_views.h"
-#include "nodes/parsenodes.h"
-#include "topic.h"
 #include "utils/array.h"
-
-typedef enum InputKind
-{
-	INPUT_STREAM,				/* append topic: drives */
-	INPUT_VIEW,					/* append-only continuous view, read as a stream: drives */
-	INPUT_LOOKUP,				/* upsert topic, kept as a table in kafka_state, looked up */
-	INPUT_RELATION				/* ordinary table: its rows of now, looked up */
-} InputKind;
-
-typedef struct ViewInput
-{
-	int			number;			/* from 0, in FROM order */
-	int			rti;			/* range table index in ViewDef.query */
-	Oid			relid;			/* foreign table, view's result table, or table */
-	InputKind	kind;
-	char	   *delta_name;		/* name its delta has in the statements, for example "orders_delta"; same relation twice: same name */
-	char	   *buffer_name;	/* qualified table: buffer of a stream in a join, or the lookup table; NULL: none needed */
-	Bitmapset  *columns;		/* attnos the query uses (plus keys and event time) */
-	List	   *keys;			/* lookup: AttrNumbers of the topic's key columns */
-	AttrNumber	time_attno;		/* the input's event-time column, 0: only kv_time */
-	/* joins of streams, microseconds; DESIGN.md 2.4 */
-	int64		lateness_us;	/* late when time + lateness_us <= greatest(stream time before it, frontier); PG_INT64_MAX: never */
-	List	   *probes;			/* of List of AttrNumber: columns other inputs look its rows up by */
-	int64		retain_us;		/* visible and buffered while time > frontier - retain_us */
-} ViewInput;
-
-typedef enum ViewShape
-{
-	SHAPE_APPEND,				/* append-only rows */
-	SHAPE_KEYED					/* aggregate: one row per group */
-} ViewShape;
-
-typedef struct ViewDef
-{
-	int64		id;				/* 0 while it is being created */
-	int64		pipeline;
-	Oid			relid;			/* result table; InvalidOid while being created */
-	char	   *name;			/* qualified, for statements and messages */
-	Oid			owner;
-	Query	   *query;			/* analysed and rewritten (plain views expanded), before planning */
-	TupleDesc	result;			/* columns of the result table */
-	ViewShape	shape;
-	int			ninputs;
-	ViewInput  *inputs;
-	int			ndriving;		/* inputs that are streams or views */
-	List	   *keys;			/* keyed: AttrNumbers in result of the GROUP BY columns, all visible */
-	bool		own_state;		/* keyed: the result table is its own aggregate state (DESIGN.md 3) */
-	char	   *groups_name;	/* keyed and not own_state: qualified companion table */
-	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
-	int64		output_delay_us;	/* output watermark = inputs' least watermark - this */
-	int64		grace_us;
-	int64	   *time_bounds;	/* [i * ninputs + j]: least upper bound of time j - time i, us (join_graph.c) */
-	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
-	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
-} ViewDef;
+#include "view_def.h"
 
 struct Refusal;
 
@@ -87,8 +31,6 @@ extern ContinuousOptions *kv_view_options_from_array(ArrayType *options);
  * names of buffers are made from view_id when it is known (kv_view_set_id).
  */
 extern ViewDef *kv_analyze(Query *query, const ContinuousOptions *options, struct Refusal **refusal);
-/* Does a new row of the input make new rows of the view (stream or append-only view)? */
-extern bool kv_input_drives(const ViewInput *input);
 extern void kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid);
 /* Loads the definition of a continuous view by its id; raises an error if it can no longer be maintained. */
 extern ViewDef *kv_view_load(int64 id);

@@ -5,7 +5,7 @@
 #ifndef KV_DELTA_QUERY_H
 #define KV_DELTA_QUERY_H
 
-#include "analyze.h"
+#include "view_def.h"
 
 /*
  * Settings under which names are printed qualified and constants read back the

@@ -5,7 +5,7 @@
 #ifndef KV_GROUP_STATEMENTS_H
 #define KV_GROUP_STATEMENTS_H
 
-#include "analyze.h"
+#include "view_def.h"
 #include "statement.h"
 
 typedef struct GroupCompiler GroupCompiler;

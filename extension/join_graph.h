@@ -6,7 +6,7 @@
 #ifndef KV_JOIN_GRAPH_H
 #define KV_JOIN_GRAPH_H
 
-#include "analyze.h"
+#include "view_def.h"
 #include "refuse.h"
 
 #define KV_UNBOUNDED PG_INT64_MAX
