@@ -50,7 +50,7 @@ extern char *kv_client_last_error(KvClient *client);
  * Blocks in slices of 1 s with CHECK_FOR_INTERRUPTS between.
  */
 extern int	kv_client_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error);
-/* Low and high watermark offsets, read_committed end not considered; raises on failure. */
+/* First offset and end; a consumer's end is the read_committed one (the last stable offset). Raises on failure. */
 extern void kv_client_offsets(KvClient *client, const char *topic, int partition, int timeout_ms,
 							  int64 *low, int64 *high);
 /* First offset whose record timestamp is at or after time_ms, or the end; raises on failure. */

@@ -390,8 +390,8 @@ end_scan(ForeignScanState *node)
 		ereport(NOTICE,
 				(errmsg_plural("%llu bad record of topic \"%s\" was left out", "%llu bad records of topic \"%s\" were left out",
 							   scan->bad_records, (unsigned long long) scan->bad_records, scan->topic->topic),
-				 errdetail("The first, at partition %d, offset %lld: %s", scan->first_bad_partition,
-						   (long long) scan->first_bad_offset, scan->first_bad.message)));
+				 errdetail("The first, at partition %d, offset %lld: %s. %s", scan->first_bad_partition,
+						   (long long) scan->first_bad_offset, scan->first_bad.message, scan->first_bad.detail)));
 }
 
 static void
