@@ -9,50 +9,14 @@
  */
 #include "convert.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "executor/executor.h"
-#include "fmgr.h"
-#include "funcapi.h"
 #include "mb/pg_wchar.h"
-#include "miscadmin.h"
-#include "port/pg_bswap.h"
 #include "scalar_text.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rangetypes.h"
 #include "utils/typcache.h"
-
-typedef enum ConverterKind
-{
-	CONVERT_BOOL, CONVERT_INT2, CONVERT_INT4, CONVERT_INT8, CONVERT_FLOAT4, CONVERT_FLOAT8, CONVERT_NUMERIC,
-	CONVERT_TEXT, CONVERT_BYTEA, CONVERT_UUID, CONVERT_TIMESTAMPTZ, CONVERT_TIMESTAMP, CONVERT_DATE,
-	CONVERT_JSON, CONVERT_JSONB, CONVERT_ARRAY, CONVERT_COMPOSITE, CONVERT_RANGE, CONVERT_DOMAIN,
-	CONVERT_INPUT
-} ConverterKind;
-
-struct Converter
-{
-	ConverterKind kind;
-	Oid			type;
-	int32		typmod;
-	MemoryContext context;
-	FmgrInfo	input;			/* of the type; for a domain of the domain itself */
-	Oid			ioparam;
-	/* array: of its elements; domain: of the base type; range: of the bounds */
-	Converter  *element;
-	int16		element_len;
-	bool		element_by_value;
-	char		element_align;
-	/* composite */
-	TupleDesc	desc;
-	Converter **attributes;
-	TypeCacheEntry *range;
-	void	   *domain_state;
-};
 
 static ConverterKind kind_of_type(Oid type);
 static ConvertResult convert_string(Converter *c, const JsonField *field, bool catching, Datum *value, DecodeError *error);
@@ -71,9 +35,6 @@ static ConvertResult convert_text(Converter *c, const char *text, size_t len, bo
 								  DecodeError *error);
 static ConvertResult convert_json_text(Converter *c, const JsonField *field, bool catching, Datum *value);
 static ConvertResult convert_container(Converter *c, const JsonField *field, Datum *value, DecodeError *error);
-static ConvertResult convert_array(Converter *c, const JsonField *field, Datum *value, DecodeError *error);
-static ConvertResult convert_composite(Converter *c, const JsonField *field, Datum *value, DecodeError *error);
-static ConvertResult convert_range(Converter *c, const JsonField *field, Datum *value, DecodeError *error);
 static ConvertResult call_input(Converter *c, const char *text, size_t len, bool catching, Datum *value,
 								DecodeError *error);
 
@@ -91,6 +52,7 @@ kv_converter_make(MemoryContext context, Oid type, int32 typmod)
 	c->typmod = typmod;
 	c->context = context;
 	c->kind = kind_of_type(type);
+	c->convert = kv_convert_json;
 	getTypeInputInfo(type, &input, &c->ioparam);
 	fmgr_info_cxt(input, &c->input, context);
 	category = get_typtype(type);
@@ -174,46 +136,6 @@ kind_of_type(Oid type)
 	}
 }
 
-/* Says whether a whole object of JSON is a value of the type. */
-bool
-kv_converter_takes_object(const Converter *converter)
-{
-	if (converter->kind == CONVERT_DOMAIN)
-		return kv_converter_takes_object(converter->element);
-	return converter->kind == CONVERT_JSON || converter->kind == CONVERT_JSONB ||
-		converter->kind == CONVERT_COMPOSITE || converter->kind == CONVERT_RANGE;
-}
-
-/* Notes a fault. */
-ConvertResult
-kv_convert_bad(DecodeError *error, int sqlstate, const char *format,...)
-{
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(error->detail, sizeof(error->detail), format, args);
-	va_end(args);
-	/* a message cut in the middle of a character could not be stored */
-	error->detail[pg_mbcliplen(error->detail, strlen(error->detail), sizeof(error->detail) - 1)] = '\0';
-	error->sqlstate = sqlstate;
-	return CONVERT_BAD;
-}
-
-/* Gives the parser of this process, made at its first use. */
-JsonParser *
-kv_json_parser(void)
-{
-	static JsonParser *parser = NULL;
-
-	if (parser == NULL)
-	{
-		parser = kv_json_parser_make();
-		if (parser == NULL)
-			ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	}
-	return parser;
-}
-
 /* Converts a JSON value. */
 ConvertResult
 kv_convert_json(Converter *c, const JsonField *field, bool catching, Datum *value, DecodeError *error)
@@ -284,67 +206,22 @@ kv_convert_bytes(Converter *c, const char *bytes, size_t len, bool catching, Dat
 
 /* Converts what Java's serialisers write. */
 ConvertResult
-kv_convert_kafka(Converter *c, const char *bytes, size_t len, bool catching, Datum *value, DecodeError *error)
+kv_convert_kafka(Converter *c, const char *bytes, size_t len, Datum *value, DecodeError *error)
 {
-	size_t		expected;
+	size_t		expected = c->kind == CONVERT_INT2 ? 2 : c->kind == CONVERT_INT4 ? 4 : 8;
 	uint64		bits = 0;
 
-	switch (c->kind)
-	{
-		case CONVERT_BOOL:
-			expected = 1;
-			break;
-		case CONVERT_INT2:
-			expected = 2;
-			break;
-		case CONVERT_INT4:
-		case CONVERT_FLOAT4:
-			expected = 4;
-			break;
-		case CONVERT_INT8:
-		case CONVERT_FLOAT8:
-			expected = 8;
-			break;
-		default:
-			return kv_convert_bytes(c, bytes, len, catching, value, error);
-	}
 	if (len != expected)
 		return kv_convert_bad(error, ERRCODE_INVALID_BINARY_REPRESENTATION,
-							  "A big-endian value of this type has %zu bytes, not %zu.", expected, len);
+							  "A big-endian integer of this type has %zu bytes, not %zu.", expected, len);
 	for (size_t i = 0; i < len; i++)
 		bits = bits << 8 | (unsigned char) bytes[i];
-	switch (c->kind)
-	{
-		case CONVERT_BOOL:
-			*value = BoolGetDatum(bits != 0);
-			break;
-		case CONVERT_INT2:
-			*value = Int16GetDatum((int16) bits);
-			break;
-		case CONVERT_INT4:
-			*value = Int32GetDatum((int32) bits);
-			break;
-		case CONVERT_INT8:
-			*value = Int64GetDatum((int64) bits);
-			break;
-		case CONVERT_FLOAT4:
-			{
-				uint32		half = (uint32) bits;
-				float		f;
-
-				memcpy(&f, &half, sizeof(f));
-				*value = Float4GetDatum(f);
-				break;
-			}
-		default:
-			{
-				double		d;
-
-				memcpy(&d, &bits, sizeof(d));
-				*value = Float8GetDatum(d);
-				break;
-			}
-	}
+	if (c->kind == CONVERT_INT2)
+		*value = Int16GetDatum((int16) bits);
+	else if (c->kind == CONVERT_INT4)
+		*value = Int32GetDatum((int32) bits);
+	else
+		*value = Int64GetDatum((int64) bits);
 	return CONVERT_FINE;
 }
 
@@ -643,217 +520,16 @@ static ConvertResult
 convert_container(Converter *c, const JsonField *field, Datum *value, DecodeError *error)
 {
 	if (c->kind == CONVERT_ARRAY && field->kind == FIELD_ARRAY)
-		return convert_array(c, field, value, error);
+		return kv_convert_array(c, field, value, error);
 	if (c->kind == CONVERT_COMPOSITE && field->kind == FIELD_OBJECT)
-		return convert_composite(c, field, value, error);
+		return kv_convert_composite(c, field, value, error);
 	if (c->kind == CONVERT_RANGE && field->kind == FIELD_OBJECT)
-		return convert_range(c, field, value, error);
+		return kv_convert_range(c, field, value, error);
 	if (c->kind != CONVERT_INPUT)
 		return kv_convert_bad(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 							  "A JSON %s is not a value of type %s.",
 							  field->kind == FIELD_ARRAY ? "array" : "object", format_type_be(c->type));
 	return call_input(c, field->text, field->len, true, value, error);
-}
-
-/* Gives the members of a container, palloc'd. */
-static JsonMember *
-list_members(const JsonField *field, size_t *count)
-{
-	size_t		max = 16;
-	JsonMember *members = palloc(sizeof(JsonMember) * max);
-	JsonFault	fault = kv_json_members(kv_json_parser(), field->text, field->len, members, max, count);
-
-	if (fault == JSON_FINE && *count > max)
-	{
-		max = *count;
-		members = repalloc_huge(members, sizeof(JsonMember) * max);
-		fault = kv_json_members(kv_json_parser(), field->text, field->len, members, max, count);
-	}
-	if (fault != JSON_FINE)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION), errmsg("%s", kv_json_fault_text(fault))));
-	return members;
-}
-
-/* What an array is being built from. */
-typedef struct ArrayBuild
-{
-	Converter  *array;
-	Datum	   *values;
-	bool	   *nulls;
-	int			count;
-	int			size;
-	int			ndims;
-	int			dims[MAXDIM];
-} ArrayBuild;
-
-/* Collects the elements of one level; all arrays of a level must be of one length. */
-static ConvertResult
-collect_elements(ArrayBuild *build, const JsonField *field, int level, DecodeError *error)
-{
-	size_t		count;
-	JsonMember *members = list_members(field, &count);
-	bool		elements_are_json = kv_converter_takes_object(build->array->element) &&
-		build->array->element->kind != CONVERT_COMPOSITE && build->array->element->kind != CONVERT_RANGE;
-
-	if (level >= MAXDIM)
-		return kv_convert_bad(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "An array has more than %d dimensions.", MAXDIM);
-	if (level >= build->ndims)
-	{
-		if (build->count > 0)
-			return kv_convert_bad(error, ERRCODE_ARRAY_SUBSCRIPT_ERROR, "An array mixes arrays and plain elements.");
-		build->ndims = level + 1;
-		build->dims[level] = (int) count;
-	}
-	else if (build->dims[level] != (int) count)
-		return kv_convert_bad(error, ERRCODE_ARRAY_SUBSCRIPT_ERROR, "Inner arrays differ in length.");
-	for (size_t i = 0; i < count; i++)
-	{
-		const JsonField *element = &members[i].value;
-		ConvertResult result;
-
-		if (element->kind == FIELD_ARRAY && !elements_are_json)
-		{
-			result = collect_elements(build, element, level + 1, error);
-			if (result != CONVERT_FINE)
-				return result;
-			continue;
-		}
-		if (level + 1 != build->ndims)
-			return kv_convert_bad(error, ERRCODE_ARRAY_SUBSCRIPT_ERROR, "An array mixes arrays and plain elements.");
-		if (build->count == build->size)
-		{
-			build->size *= 2;
-			build->values = repalloc_huge(build->values, sizeof(Datum) * build->size);
-			build->nulls = repalloc_huge(build->nulls, sizeof(bool) * build->size);
-		}
-		build->values[build->count] = (Datum) 0;
-		result = kv_convert_json(build->array->element, element, true, &build->values[build->count], error);
-		if (result == CONVERT_BAD)
-			return result;
-		build->nulls[build->count++] = result == CONVERT_NULL;
-	}
-	pfree(members);
-	return CONVERT_FINE;
-}
-
-/* Converts a JSON array, arrays of arrays too, to an array. */
-static ConvertResult
-convert_array(Converter *c, const JsonField *field, Datum *value, DecodeError *error)
-{
-	ArrayBuild	build = {.array = c,.size = 64};
-	int			lower[MAXDIM];
-	ConvertResult result;
-
-	build.values = palloc(sizeof(Datum) * build.size);
-	build.nulls = palloc(sizeof(bool) * build.size);
-	result = collect_elements(&build, field, 0, error);
-	if (result != CONVERT_FINE)
-		return result;
-	for (int i = 0; i < MAXDIM; i++)
-		lower[i] = 1;
-	if (build.count == 0)
-		*value = PointerGetDatum(construct_empty_array(c->element->type));
-	else
-		*value = PointerGetDatum(construct_md_array(build.values, build.nulls, build.ndims, build.dims, lower,
-													c->element->type, c->element_len, c->element_by_value,
-													c->element_align));
-	return CONVERT_FINE;
-}
-
-/* Finds the last member of a name; an absent field if there is none. */
-static const JsonField *
-find_member(const JsonMember *members, size_t count, const char *name)
-{
-	static const JsonField absent = {FIELD_ABSENT};
-	size_t		name_len = strlen(name);
-	char	   *buffer;
-	size_t		len;
-
-	for (size_t i = count; i-- > 0;)
-	{
-		const JsonField *key = &members[i].key;
-
-		if (memchr(key->text, '\\', key->len) == NULL)
-		{
-			if (key->len == name_len && memcmp(key->text, name, name_len) == 0)
-				return &members[i].value;
-			continue;
-		}
-		buffer = palloc(key->len + 1);
-		if (kv_json_unescape(key->text, key->len, buffer, &len) == JSON_FINE &&
-			len == name_len && memcmp(buffer, name, len) == 0)
-			return &members[i].value;
-		pfree(buffer);
-	}
-	return &absent;
-}
-
-/* Converts an object to a row, attribute by attribute. */
-static ConvertResult
-convert_composite(Converter *c, const JsonField *field, Datum *value, DecodeError *error)
-{
-	int			natts = c->desc->natts;
-	Datum	   *values = palloc0(sizeof(Datum) * natts);
-	bool	   *nulls = palloc(sizeof(bool) * natts);
-	size_t		count;
-	JsonMember *members = list_members(field, &count);
-
-	for (int i = 0; i < natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(c->desc, i);
-		char	   *name;
-		ConvertResult result;
-
-		nulls[i] = true;
-		if (att->attisdropped)
-			continue;
-		name = pg_server_to_any(NameStr(att->attname), strlen(NameStr(att->attname)), PG_UTF8);
-		result = kv_convert_json(c->attributes[i], find_member(members, count, name), true, &values[i], error);
-		if (result == CONVERT_BAD)
-			return result;
-		nulls[i] = result == CONVERT_NULL;
-	}
-	*value = HeapTupleGetDatum(heap_form_tuple(c->desc, values, nulls));
-	return CONVERT_FINE;
-}
-
-/* Reads one end of a range. */
-static ConvertResult
-convert_bound(Converter *c, const JsonField *field, RangeBound *bound, DecodeError *error)
-{
-	ConvertResult result = kv_convert_json(c->element, field, true, &bound->val, error);
-
-	bound->infinite = result == CONVERT_NULL;
-	return result == CONVERT_NULL ? CONVERT_FINE : result;
-}
-
-/* Converts {"start":..,"end":..[,"bounds":"[)"]} to a range. */
-static ConvertResult
-convert_range(Converter *c, const JsonField *field, Datum *value, DecodeError *error)
-{
-	size_t		count;
-	JsonMember *members = list_members(field, &count);
-	const JsonField *bounds = find_member(members, count, "bounds");
-	RangeBound	lower = {.inclusive = true,.lower = true};
-	RangeBound	upper = {.inclusive = false,.lower = false};
-	ConvertResult result;
-
-	if (bounds->kind != FIELD_ABSENT)
-	{
-		if (bounds->kind != FIELD_STRING || bounds->len != 2 ||
-			strchr("[(", bounds->text[0]) == NULL || strchr("])", bounds->text[1]) == NULL)
-			return kv_convert_bad(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-								  "The bounds of a range are one of \"[)\", \"[]\", \"(]\", \"()\".");
-		lower.inclusive = bounds->text[0] == '[';
-		upper.inclusive = bounds->text[1] == ']';
-	}
-	result = convert_bound(c, find_member(members, count, "start"), &lower, error);
-	if (result == CONVERT_FINE)
-		result = convert_bound(c, find_member(members, count, "end"), &upper, error);
-	if (result != CONVERT_FINE)
-		return result;
-	*value = RangeTypePGetDatum(make_range(c->range, &lower, &upper, false));
-	return CONVERT_FINE;
 }
 
 /* Converts by the type's input function. */

@@ -19,7 +19,6 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
-#include "scalar_text.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/jsonb.h"
@@ -300,9 +299,7 @@ kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
 	if (encoder->time != NULL)
 	{
 		datum = column_value(encoder, encoder->time, values, nulls, &isnull);
-		if (!isnull && encoder->time->column->type == DATEOID)
-			*time_us = DatumGetDateADT(datum) * USECS_PER_DAY;
-		else if (!isnull && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(datum)))
+		if (!isnull && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(datum)))
 			*time_us = DatumGetTimestampTz(datum);
 	}
 	if (encoder->headers != NULL)

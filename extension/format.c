@@ -18,7 +18,7 @@
 #include "convert.h"
 #include "format_json.h"
 #include "mb/pg_wchar.h"
-#include "scalar_text.h"
+#include "scalar_put.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -54,7 +54,6 @@ struct Decoder
 	int			nmetadata;
 	DecodeColumn *metadata;
 	int			time_index;		/* event-time column, -1: the record's timestamp */
-	Oid			time_type;
 	bool		time_wanted;
 };
 
@@ -76,7 +75,8 @@ static ConvertResult convert_catching(Decoder *decoder, DecodePart *part, const 
 									  volatile int *at, Datum *values, bool *nulls, DecodeError *bad);
 static bool is_fault_of_record(int sqlstate);
 static DecodeResult bad_record(DecodeError *bad, int sqlstate, const char *message, const char *detail);
-static void set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls);
+static bool set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls, DecodeError *bad);
+static bool set_raw(const TopicColumn *column, const char *bytes, size_t len, Datum *value, bool *isnull, DecodeError *bad);
 static bool event_time(Decoder *decoder, int64 record_ms, Datum *values, bool *nulls, TimestampTz *time_us,
 					   DecodeError *bad);
 static TimestampTz time_of_ms(int64 ms);
@@ -93,10 +93,7 @@ kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *w
 	decoder->natts = topic->desc->natts;
 	decoder->time_index = topic->time_attno - 1;
 	if (decoder->time_index >= 0)
-	{
-		decoder->time_type = TupleDescAttr(topic->desc, decoder->time_index)->atttypid;
 		decoder->time_wanted = wanted == NULL || bms_is_member(topic->time_attno, wanted);
-	}
 	make_part(decoder, &decoder->value, PART_VALUE, wanted);
 	make_part(decoder, &decoder->key, PART_KEY, wanted);
 	if (topic->mode == MODE_UPSERT)
@@ -260,8 +257,8 @@ kv_decode(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *
 		result = decode_part(decoder, &decoder->value, "value", msg->payload, msg->len, values, nulls, bad);
 	if (result != DECODE_ROW)
 		return result;
-	if (decoder->nmetadata > 0)
-		set_metadata(decoder, msg, values, nulls);
+	if (!set_metadata(decoder, msg, values, nulls, bad))
+		return DECODE_BAD;
 	if (!event_time(decoder, record_ms, msg->payload == NULL ? NULL : values, nulls, time_us, bad))
 		return DECODE_BAD;
 	if (kv_time_too_far(record_ms, *time_us, &why))
@@ -332,7 +329,7 @@ convert_columns(Decoder *decoder, DecodePart *part, const char *bytes, size_t le
 			result = kv_convert_json(column->converter, field, catching, value, bad);
 		}
 		else if (is_kafka)
-			result = kv_convert_kafka(column->converter, bytes, len, catching, value, bad);
+			result = kv_convert_kafka(column->converter, bytes, len, value, bad);
 		else
 			result = kv_convert_bytes(column->converter, bytes, len, catching, value, bad);
 		if (result == CONVERT_BAD || result == CONVERT_CATCH)
@@ -425,9 +422,9 @@ bad_record(DecodeError *bad, int sqlstate, const char *message, const char *deta
 	return DECODE_BAD;
 }
 
-/* Fills the metadata columns. */
-static void
-set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls)
+/* Fills the metadata columns; false if one cannot hold its value. */
+static bool
+set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls, DecodeError *bad)
 {
 	for (int i = 0; i < decoder->nmetadata; i++)
 	{
@@ -440,7 +437,7 @@ set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, boo
 		switch (column->source)
 		{
 			case COLUMN_PARTITION:
-				values[at] = column->type == INT8OID ? Int64GetDatum(msg->partition) : Int32GetDatum(msg->partition);
+				values[at] = Int32GetDatum(msg->partition);
 				break;
 			case COLUMN_OFFSET:
 				values[at] = Int64GetDatum(msg->offset);
@@ -452,16 +449,13 @@ set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, boo
 					values[at] = TimestampTzGetDatum(time_of_ms(ms));
 				break;
 			case COLUMN_RAW_KEY:
+				if (!set_raw(column, msg->key, msg->key_len, &values[at], &nulls[at], bad))
+					return false;
+				break;
 			case COLUMN_RAW_VALUE:
-				{
-					bool		is_key = column->source == COLUMN_RAW_KEY;
-					const void *bytes = is_key ? msg->key : msg->payload;
-
-					nulls[at] = bytes == NULL;
-					if (bytes != NULL)
-						values[at] = PointerGetDatum(cstring_to_text_with_len(bytes, is_key ? msg->key_len : msg->len));
-					break;
-				}
+				if (!set_raw(column, msg->payload, msg->len, &values[at], &nulls[at], bad))
+					return false;
+				break;
 			case COLUMN_HEADERS:
 				values[at] = kv_headers_jsonb(msg, &nulls[at]);
 				break;
@@ -469,6 +463,26 @@ set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, boo
 				elog(ERROR, "unknown metadata column");
 		}
 	}
+	return true;
+}
+
+/* Gives a key or value as it is, bytea or text. */
+static bool
+set_raw(const TopicColumn *column, const char *bytes, size_t len, Datum *value, bool *isnull, DecodeError *bad)
+{
+	*isnull = bytes == NULL;
+	if (bytes == NULL)
+		return true;
+	if (column->type == TEXTOID &&
+		(memchr(bytes, '\0', len) != NULL || pg_encoding_verifymbstr(GetDatabaseEncoding(), bytes, len) != len))
+	{
+		snprintf(bad->message, sizeof(bad->message), "could not read column \"%s\"", column->name);
+		strlcpy(bad->detail, "Its bytes are not text of the database's encoding.", sizeof(bad->detail));
+		bad->sqlstate = ERRCODE_CHARACTER_NOT_IN_REPERTOIRE;
+		return false;
+	}
+	*value = PointerGetDatum(cstring_to_text_with_len(bytes, len));
+	return true;
 }
 
 /* Finds the row's event time; false if it has none that can be used. A deletion (values NULL) has its record's. */
@@ -489,9 +503,6 @@ event_time(Decoder *decoder, int64 record_ms, Datum *values, bool *nulls, Timest
 	}
 	else if (nulls[index])
 		*time_us = DT_NOEND;
-	else if (decoder->time_type == DATEOID)
-		*time_us = DATE_NOT_FINITE(DatumGetDateADT(values[index])) ? DT_NOEND :
-			DatumGetDateADT(values[index]) * USECS_PER_DAY;
 	else
 		*time_us = DatumGetTimestampTz(values[index]);
 	if (!TIMESTAMP_NOT_FINITE(*time_us) && IS_VALID_TIMESTAMP(*time_us))

@@ -6,6 +6,7 @@
 #ifndef KV_FORMAT_H
 #define KV_FORMAT_H
 
+#include "converter.h"
 #include "topic.h"
 #include "nodes/bitmapset.h"
 #include <librdkafka/rdkafka.h>
@@ -17,13 +18,6 @@ typedef enum DecodeResult
 	DECODE_NOTHING,				/* null value in an append topic: counted, no row */
 	DECODE_BAD					/* see decoder->bad */
 } DecodeResult;
-
-typedef struct DecodeError
-{
-	int			sqlstate;		/* MAKE_SQLSTATE form */
-	char		message[512];	/* names the column where it is one's fault */
-	char		detail[512];
-} DecodeError;
 
 typedef struct Decoder Decoder;
 

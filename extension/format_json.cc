@@ -30,13 +30,18 @@ struct JsonParser
 namespace
 {
 
+/*
+ * The tokens of a document. The place in them is not kept here but handed from function to
+ * function (each gives the token behind what it passed, or 0 for a fault): in
+ * memory it would cost a third of the whole walk.
+ */
 struct Walk
 {
 	const uint8_t *text;
 	size_t		len;
 	const uint32_t *index;		/* position of each token */
 	uint32_t	count;
-	uint32_t	at;				/* current token */
+	uint32_t	fault_at;		/* token */
 	JsonField  *fields;
 	JsonFault	fault;
 	bool		exponent;		/* a number with an exponent was passed */
@@ -54,34 +59,55 @@ is_digit(uint8_t c)
 	return c >= '0' && c <= '9';
 }
 
-/* Gives the first byte of the current token, 0 behind the last one. */
+/* Gives the first byte of a token, 0 behind the last one. */
 inline uint8_t
-peek(const Walk &w)
+peek(const Walk &w, uint32_t at)
 {
-	return w.at < w.count ? w.text[w.index[w.at]] : 0;
+	return at < w.count ? w.text[w.index[at]] : 0;
 }
 
-inline bool
-fail(Walk &w, JsonFault fault)
+/* Notes a fault; what is missing behind the last token was cut off. */
+uint32_t
+fail(Walk &w, uint32_t at, JsonFault fault)
 {
-	w.fault = fault == JSON_SYNTAX && w.at >= w.count ? JSON_TRUNCATED : fault;
-	return false;
+	w.fault = fault == JSON_SYNTAX && at >= w.count ? JSON_TRUNCATED : fault;
+	w.fault_at = at;
+	return 0;
 }
 
-/* Finds the end of the current scalar: everything up to the next token except space. */
+/* Finds the end of a scalar: everything up to the next token except space. */
 inline size_t
-token_end(const Walk &w)
+token_end(const Walk &w, uint32_t at)
 {
-	size_t		begin = w.index[w.at];
-	size_t		end = w.at + 1 < w.count ? w.index[w.at + 1] : w.len;
+	size_t		begin = w.index[at];
+	size_t		end = at + 1 < w.count ? w.index[at + 1] : w.len;
 
 	while (end > begin + 1 && is_space(w.text[end - 1]))
 		end--;
 	return end;
 }
 
+/* Skips digits, eight at a time where there are so many. */
+inline const uint8_t *
+skip_digits(const uint8_t *p, const uint8_t *end)
+{
+	while (end - p >= 8)
+	{
+		uint64_t	word;
+
+		memcpy(&word, p, 8);
+		/* all high nibbles are 3, before and after 6 is added to each byte */
+		if (((word & 0xF0F0F0F0F0F0F0F0) | (((word + 0x0606060606060606) & 0xF0F0F0F0F0F0F0F0) >> 4)) != 0x3333333333333333)
+			break;
+		p += 8;
+	}
+	while (p < end && is_digit(*p))
+		p++;
+	return p;
+}
+
 /* Checks a number against the grammar. */
-bool
+inline bool
 check_number(const uint8_t *p, const uint8_t *end, bool *exponent)
 {
 	if (p < end && *p == '-')
@@ -91,15 +117,13 @@ check_number(const uint8_t *p, const uint8_t *end, bool *exponent)
 	if (*p == '0')
 		p++;
 	else
-		while (p < end && is_digit(*p))
-			p++;
+		p = skip_digits(p, end);
 	if (p < end && *p == '.')
 	{
 		p++;
 		if (p == end || !is_digit(*p))
 			return false;
-		while (p < end && is_digit(*p))
-			p++;
+		p = skip_digits(p, end);
 	}
 	if (p < end && (*p == 'e' || *p == 'E'))
 	{
@@ -109,80 +133,85 @@ check_number(const uint8_t *p, const uint8_t *end, bool *exponent)
 			p++;
 		if (p == end || !is_digit(*p))
 			return false;
-		while (p < end && is_digit(*p))
-			p++;
+		p = skip_digits(p, end);
 	}
 	return p == end;
 }
 
 /* Passes a scalar and describes it. */
-inline bool
-walk_scalar(Walk &w, JsonField *field)
+inline uint32_t
+pass_scalar(Walk &w, uint32_t at, JsonField *field)
 {
-	size_t		begin,
-				end;
+	size_t		len;
 	const uint8_t *p;
 
-	if (w.at >= w.count)
-		return fail(w, JSON_SYNTAX);
-	begin = w.index[w.at];
-	end = token_end(w);
-	p = w.text + begin;
+	if (at >= w.count)
+		return fail(w, at, JSON_SYNTAX);
+	p = w.text + w.index[at];
+	len = token_end(w, at) - w.index[at];
 	field->text = reinterpret_cast<const char *>(p);
-	field->len = end - begin;
+	field->len = len;
 	field->exponent = false;
 	switch (*p)
 	{
 		case '"':
-			if (end < begin + 2 || w.text[end - 1] != '"')
-				return fail(w, JSON_SYNTAX);
+			if (len < 2 || p[len - 1] != '"')
+				return fail(w, at, JSON_SYNTAX);
 			field->kind = FIELD_STRING;
-			field->text++;
-			field->len -= 2;
+			field->text = reinterpret_cast<const char *>(p + 1);
+			field->len = len - 2;
 			break;
 		case 't':
-			if (end - begin != 4 || memcmp(p, "true", 4) != 0)
-				return fail(w, JSON_SYNTAX);
+			if (len != 4 || memcmp(p, "true", 4) != 0)
+				return fail(w, at, JSON_SYNTAX);
 			field->kind = FIELD_TRUE;
 			break;
 		case 'f':
-			if (end - begin != 5 || memcmp(p, "false", 5) != 0)
-				return fail(w, JSON_SYNTAX);
+			if (len != 5 || memcmp(p, "false", 5) != 0)
+				return fail(w, at, JSON_SYNTAX);
 			field->kind = FIELD_FALSE;
 			break;
 		case 'n':
-			if (end - begin != 4 || memcmp(p, "null", 4) != 0)
-				return fail(w, JSON_SYNTAX);
+			if (len != 4 || memcmp(p, "null", 4) != 0)
+				return fail(w, at, JSON_SYNTAX);
 			field->kind = FIELD_NULL;
 			break;
 		default:
-			if (!check_number(p, p + (end - begin), &field->exponent))
-				return fail(w, JSON_SYNTAX);
+			if (!check_number(p, p + len, &field->exponent))
+				return fail(w, at, JSON_SYNTAX);
 			field->kind = FIELD_NUMBER;
-			w.exponent |= field->exponent;
+			if (field->exponent)
+				w.exponent = true;
 			break;
 	}
-	w.at++;
-	return true;
+	return at + 1;
 }
 
 /* Passes a name and the colon behind it. */
-inline bool
-walk_name(Walk &w, JsonField *name)
+inline uint32_t
+pass_name(Walk &w, uint32_t at, JsonField *name)
 {
-	if (peek(w) != '"')
-		return fail(w, JSON_SYNTAX);
-	if (!walk_scalar(w, name))
-		return false;
-	if (peek(w) != ':')
-		return fail(w, JSON_SYNTAX);
-	w.at++;
-	return true;
+	const uint8_t *p;
+	size_t		len;
+
+	if (peek(w, at) != '"')
+		return fail(w, at, JSON_SYNTAX);
+	p = w.text + w.index[at];
+	len = token_end(w, at) - w.index[at];
+	if (len < 2 || p[len - 1] != '"')
+		return fail(w, at, JSON_SYNTAX);
+	name->kind = FIELD_STRING;
+	name->exponent = false;
+	name->text = reinterpret_cast<const char *>(p + 1);
+	name->len = len - 2;
+	if (peek(w, at + 1) != ':')
+		return fail(w, at + 1, JSON_SYNTAX);
+	return at + 2;
 }
 
 /* Passes an object or array with all there is in it, checking the grammar, without recursion. */
-bool
-skip_container(Walk &w, int depth)
+uint32_t
+pass_container(Walk &w, uint32_t at, int depth)
 {
 	uint64_t	is_object[KV_JSON_MAX_DEPTH / 64 + 1];
 	int			base = depth;
@@ -191,57 +220,67 @@ skip_container(Walk &w, int depth)
 
 open:
 	if (depth >= KV_JSON_MAX_DEPTH)
-		return fail(w, JSON_TOO_DEEP);
-	object = peek(w) == '{';
+		return fail(w, at, JSON_TOO_DEEP);
+	object = peek(w, at) == '{';
 	if (object)
 		is_object[depth / 64] |= UINT64_C(1) << (depth % 64);
 	else
 		is_object[depth / 64] &= ~(UINT64_C(1) << (depth % 64));
 	depth++;
-	w.at++;
-	if (peek(w) == (object ? '}' : ']'))
+	at++;
+	if (peek(w, at) == (object ? '}' : ']'))
 		goto close;
 member:
-	if (object && !walk_name(w, &field))
-		return false;
-	if (peek(w) == '{' || peek(w) == '[')
+	if (object && (at = pass_name(w, at, &field)) == 0)
+		return 0;
+	if (peek(w, at) == '{' || peek(w, at) == '[')
 		goto open;
-	if (!walk_scalar(w, &field))
-		return false;
+	if ((at = pass_scalar(w, at, &field)) == 0)
+		return 0;
 next:
-	if (peek(w) == ',')
+	if (peek(w, at) == ',')
 	{
-		w.at++;
+		at++;
 		goto member;
 	}
-	if (peek(w) != (object ? '}' : ']'))
-		return fail(w, JSON_SYNTAX);
+	if (peek(w, at) != (object ? '}' : ']'))
+		return fail(w, at, JSON_SYNTAX);
 close:
-	w.at++;
+	at++;
 	if (--depth == base)
-		return true;
+		return at;
 	object = (is_object[(depth - 1) / 64] >> ((depth - 1) % 64)) & 1;
 	goto next;
 }
 
-/* Passes any value and describes it. */
-inline bool
-walk_any(Walk &w, JsonField *field, int depth)
+/* Describes the object or array from one token to before another. */
+inline void
+describe_container(const Walk &w, uint32_t begin, uint32_t end, JsonField *field)
 {
-	uint8_t		c = peek(w);
-	bool		outside = w.exponent;
+	field->kind = peek(w, begin) == '{' ? FIELD_OBJECT : FIELD_ARRAY;
+	field->exponent = w.exponent;
+	field->text = reinterpret_cast<const char *>(w.text + w.index[begin]);
+	field->len = w.index[end - 1] + 1 - w.index[begin];
+}
+
+/* Passes any value and describes it. */
+inline uint32_t
+pass_any(Walk &w, uint32_t at, JsonField *field, int depth)
+{
+	uint8_t		c = peek(w, at);
+	bool		outside;
+	uint32_t	end;
 
 	if (c != '{' && c != '[')
-		return walk_scalar(w, field);
-	field->kind = c == '{' ? FIELD_OBJECT : FIELD_ARRAY;
-	field->text = reinterpret_cast<const char *>(w.text + w.index[w.at]);
+		return pass_scalar(w, at, field);
+	outside = w.exponent;
 	w.exponent = false;
-	if (!skip_container(w, depth))
-		return false;
-	field->exponent = w.exponent;
+	end = pass_container(w, at, depth);
+	if (end == 0)
+		return 0;
+	describe_container(w, at, end, field);
 	w.exponent |= outside;
-	field->len = reinterpret_cast<const char *>(w.text + w.index[w.at - 1]) + 1 - field->text;
-	return true;
+	return end;
 }
 
 /* Compares a name that has escapes. */
@@ -264,10 +303,36 @@ escaped_name_is(const JsonField &name, const JsonNode &node)
 		len == node.len && memcmp(buffer, node.name, len) == 0;
 }
 
+/* Compares without the cost of calling memcmp for a few bytes. */
+inline bool
+same_bytes(const char *a, const char *b, size_t len)
+{
+	uint64_t	x,
+				y;
+
+	if (len < 8)
+	{
+		for (size_t i = 0; i < len; i++)
+			if (a[i] != b[i])
+				return false;
+		return true;
+	}
+	for (size_t i = 0; i + 8 < len; i += 8)
+	{
+		memcpy(&x, a + i, 8);
+		memcpy(&y, b + i, 8);
+		if (x != y)
+			return false;
+	}
+	memcpy(&x, a + len - 8, 8);
+	memcpy(&y, b + len - 8, 8);
+	return x == y;
+}
+
 inline bool
 name_is(const JsonField &name, const JsonNode &node)
 {
-	return name.len == node.len && node.plain && memcmp(name.text, node.name, name.len) == 0;
+	return name.len == node.len && node.plain && same_bytes(name.text, node.name, name.len);
 }
 
 /* Finds the child with a name; *hint is where it stands if the document keeps the order of the columns. */
@@ -293,75 +358,68 @@ find_child(const JsonNode &node, const JsonField &name, int *hint)
 	return nullptr;
 }
 
-bool		walk_node(Walk &w, const JsonNode &node, int depth);
+uint32_t	pass_wanted(Walk &w, uint32_t at, const JsonNode &node, int depth);
 
 /* Passes an object some of whose members are wanted. */
-bool
-walk_object(Walk &w, const JsonNode &node, int depth)
+uint32_t
+pass_object(Walk &w, uint32_t at, const JsonNode &node, int depth)
 {
 	JsonField	name,
 				skipped;
 	int			hint = 0;
 
-	w.at++;
-	if (peek(w) == '}')
-	{
-		w.at++;
-		return true;
-	}
+	at++;
+	if (peek(w, at) == '}')
+		return at + 1;
 	for (;;)
 	{
 		const JsonNode *child;
 
-		if (!walk_name(w, &name))
-			return false;
+		at = pass_name(w, at, &name);
+		if (at == 0)
+			return 0;
 		child = find_child(node, name, &hint);
-		if (child == nullptr ? !walk_any(w, &skipped, depth) : !walk_node(w, *child, depth))
-			return false;
-		if (peek(w) == ',')
-			w.at++;
-		else if (peek(w) == '}')
-			break;
+		if (child != nullptr && child->nchildren > 0)
+			at = pass_wanted(w, at, *child, depth);
 		else
-			return fail(w, JSON_SYNTAX);
+			at = pass_any(w, at, child == nullptr ? &skipped : &w.fields[child->slot], depth);
+		if (at == 0)
+			return 0;
+		if (peek(w, at) == '}')
+			return at + 1;
+		if (peek(w, at) != ',')
+			return fail(w, at, JSON_SYNTAX);
+		at++;
 	}
-	w.at++;
-	return true;
 }
 
-/* Passes a wanted value and fills the slots of its subtree. */
-bool
-walk_node(Walk &w, const JsonNode &node, int depth)
+/* Passes a value with wanted fields below it and fills the slots of its subtree. */
+uint32_t
+pass_wanted(Walk &w, uint32_t at, const JsonNode &node, int depth)
 {
 	JsonField	ignored;
 	JsonField  *field = node.slot >= 0 ? &w.fields[node.slot] : &ignored;
-	uint32_t	begin = w.at;
 	bool		outside = w.exponent;
+	uint32_t	end;
 
-	if (node.nchildren == 0)
-		return walk_any(w, field, depth);
 	/* an earlier duplicate's fields do not count */
 	for (int i = node.slot_begin; i < node.slot_end; i++)
 		w.fields[i].kind = FIELD_ABSENT;
-	if (peek(w) != '{')
+	if (node.nchildren == 0 || peek(w, at) != '{')
 	{
-		if (!walk_any(w, field, depth))
-			return false;
+		end = pass_any(w, at, field, depth);
 		/* null has no fields below it, but a document that is null has no columns either */
-		if (node.slot >= 0 || (field->kind == FIELD_NULL && depth > 0))
-			return true;
-		w.at = begin;
-		return fail(w, JSON_NOT_OBJECT);
+		if (end == 0 || node.nchildren == 0 || node.slot >= 0 || (field->kind == FIELD_NULL && depth > 0))
+			return end;
+		return fail(w, at, JSON_NOT_OBJECT);
 	}
 	w.exponent = false;
-	if (!walk_object(w, node, depth + 1))
-		return false;
-	field->kind = FIELD_OBJECT;
-	field->exponent = w.exponent;
-	field->text = reinterpret_cast<const char *>(w.text + w.index[begin]);
-	field->len = reinterpret_cast<const char *>(w.text + w.index[w.at - 1]) + 1 - field->text;
+	end = pass_object(w, at, node, depth + 1);
+	if (end == 0)
+		return 0;
+	describe_container(w, at, end, field);
 	w.exponent |= outside;
-	return true;
+	return end;
 }
 
 /* Runs simdjson's first stage over a document. */
@@ -379,7 +437,7 @@ find_tokens(JsonParser *parser, const char *text, size_t len, Walk *w)
 		return JSON_NO_MEMORY;
 	w->text = reinterpret_cast<const uint8_t *>(text);
 	w->len = len;
-	w->at = 0;
+	w->fault_at = 0;
 	w->fault = JSON_FINE;
 	w->exponent = false;
 	switch (stage->stage1(w->text, len, simdjson::stage1_mode::regular))
@@ -399,80 +457,6 @@ find_tokens(JsonParser *parser, const char *text, size_t len, Walk *w)
 	}
 	w->index = stage->structural_indexes.get();
 	w->count = stage->n_structural_indexes;
-	return JSON_FINE;
-}
-
-/* Writes a code point as UTF-8. */
-char *
-put_utf8(char *out, uint32_t c)
-{
-	if (c < 0x80)
-		*out++ = static_cast<char>(c);
-	else if (c < 0x800)
-	{
-		*out++ = static_cast<char>(0xC0 | (c >> 6));
-		*out++ = static_cast<char>(0x80 | (c & 0x3F));
-	}
-	else if (c < 0x10000)
-	{
-		*out++ = static_cast<char>(0xE0 | (c >> 12));
-		*out++ = static_cast<char>(0x80 | ((c >> 6) & 0x3F));
-		*out++ = static_cast<char>(0x80 | (c & 0x3F));
-	}
-	else
-	{
-		*out++ = static_cast<char>(0xF0 | (c >> 18));
-		*out++ = static_cast<char>(0x80 | ((c >> 12) & 0x3F));
-		*out++ = static_cast<char>(0x80 | ((c >> 6) & 0x3F));
-		*out++ = static_cast<char>(0x80 | (c & 0x3F));
-	}
-	return out;
-}
-
-/* Reads four hex digits; -1 if they are not. */
-int32_t
-hex4(const char *p, const char *end)
-{
-	int32_t		value = 0;
-
-	if (end - p < 4)
-		return -1;
-	for (int i = 0; i < 4; i++)
-	{
-		char		c = p[i];
-
-		if (c >= '0' && c <= '9')
-			value = value * 16 + (c - '0');
-		else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-			value = value * 16 + ((c | 0x20) - 'a' + 10);
-		else
-			return -1;
-	}
-	return value;
-}
-
-/* Reads what follows \u, with the second half of a surrogate pair; moves *p behind it. */
-JsonFault
-read_code_point(const char **p, const char *end, uint32_t *c)
-{
-	int32_t		high = hex4(*p, end);
-	int32_t		low;
-
-	if (high < 0)
-		return JSON_BAD_ESCAPE;
-	*p += 4;
-	if (high == 0)
-		return JSON_NUL;
-	*c = static_cast<uint32_t>(high);
-	if (high < 0xD800 || high > 0xDFFF)
-		return JSON_FINE;
-	if (high > 0xDBFF || end - *p < 6 || (*p)[0] != '\\' || (*p)[1] != 'u')
-		return JSON_BAD_ESCAPE;
-	low = hex4(*p + 2, end);
-	if (low < 0xDC00 || low > 0xDFFF)
-		return JSON_BAD_ESCAPE;
-	*p += 6;
-	*c = 0x10000 + ((static_cast<uint32_t>(high) - 0xD800) << 10) + (static_cast<uint32_t>(low) - 0xDC00);
 	return JSON_FINE;
 }
 
@@ -505,6 +489,7 @@ kv_json_extract(JsonParser *parser, const char *text, size_t len,
 {
 	Walk		w;
 	JsonFault	fault;
+	uint32_t	end;
 
 	*position = 0;
 	for (int i = root->slot_begin; i < root->slot_end; i++)
@@ -513,13 +498,12 @@ kv_json_extract(JsonParser *parser, const char *text, size_t len,
 	if (fault != JSON_FINE)
 		return fault;
 	w.fields = fields;
-	if (walk_node(w, *root, 0))
-	{
-		if (w.at == w.count)
-			return JSON_FINE;
-		w.fault = JSON_SYNTAX;
-	}
-	*position = w.at < w.count ? w.index[w.at] : len;
+	end = pass_wanted(w, 0, *root, 0);
+	if (end == w.count)
+		return JSON_FINE;
+	if (end != 0)
+		fail(w, end, JSON_SYNTAX);
+	*position = w.fault_at < w.count ? w.index[w.fault_at] : len;
 	return w.fault;
 }
 
@@ -529,16 +513,17 @@ kv_json_members(JsonParser *parser, const char *text, size_t len,
 {
 	Walk		w;
 	JsonFault	fault = find_tokens(parser, text, len, &w);
+	uint32_t	at = 0;
 	uint8_t		close;
 
 	*count = 0;
 	if (fault != JSON_FINE)
 		return fault;
-	if (peek(w) != '{' && peek(w) != '[')
+	if (peek(w, at) != '{' && peek(w, at) != '[')
 		return JSON_SYNTAX;
-	close = peek(w) == '{' ? '}' : ']';
-	w.at++;
-	if (peek(w) == close)
+	close = peek(w, at) == '{' ? '}' : ']';
+	at++;
+	if (peek(w, at) == close)
 		return JSON_FINE;
 	for (;;)
 	{
@@ -546,106 +531,15 @@ kv_json_members(JsonParser *parser, const char *text, size_t len,
 		JsonMember *member = *count < max ? &members[*count] : &ignored;
 
 		member->key.kind = FIELD_ABSENT;
-		if (close == '}' && !walk_name(w, &member->key))
+		if (close == '}' && (at = pass_name(w, at, &member->key)) == 0)
 			return w.fault;
-		if (!walk_any(w, &member->value, 1))
+		if ((at = pass_any(w, at, &member->value, 1)) == 0)
 			return w.fault;
 		(*count)++;
-		if (peek(w) == close)
+		if (peek(w, at) == close)
 			return JSON_FINE;
-		if (peek(w) != ',')
+		if (peek(w, at) != ',')
 			return JSON_SYNTAX;
-		w.at++;
+		at++;
 	}
-}
-
-extern "C" JsonFault
-kv_json_unescape(const char *text, size_t len, char *dst, size_t *dst_len)
-{
-	const char *p = text;
-	const char *end = text + len;
-	char	   *out = dst;
-
-	while (p < end)
-	{
-		const char *slash = static_cast<const char *>(memchr(p, '\\', end - p));
-		size_t		plain = (slash == nullptr ? end : slash) - p;
-		uint32_t	c;
-
-		memcpy(out, p, plain);
-		out += plain;
-		p += plain;
-		if (slash == nullptr)
-			break;
-		if (end - p < 2)
-			return JSON_BAD_ESCAPE;
-		p += 2;
-		switch (p[-1])
-		{
-			case '"':
-			case '\\':
-			case '/':
-				c = static_cast<uint8_t>(p[-1]);
-				break;
-			case 'b':
-				c = '\b';
-				break;
-			case 'f':
-				c = '\f';
-				break;
-			case 'n':
-				c = '\n';
-				break;
-			case 'r':
-				c = '\r';
-				break;
-			case 't':
-				c = '\t';
-				break;
-			case 'u':
-				{
-					JsonFault	fault = read_code_point(&p, end, &c);
-
-					if (fault != JSON_FINE)
-						return fault;
-					break;
-				}
-			default:
-				return JSON_BAD_ESCAPE;
-		}
-		out = put_utf8(out, c);
-	}
-	*dst_len = out - dst;
-	return JSON_FINE;
-}
-
-extern "C" const char *
-kv_json_fault_text(JsonFault fault)
-{
-	switch (fault)
-	{
-		case JSON_FINE:
-			return "no fault";
-		case JSON_EMPTY:
-			return "It is empty.";
-		case JSON_TRUNCATED:
-			return "It ends before the JSON is complete.";
-		case JSON_SYNTAX:
-			return "It is not valid JSON.";
-		case JSON_TOO_DEEP:
-			return "Its objects and arrays are nested more than 1000 deep.";
-		case JSON_BAD_UTF8:
-			return "It is not valid UTF-8.";
-		case JSON_CONTROL_CHARACTER:
-			return "A string contains a control character that is not escaped.";
-		case JSON_NOT_OBJECT:
-			return "A JSON object was expected.";
-		case JSON_BAD_ESCAPE:
-			return "A string contains an invalid escape sequence.";
-		case JSON_NUL:
-			return "A string contains \\u0000, which text cannot hold.";
-		case JSON_NO_MEMORY:
-			return "There was not enough memory to read it.";
-	}
-	return "unknown fault";
 }

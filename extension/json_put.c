@@ -14,7 +14,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "scalar_text.h"
+#include "scalar_put.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -264,46 +264,16 @@ kv_put_bytes(JsonWriter *writer, StringInfo out, Datum value)
 	}
 }
 
-/* Appends a value as Java's serialisers do: numbers big-endian, the rest as text. */
+/* Appends an integer as Java's serialisers do, big-endian. */
 void
 kv_put_kafka(JsonWriter *writer, StringInfo out, Datum value)
 {
-	switch (writer->kind)
-	{
-		case WRITE_BOOL:
-			appendStringInfoCharMacro(out, DatumGetBool(value) ? 1 : 0);
-			break;
-		case WRITE_INT2:
-			put_big_endian(out, (uint64) DatumGetInt16(value), 2);
-			break;
-		case WRITE_INT4:
-			put_big_endian(out, (uint64) DatumGetInt32(value), 4);
-			break;
-		case WRITE_INT8:
-			put_big_endian(out, (uint64) DatumGetInt64(value), 8);
-			break;
-		case WRITE_FLOAT4:
-			{
-				float		f = DatumGetFloat4(value);
-				uint32		bits;
-
-				memcpy(&bits, &f, sizeof(bits));
-				put_big_endian(out, bits, 4);
-				break;
-			}
-		case WRITE_FLOAT8:
-			{
-				double		d = DatumGetFloat8(value);
-				uint64		bits;
-
-				memcpy(&bits, &d, sizeof(bits));
-				put_big_endian(out, bits, 8);
-				break;
-			}
-		default:
-			kv_put_bytes(writer, out, value);
-			break;
-	}
+	if (writer->kind == WRITE_INT2)
+		put_big_endian(out, (uint64) DatumGetInt16(value), 2);
+	else if (writer->kind == WRITE_INT4)
+		put_big_endian(out, (uint64) DatumGetInt32(value), 4);
+	else
+		put_big_endian(out, (uint64) DatumGetInt64(value), 8);
 }
 
 /* Appends the low bytes of an integer, highest first. */

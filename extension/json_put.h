@@ -12,7 +12,7 @@ typedef struct JsonWriter JsonWriter;
 
 /* Makes a writer for a type, in context. */
 extern JsonWriter *kv_writer_make(MemoryContext context, Oid type);
-/* Append a value that is not null: as JSON; as plain text (bytea: its bytes); as Java's serialisers do. */
+/* Append a value that is not null: as JSON; as plain text (bytea: its bytes); an integer as Java's serialisers do. */
 extern void kv_put_json(JsonWriter *writer, StringInfo out, Datum value);
 extern void kv_put_bytes(JsonWriter *writer, StringInfo out, Datum value);
 extern void kv_put_kafka(JsonWriter *writer, StringInfo out, Datum value);

@@ -1,14 +1,10 @@
 /*
- * scalar_text.c: numbers, times and uuids from and to text.
+ * scalar_text.c: numbers, times and uuids from text.
  *
  * Why it exists: numeric_in alone costs more than the whole rest of decoding a record
  * (ENGINEERING.md), and input functions raise errors, which in a stream of
  * records would need a subtransaction for each. Invariant: where a parser here says
  * TEXT_FINE, its value is the one the type's input function gives, bit for bit.
- *
- * A numeric's stored form (a header of sign, scale and weight, then digits
- * of base 10000) is private to numeric.c, but it is the format on disk, which
- * pg_upgrade depends on.
  */
 #include "scalar_text.h"
 
@@ -16,26 +12,7 @@
 #include <math.h>
 
 #include "common/int.h"
-#include "common/shortest_dec.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/datetime.h"
-
-/* Stored form of numeric. */
-#define NUM_SIGN_MASK 0xC000
-#define NUM_SHORT 0x8000
-#define NUM_NEG 0x4000
-#define NUM_SPECIAL 0xC000
-#define NUM_PINF 0xD000
-#define NUM_NINF 0xF000
-#define NUM_EXT_MASK 0xF000
-#define NUM_SHORT_NEG 0x2000
-#define NUM_SHORT_SCALE_MASK 0x1F80
-#define NUM_SHORT_SCALE_SHIFT 7
-#define NUM_SHORT_WEIGHT_SIGN 0x0040
-#define NUM_SHORT_WEIGHT_MASK 0x003F
-#define NUM_SCALE_MASK 0x3FFF
-#define NUM_BASE_DIGITS 4
 
 /* Longer numbers go through numeric_in. */
 #define NUM_MAX_CHARS 200
@@ -58,7 +35,6 @@ static bool parse_digits(const char *text, int count, int *value);
 static bool parse_day(const char *text, int *julian);
 static TextResult parse_clock(const char *text, const char *end, int64 *time_us, const char **rest);
 static bool parse_zone(const char *text, const char *end, int64 *offset_us);
-static char *put_two_digits(char *p, int value);
 
 static const double powers_of_ten[] = {
 	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
@@ -513,238 +489,4 @@ kv_text_uuid(const char *text, size_t len, pg_uuid_t *value)
 		value->data[i] = byte;
 	}
 	return TEXT_FINE;
-}
-
-/* Appends an integer. */
-void
-kv_put_int64(StringInfo out, int64 value)
-{
-	enlargeStringInfo(out, MAXINT8LEN + 1);
-	out->len += pg_lltoa(value, out->data + out->len);
-}
-
-/* Appends the shortest text that reads back as the same double. */
-void
-kv_put_float8(StringInfo out, double value)
-{
-	enlargeStringInfo(out, DOUBLE_SHORTEST_DECIMAL_LEN);
-	out->len += double_to_shortest_decimal_buf(value, out->data + out->len);
-}
-
-/* Appends the shortest text that reads back as the same float. */
-void
-kv_put_float4(StringInfo out, float value)
-{
-	enlargeStringInfo(out, FLOAT_SHORTEST_DECIMAL_LEN);
-	out->len += float_to_shortest_decimal_buf(value, out->data + out->len);
-}
-
-/* Says whether a numeric is NaN or infinite. */
-bool
-kv_numeric_is_special(Numeric value)
-{
-	uint16		header;
-
-	memcpy(&header, VARDATA_ANY(value), sizeof(header));
-	return (header & NUM_SIGN_MASK) == NUM_SPECIAL;
-}
-
-/* Appends what numeric_out gives. */
-void
-kv_put_numeric(StringInfo out, Numeric value)
-{
-	const char *data = VARDATA_ANY(value);
-	int			size = VARSIZE_ANY_EXHDR(value);
-	uint16		header;
-	int16		weight;
-	int			dscale;
-	bool		negative;
-	int			ndigits;
-	char	   *p;
-
-	memcpy(&header, data, sizeof(header));
-	if ((header & NUM_SIGN_MASK) == NUM_SPECIAL)
-	{
-		uint16		kind = header & NUM_EXT_MASK;
-
-		appendStringInfoString(out, kind == NUM_PINF ? "Infinity" : kind == NUM_NINF ? "-Infinity" : "NaN");
-		return;
-	}
-	if (header & NUM_SHORT)
-	{
-		negative = (header & NUM_SHORT_NEG) != 0;
-		dscale = (header & NUM_SHORT_SCALE_MASK) >> NUM_SHORT_SCALE_SHIFT;
-		weight = (header & NUM_SHORT_WEIGHT_MASK) |
-			(header & NUM_SHORT_WEIGHT_SIGN ? ~NUM_SHORT_WEIGHT_MASK : 0);
-		data += sizeof(uint16);
-		size -= sizeof(uint16);
-	}
-	else
-	{
-		negative = (header & NUM_SIGN_MASK) == NUM_NEG;
-		dscale = header & NUM_SCALE_MASK;
-		memcpy(&weight, data + sizeof(uint16), sizeof(weight));
-		data += sizeof(uint16) + sizeof(int16);
-		size -= sizeof(uint16) + sizeof(int16);
-	}
-	ndigits = size / (int) sizeof(int16);
-
-	enlargeStringInfo(out, (Max(weight, 0) + 1) * NUM_BASE_DIGITS + dscale + 2 * NUM_BASE_DIGITS);
-	p = out->data + out->len;
-	if (negative)
-		*p++ = '-';
-	if (weight < 0)
-		*p++ = '0';
-	for (int i = 0; i <= weight; i++)
-	{
-		int16		digit = 0;
-
-		if (i < ndigits)
-			memcpy(&digit, data + i * sizeof(int16), sizeof(digit));
-		if (i == 0)
-			p += pg_ltoa(digit, p);
-		else
-			p = put_two_digits(put_two_digits(p, digit / 100), digit % 100);
-	}
-	if (dscale > 0)
-	{
-		char	   *stop;
-
-		*p++ = '.';
-		stop = p + dscale;
-		for (int i = weight + 1; p < stop; i++)
-		{
-			int16		digit = 0;
-
-			if (i >= 0 && i < ndigits)
-				memcpy(&digit, data + i * sizeof(int16), sizeof(digit));
-			p = put_two_digits(put_two_digits(p, digit / 100), digit % 100);
-		}
-		p = stop;
-	}
-	out->len = p - out->data;
-	*p = '\0';
-}
-
-/* Writes two digits. */
-static char *
-put_two_digits(char *p, int value)
-{
-	*p++ = '0' + value / 10;
-	*p++ = '0' + value % 10;
-	return p;
-}
-
-/* Appends a time as ISO 8601; what its plain form cannot write as Postgres' ISO style does. */
-void
-kv_put_timestamp(StringInfo out, Timestamp value, bool utc)
-{
-	int64		days;
-	int64		time_us;
-	int			year,
-				month,
-				day;
-	int			seconds;
-	int			fraction;
-	char	   *p;
-
-	if (TIMESTAMP_NOT_FINITE(value))
-	{
-		appendStringInfoString(out, TIMESTAMP_IS_NOBEGIN(value) ? "-infinity" : "infinity");
-		return;
-	}
-	days = value / USECS_PER_DAY;
-	time_us = value % USECS_PER_DAY;
-	if (time_us < 0)
-	{
-		time_us += USECS_PER_DAY;
-		days--;
-	}
-	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	if (year < 1 || year > 9999)
-	{
-		struct pg_tm tm;
-		fsec_t		fsec;
-		char		text[MAXDATELEN + 1];
-
-		if (timestamp2tm(value, NULL, &tm, &fsec, NULL, NULL) != 0)
-			elog(ERROR, "timestamp out of range");
-		tm.tm_isdst = 0;		/* else no zone is written */
-		EncodeDateTime(&tm, fsec, utc, 0, NULL, USE_ISO_DATES, text);
-		appendStringInfoString(out, text);
-		return;
-	}
-	seconds = time_us / USECS_PER_SEC;
-	fraction = time_us % USECS_PER_SEC;
-	enlargeStringInfo(out, 32);
-	p = out->data + out->len;
-	p = put_two_digits(put_two_digits(p, year / 100), year % 100);
-	*p++ = '-';
-	p = put_two_digits(p, month);
-	*p++ = '-';
-	p = put_two_digits(p, day);
-	*p++ = 'T';
-	p = put_two_digits(p, seconds / 3600);
-	*p++ = ':';
-	p = put_two_digits(p, seconds / 60 % 60);
-	*p++ = ':';
-	p = put_two_digits(p, seconds % 60);
-	if (fraction != 0)
-	{
-		*p++ = '.';
-		p = put_two_digits(put_two_digits(put_two_digits(p, fraction / 10000), fraction / 100 % 100), fraction % 100);
-		while (p[-1] == '0')
-			p--;
-	}
-	if (utc)
-		*p++ = 'Z';
-	out->len = p - out->data;
-	*p = '\0';
-}
-
-/* Appends a date as ISO 8601. */
-void
-kv_put_date(StringInfo out, DateADT value)
-{
-	struct pg_tm tm;
-	char		text[MAXDATELEN + 1];
-
-	if (DATE_NOT_FINITE(value))
-	{
-		appendStringInfoString(out, DATE_IS_NOBEGIN(value) ? "-infinity" : "infinity");
-		return;
-	}
-	j2date(value + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
-	EncodeDateOnly(&tm, USE_ISO_DATES, text);
-	appendStringInfoString(out, text);
-}
-
-/* Appends the usual 36 characters. */
-void
-kv_put_uuid(StringInfo out, const pg_uuid_t *value)
-{
-	for (int i = 0; i < UUID_LEN; i++)
-	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			appendStringInfoCharMacro(out, '-');
-		kv_put_hex(out, (const char *) &value->data[i], 1);
-	}
-}
-
-/* Appends bytes as hex digits. */
-void
-kv_put_hex(StringInfo out, const char *bytes, size_t len)
-{
-	static const char digits[] = "0123456789abcdef";
-	char	   *p;
-
-	enlargeStringInfo(out, len * 2);
-	p = out->data + out->len;
-	for (size_t i = 0; i < len; i++)
-	{
-		*p++ = digits[(unsigned char) bytes[i] >> 4];
-		*p++ = digits[(unsigned char) bytes[i] & 0xF];
-	}
-	*p = '\0';
-	out->len += len * 2;
 }

@@ -1,13 +1,11 @@
 /*
- * scalar_text.h: common types from and to text, faster than their input and output
- * functions and without raising anything for what the text says. Whatever is not
+ * scalar_text.h: common types from text, faster than their input functions and without raising anything for what the text says. Whatever is not
  * the plain form of a type comes back as TEXT_OTHER: the input function decides.
  */
 #ifndef KV_SCALAR_TEXT_H
 #define KV_SCALAR_TEXT_H
 
 #include "kafka_views.h"
-#include "lib/stringinfo.h"
 #include "utils/date.h"
 #include "utils/numeric.h"
 #include "utils/uuid.h"
@@ -34,18 +32,23 @@ extern TextResult kv_text_timestamp(const char *text, size_t len, Timestamp *val
 extern TextResult kv_text_date(const char *text, size_t len, DateADT *value);
 extern TextResult kv_text_uuid(const char *text, size_t len, pg_uuid_t *value);
 
-/* Append the text of a value; no quotes. */
-extern void kv_put_int64(StringInfo out, int64 value);
-extern void kv_put_float8(StringInfo out, double value);
-extern void kv_put_float4(StringInfo out, float value);
-extern void kv_put_numeric(StringInfo out, Numeric value);
-/* ISO 8601, microseconds without trailing zeros, Z behind it if utc. */
-extern void kv_put_timestamp(StringInfo out, Timestamp value, bool utc);
-extern void kv_put_date(StringInfo out, DateADT value);
-extern void kv_put_uuid(StringInfo out, const pg_uuid_t *value);
-extern void kv_put_hex(StringInfo out, const char *bytes, size_t len);
-
-/* NaN and the infinities, which JSON cannot write as numbers. */
-extern bool kv_numeric_is_special(Numeric value);
+/*
+ * The stored form of numeric: a header of sign, scale and weight, then digits of base 10000.
+ * It is private to numeric.c, but it is the format on disk, which pg_upgrade depends on.
+ */
+#define NUM_SIGN_MASK 0xC000
+#define NUM_SHORT 0x8000
+#define NUM_NEG 0x4000
+#define NUM_SPECIAL 0xC000
+#define NUM_PINF 0xD000
+#define NUM_NINF 0xF000
+#define NUM_EXT_MASK 0xF000
+#define NUM_SHORT_NEG 0x2000
+#define NUM_SHORT_SCALE_MASK 0x1F80
+#define NUM_SHORT_SCALE_SHIFT 7
+#define NUM_SHORT_WEIGHT_SIGN 0x0040
+#define NUM_SHORT_WEIGHT_MASK 0x003F
+#define NUM_SCALE_MASK 0x3FFF
+#define NUM_BASE_DIGITS 4
 
 #endif							/* KV_SCALAR_TEXT_H */
