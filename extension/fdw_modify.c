@@ -41,6 +41,7 @@ typedef struct ModifyState
 } ModifyState;
 
 static List *plan_modify(PlannerInfo *root, ModifyTable *plan, Index relation, int subplan);
+static bool finds_nothing(const Plan *plan);
 static void raise_refusal(const TopicDef *topic, CmdType operation) pg_attribute_noreturn();
 static void begin_modify(ModifyTableState *mtstate, ResultRelInfo *result, List *private, int subplan, int eflags);
 static void begin_insert(ModifyTableState *mtstate, ResultRelInfo *result);
@@ -85,6 +86,8 @@ plan_modify(PlannerInfo *root, ModifyTable *plan, Index relation, int subplan)
 {
 	const TopicDef *topic = kv_topic_get(planner_rt_fetch(relation, root)->relid);
 
+	if (plan->operation == CMD_DELETE && topic->mode == MODE_UPSERT && finds_nothing(outerPlan(plan)))
+		return NIL;
 	if (plan->operation != CMD_INSERT)
 		raise_refusal(topic, plan->operation);
 	if (plan->onConflictAction != ONCONFLICT_NONE)
@@ -94,6 +97,13 @@ plan_modify(PlannerInfo *root, ModifyTable *plan, Index relation, int subplan)
 				 errdetail("A topic is not read when it is written, so no conflict is ever seen."),
 				 errhint("Leave ON CONFLICT out; in an upsert topic the last value of a key wins.")));
 	return NIL;
+}
+
+/* Has the planner seen that no row qualifies, as with a null key? */
+static bool
+finds_nothing(const Plan *plan)
+{
+	return IsA(plan, Result) && outerPlan(plan) == NULL;
 }
 
 static void
