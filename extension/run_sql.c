@@ -148,8 +148,6 @@ kv_sql_leave(KvSql *sql)
 		elog(ERROR, "scopes of SQL are not nested");
 	if (sql->pushed_snapshot)
 		PopActiveSnapshot();
-	if (sql->pushed_snapshot)
-		PopActiveSnapshot();
 	AtEOXact_GUC(false, sql->guc_nest);
 	SetUserIdAndSecContext(sql->save_user, sql->save_sec_context);
 }
