@@ -176,7 +176,7 @@ classify_view(ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 	if (upper->time_attno == 0)
 		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot read the view \"%s\", whose rows have no event time", rte->eref->aliasname),
 						  "None of its columns is the event time of its inputs, or several are.",
-						  psprintf("Create \"%s\" with kafka.event_time naming the column that carries the time.", rte->eref->aliasname));
+						  psprintf("Select the event-time column of its input in \"%s\", or name the column that carries the time with kafka.event_time.", rte->eref->aliasname));
 	input->kind = INPUT_VIEW;
 	input->time_attno = upper->time_attno;
 	return NULL;

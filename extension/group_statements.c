@@ -68,7 +68,7 @@ static List *value_names(GroupCompiler *groups);
 static char *assignments(List *names, const char *delta);
 static char *difference(GroupCompiler *groups, const char *delta);
 static char *combined_difference(List *names, List *kinds);
-static bool always_changes(List *kinds);
+static bool counts_every_row(ViewDef *view);
 
 /* Starts compiling: names the keys, the state and the captured columns. */
 GroupCompiler *
@@ -225,7 +225,7 @@ upsert_result(GroupCompiler *groups)
 	}
 	if (names == NIL)
 		appendStringInfoString(&sql, "NOTHING");
-	else if (!always_changes(kinds))
+	else if (!counts_every_row(view))
 		appendStringInfo(&sql, "\n  WHERE %s", combined_difference(names, kinds));
 
 	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the view", sql.data, -1);
@@ -548,11 +548,20 @@ combined_difference(List *names, List *kinds)
 	return sql.data;
 }
 
-/* Is there a count? It grows with every row (one with FILTER or an argument need not, but then an update is harmless). */
+/* Is there a count(*)? Then every touched group changes, and asking whether it does would be a waste. */
 static bool
-always_changes(List *kinds)
+counts_every_row(ViewDef *view)
 {
-	return list_member_int(kinds, COMBINE_COUNT);
+	ListCell   *cell;
+
+	foreach(cell, view->query->targetList)
+	{
+		Aggref	   *aggregate = (Aggref *) lfirst_node(TargetEntry, cell)->expr;
+
+		if (IsA(aggregate, Aggref) && aggregate->aggstar && !aggregate->aggfilter)
+			return true;
+	}
+	return false;
 }
 
 /* Gives what creates the companion; see group_statements.h. */

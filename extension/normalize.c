@@ -161,6 +161,7 @@ subquery_of(RangeTblEntry *rte)
 		Relation	view = table_open(rte->relid, AccessShareLock);
 
 		subquery = copyObject(get_view_query(view));
+		rte->security_barrier = RelationIsSecurityView(view);
 		table_close(view, NoLock);
 		AcquireRewriteLocks(subquery, true, false);
 	}

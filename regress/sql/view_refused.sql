@@ -1,0 +1,111 @@
+-- Every query that cannot be a continuous view: where, why, and what to write instead. No broker is asked.
+CREATE SCHEMA view_refused;
+SET search_path = view_refused, public;
+SET timezone = 'UTC';
+CREATE SERVER view_refused FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers 'localhost:1');
+CREATE FOREIGN TABLE orders (order_id bigint, customer_id bigint, amount numeric(12,2), state text, qty int, created_at timestamptz, where_to point)
+	SERVER view_refused OPTIONS (topic 'orders', event_time 'created_at');
+CREATE FOREIGN TABLE payments (payment_id bigint, order_id bigint, paid_at timestamptz, booked_at timestamptz)
+	SERVER view_refused OPTIONS (topic 'payments', event_time 'paid_at');
+CREATE FOREIGN TABLE clicks (order_id bigint, page text) SERVER view_refused OPTIONS (topic 'clicks');
+CREATE FOREIGN TABLE customers (customer_id bigint OPTIONS (key 'true'), name text) SERVER view_refused OPTIONS (topic 'customers', mode 'upsert');
+CREATE TABLE regions (region int PRIMARY KEY, title text);
+CREATE VIEW per_customer AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id;
+CREATE VIEW top AS SELECT order_id FROM orders LIMIT 10;
+CREATE VIEW guarded WITH (security_barrier) AS SELECT * FROM orders;
+
+-- the shape of the query
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL SELECT order_id FROM payments;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS WITH x AS (SELECT * FROM orders) SELECT * FROM x;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT customer_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders LIMIT 10;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders OFFSET 10;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders ORDER BY amount;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders FOR UPDATE;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, row_number() OVER (ORDER BY amount) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, (SELECT max(region) FROM regions) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders WHERE customer_id IN (SELECT customer_id FROM customers);
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT generate_series(1, qty) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN regions r TABLESAMPLE system (10) ON r.region = o.qty;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT 1 AS one;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT FROM orders;
+
+-- functions that do not give the same result whenever they run
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, random() FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, clock_timestamp() FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders WHERE created_at > now() - interval '1 day';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, current_date FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, age(created_at) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders WHERE state = current_user;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id HAVING count(*) > random();
+
+-- columns
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, order_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o FROM orders o;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT tableoid, order_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT row(order_id, amount) AS r FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'amount') AS SELECT order_id, amount FROM orders;
+
+-- what is in FROM
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT name FROM customers;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT title FROM regions;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN (VALUES (1), (2)) AS x(c) ON x.c = o.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN per_customer c ON c.customer_id = o.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM top;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM guarded;
+
+-- joins
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o FULL JOIN customers c ON c.customer_id = o.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM customers c LEFT JOIN orders o ON o.customer_id = c.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o LEFT JOIN (customers c JOIN regions r ON r.title = c.name) ON c.customer_id = o.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o LEFT JOIN (SELECT * FROM customers) c ON c.customer_id = o.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN payments p ON p.order_id = o.order_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o JOIN payments p ON p.order_id = o.order_id AND p.paid_at >= o.created_at;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o JOIN payments p ON p.order_id = o.order_id AND p.booked_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN clicks c ON c.order_id = o.order_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o JOIN payments p ON p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o CROSS JOIN regions r;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.name FROM orders o JOIN customers c ON c.customer_id > o.customer_id;
+-- a condition of a left join bounds nothing between the streams before it
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id, c.name FROM orders o JOIN payments p ON p.order_id = o.order_id
+	LEFT JOIN customers c ON c.customer_id = o.customer_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+
+-- groups and aggregates
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, count(*) FROM orders GROUP BY ROLLUP (customer_id);
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT count(*) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT r.region, r.title, count(*) FROM orders o JOIN regions r ON r.region = o.qty GROUP BY r.region;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT count(*) FROM orders HAVING count(*) > 3;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT where_to::text::xid AS x, count(*) FROM orders GROUP BY 1;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, count(DISTINCT state) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, string_agg(state, ',' ORDER BY order_id) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY qty) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, stddev(amount) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, array_agg(amount) FROM orders GROUP BY customer_id;
+
+-- views over views
+BEGIN;
+CREATE MATERIALIZED VIEW per_state WITH (kafka.continuous) AS SELECT state, count(*) FROM orders GROUP BY state;
+CREATE MATERIALIZED VIEW timeless WITH (kafka.continuous) AS SELECT order_id FROM orders;
+SAVEPOINT s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM per_state;
+ROLLBACK TO s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM timeless;
+ROLLBACK;
+
+-- windows: sizes are exact lengths
+SELECT kafka.tumble('2026-01-01', '1 month');
+SELECT kafka.tumble('2026-01-01', '0 s');
+SELECT kafka.hop('2026-01-01', '1 hour', '-5 min');
+SELECT kafka.tumble('infinity', '1 hour');
+
+DROP SCHEMA view_refused CASCADE;
+DROP SERVER view_refused;
