@@ -1,0 +1,83 @@
+-- ALTER and COMMENT on a continuous view and on topics under it: what works as on any table, and what is refused.
+CREATE SCHEMA view_alter;
+SET search_path = view_alter;
+CREATE SERVER view_alter FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers 'localhost:1');
+CREATE FOREIGN TABLE t (id bigint, k int, at timestamptz, unused text)
+  SERVER view_alter OPTIONS (topic 'view_alter_t', event_time 'at');
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.pipeline = 'view_alter') AS SELECT k, count(*) AS n FROM t GROUP BY k WITH NO DATA;
+
+-- As a materialized view to its user ...
+COMMENT ON MATERIALIZED VIEW v IS 'counts';
+SELECT obj_description('v'::regclass);
+ALTER MATERIALIZED VIEW v SET (autovacuum_enabled = false);
+ALTER MATERIALIZED VIEW v ALTER COLUMN n SET STATISTICS 500;
+ALTER MATERIALIZED VIEW v RENAME TO counts;
+CREATE SCHEMA view_alter_2;
+ALTER MATERIALIZED VIEW counts SET SCHEMA view_alter_2;
+SELECT view, pipeline FROM kafka.views WHERE pipeline = 'view_alter';
+ALTER MATERIALIZED VIEW view_alter_2.counts SET SCHEMA view_alter;
+ALTER MATERIALIZED VIEW counts RENAME TO v;
+-- ... and a table to Postgres: indexes, constraints, row security, AFTER triggers
+CREATE INDEX ON v (n);
+ALTER TABLE v ADD CONSTRAINT positive CHECK (n > 0);
+ALTER TABLE v DROP CONSTRAINT positive;
+ALTER TABLE v ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON v USING (k = 1);
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER after_row AFTER INSERT OR UPDATE ON v FOR EACH ROW EXECUTE FUNCTION nothing();
+ALTER TABLE v DISABLE TRIGGER after_row;
+
+-- What would break the maintenance.
+ALTER TABLE v ADD COLUMN c int;
+ALTER TABLE v DROP COLUMN n;
+ALTER TABLE v ALTER COLUMN n TYPE text;
+ALTER TABLE v ALTER COLUMN n SET DEFAULT 1;
+ALTER TABLE v SET UNLOGGED;
+ALTER TABLE v FORCE ROW LEVEL SECURITY;
+ALTER TABLE v DROP CONSTRAINT v_k_key;
+ALTER TABLE v INHERIT t;
+ALTER MATERIALIZED VIEW v RENAME COLUMN n TO m;
+ALTER TABLE v RENAME COLUMN n TO m;
+ALTER TABLE v DISABLE TRIGGER kafka_refuse_write;
+ALTER TABLE v DISABLE TRIGGER ALL;
+ALTER TRIGGER kafka_refuse_write ON v RENAME TO harmless;
+CREATE TRIGGER before_row BEFORE INSERT ON v FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE RULE r AS ON INSERT TO v DO INSTEAD NOTHING;
+
+-- Owner: what belongs to the view follows.
+CREATE ROLE view_alter_user;
+GRANT ALL ON SCHEMA view_alter TO view_alter_user;
+ALTER MATERIALIZED VIEW v OWNER TO view_alter_user;
+SELECT regexp_replace(c.relname, '\d+', 'N') AS relation, c.relowner::regrole
+FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
+WHERE d.refobjid = 'v'::regclass AND d.deptype = 'i' AND d.classid = 'pg_class'::regclass AND c.relnamespace = 'kafka_state'::regnamespace
+ORDER BY 1;
+REASSIGN OWNED BY view_alter_user TO CURRENT_USER;
+SELECT DISTINCT c.relowner::regrole = current_user::regrole AS mine
+FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
+WHERE d.refobjid = 'v'::regclass AND d.deptype = 'i' AND d.classid = 'pg_class'::regclass AND c.relnamespace = 'kafka_state'::regnamespace;
+
+-- Topics under a view: what they are cannot change, how they are read can; names in the definition follow.
+ALTER FOREIGN TABLE t OPTIONS (SET topic 'another');
+ALTER FOREIGN TABLE t OPTIONS (ADD mode 'upsert');
+ALTER FOREIGN TABLE t OPTIONS (DROP event_time);
+ALTER FOREIGN TABLE t OPTIONS (ADD on_error 'skip');
+ALTER FOREIGN TABLE t DROP COLUMN unused;
+ALTER FOREIGN TABLE t DROP COLUMN k;
+\set VERBOSITY sqlstate
+ALTER FOREIGN TABLE t ALTER COLUMN k TYPE bigint;
+\set VERBOSITY default
+ALTER FOREIGN TABLE t ADD COLUMN more text;
+ALTER FOREIGN TABLE t RENAME TO t2;
+SELECT definition FROM kafka.views WHERE view = 'v'::regclass;
+-- an option that does not go with the others is refused at once, in a table that nobody reads
+CREATE FOREIGN TABLE free (id bigint, at timestamptz) SERVER view_alter OPTIONS (topic 'view_alter_free', event_time 'at');
+ALTER FOREIGN TABLE free OPTIONS (SET event_time 'nope');
+ALTER FOREIGN TABLE free OPTIONS (SET topic 'another');
+
+
+SET client_min_messages = warning;
+DROP SCHEMA view_alter CASCADE;
+DROP SCHEMA view_alter_2;
+DROP SERVER view_alter;
+DROP ROLE view_alter_user;
