@@ -91,6 +91,7 @@ static void note_log(ClientHandle *handle, rd_kafka_event_t *event);
 static const char *failure_words(KvClient *client, rd_kafka_resp_err_t err);
 static int	wait_slice(int timeout_ms, instr_time start);
 static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count);
+static void destroy_list(void *arg);
 static void raise_unreachable(KvClient *client, const char *what, const char *topic, rd_kafka_resp_err_t err) pg_attribute_noreturn();
 
 /* Runs: either. Blocks: not (connecting goes on in librdkafka's threads). */
@@ -561,6 +562,24 @@ kv_client_topic_config(KvClient *client, const char *topic, const char *name, in
 	}
 	PG_END_TRY();
 	return value;
+}
+
+rd_kafka_topic_partition_list_t *
+kv_client_list(MemoryContext context, int size)
+{
+	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(size);
+
+	callback->func = destroy_list;
+	callback->arg = list;
+	MemoryContextRegisterResetCallback(context, callback);
+	return list;
+}
+
+static void
+destroy_list(void *arg)
+{
+	rd_kafka_topic_partition_list_destroy(arg);
 }
 
 static void

@@ -59,6 +59,9 @@ extern int64 kv_client_offset_for_time(KvClient *client, const char *topic, int 
 /* A topic's configuration value (retention.ms, cleanup.policy), palloc'd, or NULL if it cannot be read. */
 extern char *kv_client_topic_config(KvClient *client, const char *topic, const char *name, int timeout_ms);
 
+/* Makes an empty partition list that is destroyed when context is reset. */
+extern rd_kafka_topic_partition_list_t *kv_client_list(MemoryContext context, int size);
+
 extern KvErrorKind kv_error_kind(rd_kafka_resp_err_t err);
 extern KvErrorKind kv_error_kind_txn(const rd_kafka_error_t *error);
 

@@ -7,40 +7,7 @@
 
 #include "kafka_views.h"
 #include "access/tupdesc.h"
-
-typedef enum TopicFormat
-{
-	FORMAT_JSON, FORMAT_TEXT, FORMAT_BYTEA
-} TopicFormat;
-
-typedef enum TopicKeyFormat
-{
-	KEY_TEXT, KEY_JSON, KEY_KAFKA
-} TopicKeyFormat;
-
-typedef enum TopicMode
-{
-	MODE_APPEND,				/* a stream of facts */
-	MODE_UPSERT					/* a table: the last value per key, null deletes */
-} TopicMode;
-
-typedef enum TopicOnError
-{
-	ON_ERROR_DEAD_LETTER, ON_ERROR_SKIP, ON_ERROR_STOP
-} TopicOnError;
-
-typedef enum TopicStart
-{
-	START_EARLIEST, START_LATEST, START_TIME
-} TopicStart;
-
-typedef enum ColumnSource
-{
-	COLUMN_VALUE,				/* from the value, at path */
-	COLUMN_KEY,					/* from the record key (key 'true' without a path) */
-	COLUMN_KEY_IN_VALUE,		/* key 'true' with a path: read from the value, written to both */
-	COLUMN_PARTITION, COLUMN_OFFSET, COLUMN_TIMESTAMP, COLUMN_RAW_KEY, COLUMN_RAW_VALUE, COLUMN_HEADERS
-} ColumnSource;
+#include "topic_options.h"
 
 typedef struct TopicColumn
 {

@@ -119,7 +119,8 @@ kv_reader_seek_time(TopicReader *reader, int partition, int64 time_ms)
 void
 kv_reader_start(TopicReader *reader, const int64 *starts, const int64 *ends)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(reader->npartitions);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv assignment", ALLOCSET_SMALL_SIZES);
+	rd_kafka_topic_partition_list_t *list = kv_client_list(context, reader->npartitions);
 	rd_kafka_resp_err_t err;
 
 	release_batch(reader);
@@ -136,7 +137,7 @@ kv_reader_start(TopicReader *reader, const int64 *starts, const int64 *ends)
 		reader->nreading++;
 	}
 	err = rd_kafka_assign(reader->client->rk, list);
-	rd_kafka_topic_partition_list_destroy(list);
+	MemoryContextDelete(context);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),
@@ -203,15 +204,17 @@ take(TopicReader *reader, rd_kafka_message_t *msg)
 static void
 finish_partition(TopicReader *reader, int partition)
 {
+	MemoryContext context;
 	rd_kafka_topic_partition_list_t *list;
 
 	reader->partitions[partition].reading = false;
 	if (--reader->nreading == 0)
 		return;
-	list = rd_kafka_topic_partition_list_new(1);
+	context = AllocSetContextCreate(CurrentMemoryContext, "kv assignment", ALLOCSET_SMALL_SIZES);
+	list = kv_client_list(context, 1);
 	rd_kafka_topic_partition_list_add(list, reader->topic->topic, partition);
 	rd_kafka_pause_partitions(reader->client->rk, list);
-	rd_kafka_topic_partition_list_destroy(list);
+	MemoryContextDelete(context);
 }
 
 /* Waits until the batch has at least one message. */
