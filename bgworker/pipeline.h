@@ -92,6 +92,8 @@ typedef struct PipelineView
 	ViewDef    *view;
 	MaintenancePlan *plan;
 	List	   *compiled;		/* KvPlan * parallel to plan->statements */
+	int64		applied;		/* rows of inputs since the run began */
+	int64		replan_at;		/* when applied reaches this, tables have grown too much for the kept plans */
 	bool		needs_frontier; /* some input can be late or is buffered */
 	TimestampTz watermark;		/* least of its driving inputs'; DT_NOBEGIN: none yet */
 	TimestampTz frontier;		/* closed frontier before the current batch */
