@@ -103,7 +103,7 @@ CREATE TABLE kafka_state.transaction_outbox (
 	xid xid8 NOT NULL,
 	seq bigint GENERATED ALWAYS AS IDENTITY,
 	messages bytea NOT NULL			-- packed, see extension/outbox.c
-);
+) WITH (toast_tuple_target = 8160);	-- a full row fills a page
 ALTER TABLE kafka_state.transaction_outbox ALTER COLUMN messages SET STORAGE EXTERNAL;
 CREATE INDEX ON kafka_state.transaction_outbox (server, seq);
 COMMENT ON TABLE kafka_state.transaction_outbox IS 'Messages of ordinary transactions, until they are published';
@@ -394,3 +394,18 @@ CREATE FUNCTION kafka.fdw_validator(options text[], catalog oid) RETURNS void
 COMMENT ON FUNCTION kafka.fdw_validator(text[], oid) IS 'Checks options of servers, user mappings, topics and columns';
 CREATE FOREIGN DATA WRAPPER kafka HANDLER kafka.fdw_handler VALIDATOR kafka.fdw_validator;
 COMMENT ON FOREIGN DATA WRAPPER kafka IS 'Kafka topics as foreign tables; a server is a Kafka cluster';
+
+-------------------------------------------------------------------------------------------------------- output (DESIGN.md 1.4)
+
+CREATE FUNCTION kafka.publish() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_publish';
+COMMENT ON FUNCTION kafka.publish() IS 'Trigger function kafka.publish(''topic_table''): writes every changed row to the topic, by column name';
+
+CREATE FUNCTION kafka.attach_sink(view regclass, topic_table regclass, snapshot boolean DEFAULT true) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_attach_sink';
+COMMENT ON FUNCTION kafka.attach_sink(regclass, regclass, boolean) IS 'Makes triggers that write the view''s changes to the topic, and publishes the rows already there unless snapshot is false';
+
+CREATE FUNCTION kafka.create_sink(view regclass, topic text, key text[] DEFAULT NULL, server name DEFAULT NULL, snapshot boolean DEFAULT true)
+	RETURNS regclass
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_create_sink';
+COMMENT ON FUNCTION kafka.create_sink(regclass, text, text[], name, boolean) IS 'Creates a topic table with the view''s columns, by default with its key and on its server, and attaches it';
