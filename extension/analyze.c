@@ -82,7 +82,7 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	view = palloc0(sizeof(ViewDef));
 	view->query = normal;
 	view->owner = GetUserId();
-	view->grace_us = options->grace_us >= 0 ? options->grace_us : kv_default_grace_ms * INT64CONST(1000);
+	view->grace_us = options->grace_us;
 	*refusal = find_inputs(view);
 	if (!*refusal)
 		*refusal = check_left_joins(view, linitial(normal->jointree->fromlist));

@@ -96,6 +96,12 @@ kv_view_options_from_list(List *list, const char *view_name, ArrayType **given, 
 			value = options->start;
 		texts[count++] = CStringGetTextDatum(psprintf("%s=%s", option->defname, value));
 	}
+	/* the default is resolved once: a later change of it must not change which rows are late */
+	if (options->grace_us < 0)
+	{
+		options->grace_us = kv_default_grace_ms * INT64CONST(1000);
+		texts[count++] = CStringGetTextDatum(psprintf("grace=%dms", kv_default_grace_ms));
+	}
 	if (!continuous)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
