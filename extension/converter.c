@@ -235,11 +235,16 @@ kv_convert_range(Converter *c, const JsonField *field, Datum *value, DecodeError
 {
 	size_t		count;
 	JsonMember *members = list_members(field, &count);
+	const JsonField *start = find_member(members, count, "start");
+	const JsonField *end = find_member(members, count, "end");
 	const JsonField *bounds = find_member(members, count, "bounds");
 	RangeBound	lower = {.inclusive = true,.lower = true};
 	RangeBound	upper = {.inclusive = false,.lower = false};
 	ConvertResult result;
 
+	if (start->kind == FIELD_ABSENT && end->kind == FIELD_ABSENT)
+		return kv_convert_bad(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+							  "A range is an object with \"start\", \"end\" or both.");
 	if (bounds->kind != FIELD_ABSENT)
 	{
 		if (bounds->kind != FIELD_STRING || bounds->len != 2 ||
@@ -249,9 +254,9 @@ kv_convert_range(Converter *c, const JsonField *field, Datum *value, DecodeError
 		lower.inclusive = bounds->text[0] == '[';
 		upper.inclusive = bounds->text[1] == ']';
 	}
-	result = convert_bound(c, find_member(members, count, "start"), &lower, error);
+	result = convert_bound(c, start, &lower, error);
 	if (result == CONVERT_FINE)
-		result = convert_bound(c, find_member(members, count, "end"), &upper, error);
+		result = convert_bound(c, end, &upper, error);
 	if (result != CONVERT_FINE)
 		return result;
 	*value = RangeTypePGetDatum(make_range(c->range, &lower, &upper, false));

@@ -39,6 +39,7 @@ typedef struct DecodePart
 	int			ncolumns;
 	DecodeColumn *columns;
 	bool		is_json;
+	bool		object_only;	/* columns have names, but none is wanted: the value must be an object all the same */
 	JsonNode	root;
 	int			nfields;
 	JsonField  *fields;
@@ -128,6 +129,8 @@ make_part(Decoder *decoder, DecodePart *part, PartKind kind, const Bitmapset *wa
 	const TopicDef *topic = decoder->topic;
 	JsonNode  **leaves = palloc0(sizeof(JsonNode *) * topic->ncolumns);
 	bool		single_key = kind != PART_VALUE && topic->nkeys == 1;
+	bool		named = false;
+	bool		whole = false;
 
 	part->is_json = kind == PART_VALUE ? topic->format == FORMAT_JSON : topic->key_format == KEY_JSON;
 	part->columns = palloc0(sizeof(DecodeColumn) * topic->ncolumns);
@@ -137,6 +140,11 @@ make_part(Decoder *decoder, DecodePart *part, PartKind kind, const Bitmapset *wa
 		const TopicColumn *column = &topic->columns[i];
 		DecodeColumn *target = &part->columns[part->ncolumns];
 
+		if (kind == PART_VALUE && (column->source == COLUMN_VALUE || column->source == COLUMN_KEY_IN_VALUE))
+		{
+			named |= column->path != NIL;
+			whole |= column->path == NIL;
+		}
 		if (!part_reads(decoder, kind, column, wanted))
 			continue;
 		part->ncolumns++;
@@ -147,6 +155,9 @@ make_part(Decoder *decoder, DecodePart *part, PartKind kind, const Bitmapset *wa
 	}
 	if (!part->is_json)
 		return;
+	part->object_only = named && !whole && part->ncolumns == 0;
+	if (part->object_only)
+		part->root.slot = 0;
 
 	/* first the names (adding a child moves its siblings), then the slots in depth-first order */
 	for (int pass = 0; pass < 2; pass++)
@@ -282,6 +293,8 @@ decode_part(Decoder *decoder, DecodePart *part, const char *what, const char *by
 		size_t		position;
 		JsonFault	fault = kv_json_extract(kv_json_parser(), bytes, len, &part->root, part->fields, &position);
 
+		if (fault == JSON_FINE && part->object_only && part->fields[0].kind != FIELD_OBJECT)
+			fault = JSON_NOT_OBJECT;
 		if (fault != JSON_FINE)
 		{
 			snprintf(bad->message, sizeof(bad->message), "could not read the %s of a record of %s", what,
