@@ -375,7 +375,7 @@ kv_batch_apply_views(Pipeline *pipeline)
 		kv_batch_apply_view(pipeline, &pipeline->views[i]);
 }
 
-/* Runs the statements of one view as its owner, then its deferred constraints. */
+/* Runs the statements of one view as its owner, with deferred constraints checked by each statement. */
 void
 kv_batch_apply_view(Pipeline *pipeline, PipelineView *view)
 {
@@ -401,6 +401,9 @@ kv_batch_apply_view(Pipeline *pipeline, PipelineView *view)
 	refresh_plans(view, nrows);
 	enter_view(&run, &sql, pipeline, view, view->frontier);
 	error_context_stack = &context;
+	/* before the statements: a deferred trigger would fire outside of the role, which Postgres refuses to queue */
+	run.title = "deferred constraints";
+	kv_sql_run("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL);
 	register_deltas(&run);
 	forboth(statement, view->plan->statements, plan, view->compiled)
 	{
@@ -409,8 +412,6 @@ kv_batch_apply_view(Pipeline *pipeline, PipelineView *view)
 		if (next->phase != PHASE_EVICT)
 			run_statement(&run, next, lfirst(plan));
 	}
-	run.title = "deferred constraints";
-	kv_sql_run("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL);
 	error_context_stack = context.previous;
 	leave_view(&run, &sql);
 }
