@@ -13,7 +13,9 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -32,13 +34,14 @@ kv_process_signals(void)
 	BackgroundWorkerUnblockSignals();
 }
 
-/* Asks the process to end; where it already was asked, interrupts what it does. */
+/* Asks the process to end; where it already was asked, or waits for a lock or a standby, interrupts it as a backend. */
 static void
 handle_stop(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (ShutdownRequestPending)
+	if (ShutdownRequestPending ||
+		(MyProc != NULL && (MyProc->waitStatus == PROC_WAIT_STATUS_WAITING || MyProc->syncRepState == SYNC_REP_WAITING)))
 		die(postgres_signal_arg);
 	ShutdownRequestPending = true;
 	SetLatch(MyLatch);

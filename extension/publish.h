@@ -2,17 +2,12 @@
 #ifndef KV_PUBLISH_H
 #define KV_PUBLISH_H
 
-#include "topic.h"
+#include "encode.h"
+#include "sink_check.h"
 
-/* Oid of kafka.publish(), InvalidOid if the extension is not there. */
-extern Oid	kv_publish_function(void);
-/*
- * Checks a CREATE TRIGGER ... EXECUTE FUNCTION kafka.publish('topic') on relid and
- * gives back the qualified name of the topic table to be put in its argument. Raises
- * an error for columns the relation lacks and for an upsert sink whose key is not a key of the view.
- */
-extern char *kv_publish_check(Oid relid, const char *topic_name);
 /* Oids of topic tables that triggers with kafka.publish on relid write to (list of Oid). */
 extern List *kv_publish_sinks(Oid relid);
+/* Encodes a row for the topic, or only its key for a tombstone, and appends it to the outbox. */
+extern void kv_publish_values(const TopicDef *topic, Encoder *encoder, const Datum *values, const bool *nulls, bool tombstone);
 
 #endif							/* KV_PUBLISH_H */

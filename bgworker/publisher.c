@@ -1,0 +1,560 @@
+/*
+ * publisher.c: one process a server: takes what pipelines and ordinary transactions
+ * have committed to the outbox to Kafka (DESIGN.md 5.2, 5.3).
+ *
+ * Invariant: nothing is published that Postgres could still forget. A batch is
+ * read with a snapshot; then WAL is flushed up to now, which covers every commit the
+ * snapshot shows, also those of the worker, which commits asynchronously; then a
+ * synchronous standby is waited for; only then the Kafka transaction begins. It carries
+ * the batch's messages, positions and number together, so whether a batch is
+ * out is never in doubt: recovery.c reads it there. The note in Postgres and the
+ * deletion of published rows come after, and may be lost in a crash.
+ *
+ * An output: UNKNOWN -recover-> READY -batch-> READY; an error -> back-off -> READY, or UNKNOWN
+ * if its producer is gone; STOPPED until a person acts. One output's trouble never holds up another's,
+ * except for the time one call to Kafka takes.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
+#include "storage/bufmgr.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "catalog.h"
+#include "message_set.h"
+#include "processes.h"
+#include "publisher.h"
+#include "run_sql.h"
+
+/* A Kafka transaction takes whole batches until it has so much; a larger batch goes whole. */
+#define TRANSACTION_MESSAGES 100000
+#define TRANSACTION_BYTES (64 * 1024 * 1024)
+
+/* The catalogs are looked at again this long after the last time, if anything woke us. */
+#define REFRESH_MS 200
+
+/* An idle group's offsets are committed again so often, because Kafka forgets them. */
+#define IDLE_COMMIT_MS (60 * 60 * 1000)
+
+/* A drained outbox of so many pages is truncated: below, vacuum and reuse are cheaper than a new file. */
+#define TRUNCATE_BLOCKS (16 * 1024 * 1024 / BLCKSZ)
+
+/* What one Kafka transaction of a pipeline takes. */
+typedef struct Load
+{
+	MessageSet *messages;
+	int64		batch;			/* the last one in it; 0: nothing to do */
+	bool		more;			/* there are batches after it */
+	KafkaOffset *offsets;
+	int			noffsets;
+	char	   *frontiers;
+} Load;
+
+static Oid	server;
+static List *outputs = NIL;		/* Output *, in TopMemoryContext */
+static TransactionOutput *transactions;
+static MemoryContext load_context;	/* of one Kafka transaction */
+static bool more_to_publish;
+
+static void set_up_process(void);
+static void refresh_outputs(void *arg);
+static Output *find_output(int64 pipeline);
+static void update_output(Output *output, const OutboxPipeline *pipeline);
+static void drop_unlisted(void);
+static TimestampTz serve_output(Output *output, TimestampTz now);
+static TimestampTz serve_transactions(TimestampTz now);
+static void publish_output(void *arg);
+static void give_up(Output *output);
+static void read_load(Output *output, Load *load);
+static int64 read_messages(Output *output, Load *load);
+static void read_offsets(Output *output, Load *load, int64 up_to);
+static void publish_load(Output *output, Load *load);
+static void keep_offsets(Output *output, const Load *load);
+static void note_published(Output *output);
+static void wait_for_work(TimestampTz until);
+
+
+/* Main function of a publisher. */
+void
+kv_publisher_main(Datum main_arg)
+{
+	ProcessArgs args = kv_process_args();
+	KvSlot	   *slot = kv_process_begin(SLOT_PUBLISHER, &args);
+	MemoryContext cycle = AllocSetContextCreate(TopMemoryContext, "kv publisher cycle", ALLOCSET_DEFAULT_SIZES);
+	TimestampTz refreshed_at = 0;
+
+	server = (Oid) args.id;
+	set_up_process();
+	load_context = AllocSetContextCreate(TopMemoryContext, "kv publisher load", ALLOCSET_DEFAULT_SIZES);
+	transactions = kv_transactions_make(TopMemoryContext, server);
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz next = TimestampTzPlusMilliseconds(now, kv_commit_interval_ms);
+		ListCell   *cell;
+
+		MemoryContextReset(cycle);
+		MemoryContextSwitchTo(cycle);
+		more_to_publish = false;
+		if (now >= TimestampTzPlusMilliseconds(refreshed_at, REFRESH_MS))
+		{
+			if (kv_process_attempt(refresh_outputs, NULL, slot))
+				drop_unlisted();
+			refreshed_at = now;
+		}
+		else
+			next = TimestampTzPlusMilliseconds(refreshed_at, REFRESH_MS);
+		foreach(cell, outputs)
+			next = Min(next, serve_output(lfirst(cell), now));
+		next = Min(next, serve_transactions(now));
+		pgstat_report_stat(false);
+		wait_for_work(more_to_publish ? 0 : next);
+	}
+	proc_exit(0);
+}
+
+/* Settings that publishing relies on: commits wait for a synchronous standby, whatever the configuration says. */
+static void
+set_up_process(void)
+{
+	if (synchronous_commit <= SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
+		SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* Brings the list of outputs up to date with the catalogs. */
+static void
+refresh_outputs(void *arg)
+{
+	MemoryContext save = CurrentMemoryContext;
+	ListCell   *cell;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(save);
+	foreach(cell, outputs)
+		((Output *) lfirst(cell))->listed = false;
+	if (kv_catalog_installed())
+	{
+		foreach(cell, kv_outbox_pipelines(0))
+		{
+			OutboxPipeline *pipeline = lfirst(cell);
+			Output	   *output;
+
+			if (pipeline->serverid != server || (output = find_output(pipeline->pipeline)) == NULL)
+				continue;
+			update_output(output, pipeline);
+		}
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+}
+
+/* Finds or makes the output of a pipeline; raises an error if there is no slot for its status. */
+static Output *
+find_output(int64 pipeline)
+{
+	MemoryContext save;
+	Output	   *output;
+	ListCell   *cell;
+	KvSlot	   *slot;
+
+	foreach(cell, outputs)
+	{
+		output = lfirst(cell);
+		if (output->pipeline == pipeline)
+			return output;
+	}
+	slot = kv_slot_get(SLOT_OUTPUT, MyDatabaseId, pipeline, true);
+	if (slot == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no place is left for the status of another pipeline"),
+				 errhint("Raise kafka.max_workers and restart the server.")));
+	kv_slot_clear_error(slot);	/* a new process tries at once */
+	save = MemoryContextSwitchTo(TopMemoryContext);
+	output = palloc0(sizeof(Output));
+	output->pipeline = pipeline;
+	output->slot = slot;
+	output->context = AllocSetContextCreate(TopMemoryContext, "kv output", ALLOCSET_DEFAULT_SIZES);
+	outputs = lappend(outputs, output);
+	MemoryContextSwitchTo(save);
+	return output;
+}
+
+/* Takes over what the catalogs say; a pipeline that was resumed is tried again whatever stopped it. */
+static void
+update_output(Output *output, const OutboxPipeline *pipeline)
+{
+	if (output->name == NULL || strcmp(output->name, pipeline->name) != 0)
+		output->name = MemoryContextStrdup(TopMemoryContext, pipeline->name);
+	if (output->paused && !pipeline->paused && output->stopped)
+	{
+		output->stopped = false;
+		output->fenced = false;
+		kv_slot_clear_error(output->slot);
+	}
+	if (output->recovered && output->owner != pipeline->owner)
+		give_up(output);		/* another user mapping */
+	output->serverid = pipeline->serverid;
+	output->owner = pipeline->owner;
+	output->paused = pipeline->paused;
+	output->listed = true;
+}
+
+/* Forgets outputs of dropped pipelines. */
+static void
+drop_unlisted(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, outputs)
+	{
+		Output	   *output = lfirst(cell);
+
+		if (output->listed)
+			continue;
+		outputs = foreach_delete_current(outputs, cell);
+		MemoryContextDelete(output->context);
+		kv_slot_free(output->slot);
+		pfree(output);
+	}
+}
+
+/* Publishes for a pipeline unless it backs off; gives back when to look again at the latest. */
+static TimestampTz
+serve_output(Output *output, TimestampTz now)
+{
+	if (output->stopped)
+		return DT_NOEND;
+	if (output->slot->retry_at > now)
+		return output->slot->retry_at;
+	if (kv_process_attempt(publish_output, output, output->slot))
+	{
+		kv_slot_clear_error(output->slot);
+		output->slot->phase = output->recovered ? PIPELINE_LIVE : PIPELINE_WAITING;
+		return DT_NOEND;
+	}
+	if (output->txn != NULL)
+		output->fenced = output->fenced || kv_txn_is_fenced(output->txn);
+	if (!output->recovered || !kv_txn_abort(output->txn))
+		give_up(output);
+	return output->stopped ? DT_NOEND : output->slot->retry_at;
+}
+
+static TimestampTz
+serve_transactions(TimestampTz now)
+{
+	KvSlot	   *slot = kv_my_slot;
+
+	if (slot->retry_at > now)
+		return slot->retry_at;
+	if (kv_process_attempt(kv_transactions_publish, transactions, slot))
+	{
+		kv_slot_clear_error(slot);
+		slot->phase = PIPELINE_LIVE;
+		more_to_publish = more_to_publish || kv_transactions_more(transactions);
+		return DT_NOEND;
+	}
+	kv_transactions_failed(transactions);
+	return slot->retry_at;
+}
+
+/* Closes the producer; recovery opens the next one. */
+static void
+give_up(Output *output)
+{
+	MemoryContextReset(output->context);
+	output->txn = NULL;
+	output->recovered = false;
+	output->offsets = NULL;
+	output->noffsets = 0;
+}
+
+/* Publishes what there is for a pipeline, one Kafka transaction of it. */
+static void
+publish_output(void *arg)
+{
+	Output	   *output = arg;
+	Load		load = {0};
+	bool		idle;
+
+	if (!output->recovered && !kv_recover(output))
+		return;
+	MemoryContextReset(load_context);
+	read_load(output, &load);
+	idle = load.batch == 0 && output->noffsets > 0 &&
+		GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS);
+	if (load.batch != 0 || idle)
+		publish_load(output, &load);
+	if (output->published > output->noted)
+		note_published(output);
+	if (load.more)
+		more_to_publish = true;
+	else
+		kv_publisher_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published);
+}
+
+/* Reads what the next Kafka transaction takes, with one snapshot. */
+static void
+read_load(Output *output, Load *load)
+{
+	MemoryContext save = CurrentMemoryContext;
+	int64		up_to;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	load->messages = kv_messages_make(load_context);
+	up_to = read_messages(output, load);
+	read_offsets(output, load, up_to);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+}
+
+/* Reads messages of whole batches in order; gives back the last batch that may be taken: that of the last message, or no limit at the outbox's end. */
+static int64
+read_messages(Output *output, Load *load)
+{
+	Oid			schema = get_namespace_oid(KV_STATE_SCHEMA, false);
+	Oid			table_oid = get_relname_relid(psprintf("outbox_" INT64_FORMAT, output->pipeline), schema);
+	Oid			index_oid = get_relname_relid(psprintf("outbox_" INT64_FORMAT "_order", output->pipeline), schema);
+	Relation	table;
+	Relation	index;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(table_oid) || !OidIsValid(index_oid))
+		return PG_INT64_MAX;	/* dropped a moment ago */
+	table = table_open(table_oid, AccessShareLock);
+	index = index_open(index_oid, AccessShareLock);
+	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(output->published));
+	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), 1, &key);
+	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
+	{
+		bool		isnull;
+		int64		batch = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(table), &isnull));
+
+		if (batch != load->batch && (load->messages->count >= TRANSACTION_MESSAGES || load->messages->bytes >= TRANSACTION_BYTES))
+		{
+			load->more = true;
+			break;
+		}
+		load->batch = batch;
+		kv_messages_add(load->messages, heap_getattr(tuple, 3, RelationGetDescr(table), &isnull));
+		CHECK_FOR_INTERRUPTS();
+	}
+	systable_endscan_ordered(scan);
+	index_close(index, AccessShareLock);
+	table_close(table, AccessShareLock);
+	return load->more ? load->batch : PG_INT64_MAX;
+}
+
+/* Reads the positions that go with the load: those of the last batch in it that has some. */
+static void
+read_offsets(Output *output, Load *load, int64 up_to)
+{
+	static const char text[] =
+		"SELECT b.batch, b.frontiers::text, p.value->>'topic', (p.value->>'partition')::integer, (p.value->>'offset')::bigint"
+		" FROM (SELECT * FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch > $2 AND batch <= $3"
+		"   ORDER BY batch DESC LIMIT 1) b"
+		" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.positions) p";
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published), Int64GetDatum(up_to)};
+	uint64		count;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, 3, types, values, NULL, 0);
+	load->offsets = MemoryContextAlloc(load_context, sizeof(KafkaOffset) * Max(count, 1));
+	for (uint64 i = 0; i < count; i++)
+	{
+		KafkaOffset *offset = &load->offsets[load->noffsets++];
+		bool		isnull;
+
+		offset->topic = MemoryContextStrdup(load_context, kv_sql_text(i, 3));
+		offset->partition = DatumGetInt32(kv_sql_value(i, 4, &isnull));
+		offset->offset = DatumGetInt64(kv_sql_value(i, 5, &isnull));
+		offset->metadata = NULL;
+		if (i > 0)
+			continue;
+		load->batch = Max(load->batch, DatumGetInt64(kv_sql_value(i, 1, &isnull)));
+		load->frontiers = MemoryContextStrdup(load_context, kv_sql_text(i, 2));
+	}
+	kv_sql_leave(&sql);
+}
+
+/* Publishes a load, which may have positions only, or (idle) nothing new at all. */
+static void
+publish_load(Output *output, Load *load)
+{
+	int64		batch = load->batch != 0 ? load->batch : output->published;
+	int64		produced;
+
+	if (load->noffsets > 0)
+		keep_offsets(output, load);
+	if (output->noffsets == 0)
+		elog(ERROR, "batch " INT64_FORMAT " of pipeline \"%s\" has no positions", batch, output->name);
+	if (load->batch != 0)
+		kv_publisher_flush();
+
+	pgstat_report_activity(STATE_RUNNING, "publishing");
+	kv_txn_begin(output->txn);
+	produced = kv_messages_produce(load->messages, output->txn);
+	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_recovery_metadata(batch, output->frontiers));
+	output->published = batch;
+	output->committed_at = GetCurrentTimestamp();
+	output->slot->batches++;
+	output->slot->published_messages += produced;
+	output->slot->last_batch_at = output->committed_at;
+	kv_my_slot->published_messages += produced;
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Keeps the positions for this Kafka transaction and those after it that have none of their own. */
+static void
+keep_offsets(Output *output, const Load *load)
+{
+	MemoryContext save = MemoryContextSwitchTo(output->context);
+
+	for (int i = 0; i < output->noffsets; i++)
+		pfree(output->offsets[i].topic);
+	if (output->offsets != NULL)
+		pfree(output->offsets);
+	pfree(output->frontiers);
+	output->offsets = palloc(sizeof(KafkaOffset) * load->noffsets);
+	output->noffsets = load->noffsets;
+	for (int i = 0; i < load->noffsets; i++)
+	{
+		output->offsets[i] = load->offsets[i];
+		output->offsets[i].topic = pstrdup(load->offsets[i].topic);
+	}
+	output->frontiers = pstrdup(load->frontiers);
+	MemoryContextSwitchTo(save);
+}
+
+/*
+ * Notes in Postgres what has been published and deletes it. Not flushed: if it is lost in a crash, Kafka's metadata
+ * says the same. The last row of positions stays, for people to look at.
+ */
+static void
+note_published(Output *output)
+{
+	const Oid	types[] = {INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published)};
+	KvSql		sql;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	kv_sql_enter_engine(&sql);
+	/* a pipeline that is being dropped has no row any more, and its outbox goes with it */
+	if (kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, values, NULL) > 0)
+	{
+		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at)"
+				   " VALUES ($1, $2, 0, pg_catalog.clock_timestamp())"
+				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, at = excluded.at", 2, types, values, NULL);
+		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE batch <= $2 AND $1 IS NOT NULL", output->pipeline),
+				   2, types, values, NULL);
+		kv_sql_run("DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch < $2", 2, types, values, NULL);
+	}
+	kv_sql_leave(&sql);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	output->noted = output->published;
+}
+
+/* See the header. */
+void
+kv_publisher_flush(void)
+{
+	XLogRecPtr	lsn = GetXLogInsertRecPtr();
+	uint32		in_page = lsn % XLOG_BLCKSZ;
+	uint32		header = (lsn - in_page) % wal_segment_size == 0 ? SizeOfXLogLongPHD : SizeOfXLogShortPHD;
+
+	/* at a page's start the insert position lies behind a page header that is not written yet, so nothing is there to flush */
+	if (in_page == header)
+		lsn -= in_page;
+	XLogFlush(lsn);
+	HOLD_INTERRUPTS();
+	SyncRepWaitForLSN(lsn, true);
+	RESUME_INTERRUPTS();
+	/* a wait that was given up proves nothing: this ends the process before it publishes */
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
+ * Empties a drained table of the outbox. Under the lock nobody can add a row, and a
+ * snapshot taken after it shows every row there is: only if none of them is
+ * unpublished the table is truncated. Where the lock is not free, later.
+ */
+void
+kv_publisher_truncate(const char *table, int64 batch)
+{
+	Oid			relid;
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(batch);
+	KvSql		sql;
+
+	StartTransactionCommand();
+	relid = get_relname_relid(table, get_namespace_oid(KV_STATE_SCHEMA, false));
+	if (OidIsValid(relid) && ConditionalLockRelationOid(relid, AccessShareLock))
+	{
+		Relation	rel = try_relation_open(relid, NoLock);
+		bool		large = rel != NULL && RelationGetNumberOfBlocks(rel) >= TRUNCATE_BLOCKS;
+
+		if (rel != NULL)
+			relation_close(rel, NoLock);
+		if (large && ConditionalLockRelationOid(relid, AccessExclusiveLock))
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
+			kv_sql_enter_engine(&sql);
+			if (kv_sql_read(psprintf(batch > 0 ? "SELECT FROM kafka_state.%s WHERE batch > $1 LIMIT 1"
+									 : "SELECT FROM kafka_state.%s WHERE $1 IS NOT NULL LIMIT 1", table), 1, types, &value, NULL, 1) == 0)
+				kv_sql_ddl("TRUNCATE kafka_state.%s", table);
+			kv_sql_leave(&sql);
+			PopActiveSnapshot();
+		}
+	}
+	CommitTransactionCommand();
+}
+
+/* Sleeps until something wakes us, 0: not at all. */
+static void
+wait_for_work(TimestampTz until)
+{
+	if (until != 0)
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Max(0, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)), PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	kv_process_reload();
+}

@@ -1,0 +1,62 @@
+/* publisher.h: the output of one pipeline and of ordinary transactions, as the publisher and recovery see it. */
+#ifndef KV_PUBLISHER_H
+#define KV_PUBLISHER_H
+
+#include "kafka_txn.h"
+#include "shared.h"
+
+/* Publishing for one pipeline. */
+typedef struct Output
+{
+	/* who */
+	int64		pipeline;
+	char	   *name;
+	Oid			serverid;
+	Oid			owner;			/* role whose user mapping is used */
+	bool		paused;
+	bool		listed;			/* in the last look at the catalogs */
+	KvSlot	   *slot;			/* SLOT_OUTPUT, for status */
+	/* Kafka; recovery.c fills it */
+	KafkaTxn   *txn;
+	bool		recovered;		/* false: recovery comes first */
+	char	   *kafka_name;
+	int64		published;		/* last batch whose Kafka transaction committed */
+	int64		noted;			/* the same as Postgres knows it */
+	KafkaOffset *offsets;		/* what the last Kafka transaction carried */
+	int			noffsets;
+	char	   *frontiers;		/* JSON object */
+	TimestampTz committed_at;
+	bool		fenced;			/* the last producer was: find out by whom before opening another */
+	bool		stopped;		/* goes on only when a person has acted */
+	MemoryContext context;		/* of the producer and what belongs to it */
+} Output;
+
+/* recovery.c */
+/*
+ * Fences a predecessor, finds out what has been published, and commits who publishes now. False: the pipeline has
+ * no position yet, so there is nothing to publish either. Raises an error, with output->stopped set where
+ * a person must act. Runs: outside a transaction. Blocks: some 90 s at most.
+ */
+extern bool kv_recover(Output *output);
+/* Metadata of a Kafka transaction; palloc'd. */
+extern char *kv_recovery_metadata(int64 batch, const char *frontiers);
+/* Batch and owner that metadata names; false: it is none of ours. */
+extern bool kv_recovery_parse(const char *metadata, int64 *batch, char **owner, char **frontiers);
+
+/* publisher.c */
+/* Flushes WAL up to what any snapshot taken before shows, and waits for a synchronous standby. */
+extern void kv_publisher_flush(void);
+/* Empties a table of the outbox in a transaction of its own where it is large and nobody holds or waits for a lock; batch: nothing after it may stand there. */
+extern void kv_publisher_truncate(const char *table, int64 batch);
+
+/* publish_transactions.c */
+/* Publishing for the ordinary transactions of a server. */
+typedef struct TransactionOutput TransactionOutput;
+extern TransactionOutput *kv_transactions_make(MemoryContext context, Oid serverid);
+/* Publishes what has been committed so far as one batch; a body for kv_process_attempt. */
+extern void kv_transactions_publish(void *output);
+extern bool kv_transactions_more(const TransactionOutput *output);
+/* After an error: aborts, and gives up a producer that is of no use any more. */
+extern void kv_transactions_failed(TransactionOutput *output);
+
+#endif							/* KV_PUBLISHER_H */

@@ -1,0 +1,302 @@
+/*
+ * recovery.c: what a publisher finds out before it publishes for a pipeline
+ * (DESIGN.md 5.4).
+ *
+ * Invariant: no batch is published twice and none is left out, whoever was killed when. The
+ * metadata of the group's offsets is the truth, because it commits with the
+ * messages; Postgres's own note may be behind it by what was published between the Kafka commit and
+ * the note. So: fence (an open transaction of a predecessor is aborted or
+ * completed by that), then read the metadata, then go on after the greater of both.
+ *
+ *	killed						found here						repaired by
+ *	before the Kafka commit		metadata = note					the batch is published again; nobody saw the aborted one
+ *	between commit and note		metadata > note					going on after metadata
+ *	after the note				metadata = note, rows deleted	nothing to do
+ *
+ * Every producer commits its owner with the metadata. One that is fenced looks there: another
+ * owner's name means that another server publishes for this pipeline, and it stops; its
+ * own name means a transaction that timed out, and it starts again.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "postmaster/postmaster.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "catalog.h"
+#include "publisher.h"
+#include "run_sql.h"
+
+/* Kafka's default limit is 4,096; more aborts the transaction. */
+#define METADATA_BYTES 4096
+
+/* What Postgres knows of a pipeline. */
+typedef struct Known
+{
+	bool		noted;			/* has a row in kafka_state.published */
+	int64		note;
+	int64		last_batch;		/* of kafka_state.pipeline */
+	bool		unpublished;	/* messages after the note */
+} Known;
+
+/* What Kafka knows. */
+typedef struct Metadata
+{
+	bool		found;
+	int64		batch;
+	char	   *owner;
+	char	   *frontiers;
+} Metadata;
+
+static void read_known(Output *output, Known *known);
+static void read_positions(Output *output);
+static void read_metadata(Output *output, Metadata *metadata);
+static void check_owner(Output *output);
+static void decide(Output *output, const Known *known, const Metadata *metadata);
+static void commit_owner(Output *output);
+static const char *my_owner(void);
+static char *text_field(Jsonb *object, const char *name);
+
+
+/* See the header. */
+bool
+kv_recover(Output *output)
+{
+	Known		known = {0};
+	Metadata	metadata = {0};
+	MemoryContext save = MemoryContextSwitchTo(output->context);
+
+	output->slot->phase = PIPELINE_STARTING;
+	read_known(output, &known);
+	if (output->noffsets == 0)
+	{
+		MemoryContextSwitchTo(save);
+		return false;
+	}
+	if (output->fenced)
+		check_owner(output);
+	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name);
+	read_metadata(output, &metadata);
+	decide(output, &known, &metadata);
+	commit_owner(output);
+	output->recovered = true;
+	MemoryContextSwitchTo(save);
+	return true;
+}
+
+/* Reads the pipeline's rows; what is kept lives in output->context. */
+static void
+read_known(Output *output, Known *known)
+{
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(output->pipeline);
+	PipelineRow *row;
+	bool		isnull;
+	KvSql		sql;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	row = kv_pipeline_get(output->pipeline, false);
+	known->last_batch = row->batch;
+	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
+
+	kv_sql_enter_engine(&sql);
+	known->noted = kv_sql_read("SELECT batch FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
+	if (known->noted)
+		known->note = DatumGetInt64(kv_sql_value(0, 1, &isnull));
+	value = Int64GetDatum(known->note);
+	known->unpublished = kv_sql_read(psprintf("SELECT FROM kafka_state.outbox_" INT64_FORMAT " WHERE batch > $1 LIMIT 1", output->pipeline),
+									 1, types, &value, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	read_positions(output);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(output->context);
+}
+
+/* Lists the partitions the pipeline reads, as places to look for metadata. */
+static void
+read_positions(Output *output)
+{
+	List	   *positions = kv_position_list(output->pipeline);
+	ListCell   *cell;
+
+	output->noffsets = 0;
+	output->offsets = MemoryContextAlloc(output->context, sizeof(KafkaOffset) * Max(list_length(positions), 1));
+	foreach(cell, positions)
+	{
+		PositionRow *position = lfirst(cell);
+		KafkaOffset *offset = &output->offsets[output->noffsets++];
+
+		offset->topic = MemoryContextStrdup(output->context, kv_topic_get(position->relation)->topic);
+		offset->partition = position->partition;
+		offset->offset = RD_KAFKA_OFFSET_INVALID;
+		offset->metadata = NULL;
+	}
+}
+
+/* Reads the group's offsets into output->offsets and finds the greatest batch among their metadata. */
+static void
+read_metadata(Output *output, Metadata *metadata)
+{
+	kv_txn_read_offsets(output->serverid, output->owner, output->kafka_name, output->offsets, output->noffsets);
+	for (int i = 0; i < output->noffsets; i++)
+	{
+		Metadata	one = {.found = true};
+
+		if (output->offsets[i].metadata == NULL ||
+			!kv_recovery_parse(output->offsets[i].metadata, &one.batch, &one.owner, &one.frontiers))
+			continue;
+		if (!metadata->found || one.batch > metadata->batch)
+			*metadata = one;
+	}
+}
+
+/* Raises an error if the producer that fenced ours belongs to somebody else. */
+static void
+check_owner(Output *output)
+{
+	Metadata	metadata = {0};
+
+	read_metadata(output, &metadata);
+	if (metadata.found && strcmp(metadata.owner, my_owner()) != 0)
+	{
+		output->stopped = true;
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("pipeline \"%s\" is published by another server", output->name),
+				 errdetail("Its owner in Kafka is %s; this server is %s.", metadata.owner, my_owner()),
+				 errhint("If both are meant to run, run kafka.fork() in one of the two; otherwise stop one, and kafka.pause() and "
+						 "kafka.resume() the pipeline here.")));
+	}
+	output->fenced = false;
+}
+
+/* Sets output->published; raises an error where Kafka and Postgres contradict each other. */
+static void
+decide(Output *output, const Known *known, const Metadata *metadata)
+{
+	if (metadata->found && metadata->batch > known->last_batch)
+	{
+		output->stopped = true;
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("pipeline \"%s\" has published more than this database knows", output->name),
+				 errdetail("Kafka has batch " INT64_FORMAT ", this database has made " INT64_FORMAT
+						   ". It was restored from a backup, or failed over to a standby that was behind.",
+						   metadata->batch, known->last_batch),
+				 errhint("Drop the pipeline's views and create them again, or go back to the server that was ahead.")));
+	}
+	if (!metadata->found && known->noted && known->note > 0 && known->unpublished)
+	{
+		output->stopped = true;
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("Kafka has forgotten what pipeline \"%s\" has published", output->name),
+				 errdetail("This database has noted batch " INT64_FORMAT " and has later ones, which may have been published or not. "
+						   "Kafka forgets the offsets of a group after some days without a commit, and those of a deleted topic at once.",
+						   known->note),
+				 errhint("Drop the pipeline's views and create them again.")));
+	}
+	output->noted = known->note;
+	output->published = Max(known->note, metadata->found ? metadata->batch : 0);
+	output->frontiers = metadata->found ? metadata->frontiers : pstrdup("{}");
+}
+
+/* Commits the offsets that stand again, with this process as the owner. The first commit of a new pipeline comes with its first batch. */
+static void
+commit_owner(Output *output)
+{
+	int			known = 0;
+
+	for (int i = 0; i < output->noffsets; i++)
+	{
+		if (output->offsets[i].offset >= 0)
+			output->offsets[known++] = output->offsets[i];
+	}
+	output->noffsets = known;
+	if (known == 0)
+		return;
+	kv_txn_begin(output->txn);
+	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_recovery_metadata(output->published, output->frontiers));
+	output->committed_at = GetCurrentTimestamp();
+}
+
+/* Writes what travels with the offsets. Frontiers are left out where they would not fit. */
+char *
+kv_recovery_metadata(int64 batch, const char *frontiers)
+{
+	char	   *metadata = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":0,\"owner\":\"%s\",\"frontiers\":%s}", batch, my_owner(),
+									frontiers);
+
+	if (strlen(metadata) > METADATA_BYTES)
+		metadata = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":0,\"owner\":\"%s\"}", batch, my_owner());
+	return metadata;
+}
+
+/* Reads it; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
+bool
+kv_recovery_parse(const char *metadata, int64 *batch, char **owner, char **frontiers)
+{
+	Jsonb	   *object;
+	char	   *number;
+
+	if (metadata[0] != '{')
+		return false;
+	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(metadata)));
+	number = text_field(object, "batch");
+	if (number == NULL)
+		return false;
+	*batch = pg_strtoint64(number);
+	*owner = text_field(object, "owner");
+	*frontiers = text_field(object, "frontiers");
+	if (*owner == NULL)
+		*owner = pstrdup("");
+	if (*frontiers == NULL)
+		*frontiers = pstrdup("{}");
+	return true;
+}
+
+/* Gives a field of an object as text, NULL if it has none. */
+static char *
+text_field(Jsonb *object, const char *name)
+{
+	JsonbValue	value;
+
+	if (getKeyJsonValueFromContainer(&object->root, name, strlen(name), &value) == NULL)
+		return NULL;
+	if (value.type == jbvString)
+		return pnstrdup(value.val.string.val, value.val.string.len);
+	return JsonbToCString(NULL, &JsonbValueToJsonb(&value)->root, 0);
+}
+
+/* Names this process: machine, port, pid and a random number that no other process has. */
+static const char *
+my_owner(void)
+{
+	static char owner[160];
+
+	if (owner[0] == '\0')
+	{
+		char		host[100] = "";
+		uint32		token;
+
+		(void) gethostname(host, sizeof(host) - 1);
+		for (char *p = host; *p != '\0'; p++)
+		{
+			if (*p == '"' || *p == '\\' || (unsigned char) *p < ' ')
+				*p = '_';
+		}
+		if (!pg_strong_random(&token, sizeof(token)))
+			elog(ERROR, "could not generate a random number");
+		snprintf(owner, sizeof(owner), "%s:%d:%d:%08x", host, PostPortNumber, MyProcPid, token);
+	}
+	return owner;
+}

@@ -1,0 +1,324 @@
+/*
+ * attach_sink.c: kafka.attach_sink and kafka.create_sink: a topic that follows a
+ * continuous view from now on, with the rows that are there already.
+ *
+ * Invariant: every row of the view is published once: the rows that stand when the
+ * pipeline's row is locked, by this transaction, as a batch of their own; what
+ * comes after, by the triggers that this transaction creates. The worker holds the
+ * same lock from the start of a batch to its commit. The rows are read
+ * with a snapshot taken under the lock, whatever the transaction's isolation level.
+ */
+#include "postgres.h"
+
+#include <ctype.h>
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "catalog.h"
+#include "outbox.h"
+#include "publish.h"
+#include "run_sql.h"
+
+PG_FUNCTION_INFO_V1(kafka_attach_sink);
+PG_FUNCTION_INFO_V1(kafka_create_sink);
+
+static ViewRow *owned_view(Oid relid);
+static void attach(ViewRow *view, Oid topic_relid, bool snapshot);
+static List *unique_columns(Oid relid);
+static void create_triggers(Oid relid, Oid topic_relid, const char *topic_name);
+static void create_trigger(Oid topic_relid, const char *event, const char *transition, const char *table,
+						   const char *topic_name);
+static void publish_rows(ViewRow *view, Oid topic_relid);
+static void store_batch(int64 pipeline, int64 batch);
+static char *positions_json(int64 pipeline);
+static char *sink_table_name(const char *topic);
+static char *column_list(Oid relid, List *keys);
+static List *key_columns(Oid relid, ArrayType *key);
+
+
+/* kafka.attach_sink(view, topic_table, snapshot) */
+Datum
+kafka_attach_sink(PG_FUNCTION_ARGS)
+{
+	attach(owned_view(PG_GETARG_OID(0)), PG_GETARG_OID(1), PG_GETARG_BOOL(2));
+	PG_RETURN_VOID();
+}
+
+/* kafka.create_sink(view, topic, key, server, snapshot): makes the foreign table too, beside the view; gives back its oid. */
+Datum
+kafka_create_sink(PG_FUNCTION_ARGS)
+{
+	Oid			relid;
+	ViewRow    *view;
+	char	   *topic;
+	List	   *unique;
+	List	   *keys;
+	Oid			schema;
+	char	   *name;
+	char	   *server;
+	bool		upsert;
+	Oid			topic_relid;
+	KvSql		sql;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("kafka.create_sink needs a view and a topic")));
+	relid = PG_GETARG_OID(0);
+	view = owned_view(relid);
+	topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	unique = unique_columns(relid);
+	keys = PG_ARGISNULL(2) ? unique : key_columns(relid, PG_GETARG_ARRAYTYPE_P(2));
+	/* a topic whose key names fewer columns than the view's keeps every change instead of the last */
+	upsert = unique != NIL && list_difference_int(unique, keys) == NIL;
+	if (PG_ARGISNULL(3))
+	{
+		List	   *pipeline = kv_outbox_pipelines(view->pipeline);
+
+		if (pipeline == NIL)
+			elog(ERROR, "pipeline " INT64_FORMAT " reads no topic", view->pipeline);
+		server = GetForeignServer(((OutboxPipeline *) linitial(pipeline))->serverid)->servername;
+	}
+	else
+		server = NameStr(*PG_GETARG_NAME(3));
+
+	schema = get_rel_namespace(relid);
+	name = sink_table_name(topic);
+	kv_sql_enter_role(&sql, GetUserId(), NULL);
+	kv_sql_ddl("CREATE FOREIGN TABLE %s (%s) SERVER %s OPTIONS (topic %s, mode %s)",
+			   quote_qualified_identifier(get_namespace_name(schema), name), column_list(relid, keys),
+			   quote_identifier(server), quote_literal_cstr(topic), upsert ? "'upsert'" : "'append'");
+	kv_sql_leave(&sql);
+	topic_relid = get_relname_relid(name, schema);
+	attach(view, topic_relid, PG_ARGISNULL(4) || PG_GETARG_BOOL(4));
+	PG_RETURN_OID(topic_relid);
+}
+
+/* Gives the catalog row of a continuous view; raises an error for another relation and for another's view. */
+static ViewRow *
+owned_view(Oid relid)
+{
+	ViewRow    *view = kv_view_by_relation(relid, true);
+	char	   *name = get_rel_name(relid);
+
+	if (view == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a continuous view", name != NULL ? name : psprintf("%u", relid)),
+				 errhint("For an ordinary table, create triggers with kafka.publish.")));
+	if (!pg_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, name);
+	return view;
+}
+
+static void
+attach(ViewRow *view, Oid topic_relid, bool snapshot)
+{
+	char	   *topic_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(topic_relid)),
+														get_rel_name(topic_relid));
+	int64		batch = kv_pipeline_next_batch(view->pipeline);
+
+	(void) kv_publish_check(view->relation, topic_name);
+	create_triggers(view->relation, topic_relid, topic_name);
+	if (!snapshot)
+		return;
+	kv_outbox_begin_batch(view->pipeline, batch);
+	publish_rows(view, topic_relid);
+	if (kv_outbox_end_batch())
+		store_batch(view->pipeline, batch);
+}
+
+/* Gives the columns (attnos) of the relation's first unique index: a keyed view's keys; NIL for an append-only view. */
+static List *
+unique_columns(Oid relid)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	List	   *columns = NIL;
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		for (int i = 0; index->rd_index->indisunique && i < index->rd_index->indnkeyatts; i++)
+			columns = lappend_int(columns, index->rd_index->indkey.values[i]);
+		index_close(index, AccessShareLock);
+		if (columns != NIL)
+			break;
+	}
+	table_close(rel, NoLock);
+	return columns;
+}
+
+/* One trigger an event; rows of an append-only view are only ever inserted. */
+static void
+create_triggers(Oid relid, Oid topic_relid, const char *topic_name)
+{
+	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	KvSql		sql;
+
+	kv_sql_enter_role(&sql, GetUserId(), NULL);
+	create_trigger(topic_relid, "insert", "NEW", table, topic_name);
+	if (unique_columns(relid) != NIL)
+	{
+		create_trigger(topic_relid, "update", "NEW", table, topic_name);
+		if (kv_topic_get(topic_relid)->mode == MODE_UPSERT)
+			create_trigger(topic_relid, "delete", "OLD", table, topic_name);
+	}
+	kv_sql_leave(&sql);
+}
+
+static void
+create_trigger(Oid topic_relid, const char *event, const char *transition, const char *table, const char *topic_name)
+{
+	char	   *name = makeObjectName("publish", get_rel_name(topic_relid), event);
+
+	kv_sql_ddl("CREATE TRIGGER %s AFTER %s ON %s REFERENCING %s TABLE AS kafka_rows FOR EACH STATEMENT "
+			   "EXECUTE FUNCTION kafka.publish(%s)",
+			   quote_identifier(name), event, table, transition, quote_literal_cstr(topic_name));
+}
+
+/* Appends all rows that stand now to the outbox. */
+static void
+publish_rows(ViewRow *view, Oid topic_relid)
+{
+	Relation	rel = table_open(view->relation, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv attach sink", ALLOCSET_DEFAULT_SIZES);
+	TopicDef   *topic = kv_topic_copy(context, kv_topic_get(topic_relid));
+	Encoder    *encoder = kv_encoder_make(context, topic, RelationGetDescr(rel));
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false);
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	UnregisterSnapshot(snapshot);
+	MemoryContextDelete(context);
+	table_close(rel, NoLock);
+}
+
+/* Stores what the Kafka commit of the batch carries: positions as they are, for it consumes nothing. */
+static void
+store_batch(int64 pipeline, int64 batch)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.outbox_batch (pipeline, batch, positions, frontiers) "
+		"SELECT $1, $2, $3::pg_catalog.jsonb, coalesce((SELECT pg_catalog.jsonb_object_agg(v.view::text, v.frontier) "
+		" FROM kafka_state.view v WHERE v.pipeline = $1 AND v.frontier IS NOT NULL), '{}')";
+	const Oid	types[] = {INT8OID, INT8OID, TEXTOID};
+	Datum		values[3];
+	KvSql		sql;
+
+	values[0] = Int64GetDatum(pipeline);
+	values[1] = Int64GetDatum(batch);
+	values[2] = CStringGetTextDatum(positions_json(pipeline));
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 3, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Topic names need no escape in JSON. */
+static char *
+positions_json(int64 pipeline)
+{
+	StringInfoData json;
+	ListCell   *cell;
+
+	initStringInfo(&json);
+	foreach(cell, kv_position_list(pipeline))
+	{
+		PositionRow *position = lfirst(cell);
+
+		appendStringInfo(&json, "%c{\"topic\":\"%s\",\"partition\":%d,\"offset\":" INT64_FORMAT "}",
+						 json.len == 0 ? '[' : ',', kv_topic_get(position->relation)->topic, position->partition,
+						 position->next_offset);
+	}
+	appendStringInfoString(&json, json.len == 0 ? "[]" : "]");
+	return json.data;
+}
+
+/* Makes a table name of a topic's: what an unquoted name cannot have becomes an underscore. */
+static char *
+sink_table_name(const char *topic)
+{
+	char	   *name = pnstrdup(topic, NAMEDATALEN - 1);
+
+	for (char *p = name; *p != '\0'; p++)
+	{
+		if (!isalnum((unsigned char) *p))
+			*p = '_';
+		else
+			*p = pg_tolower((unsigned char) *p);
+	}
+	return name;
+}
+
+/* Writes the view's columns as column definitions, in which keys (attnos) are key columns. */
+static char *
+column_list(Oid relid, List *keys)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		if (attr->attisdropped)
+			continue;
+		appendStringInfo(&text, "%s%s %s%s", text.len > 0 ? ", " : "", quote_identifier(NameStr(attr->attname)),
+						 format_type_extended(attr->atttypid, attr->atttypmod, FORMAT_TYPE_FORCE_QUALIFY | FORMAT_TYPE_TYPEMOD_GIVEN),
+						 list_member_int(keys, attr->attnum) ? " OPTIONS (key 'true')" : "");
+	}
+	table_close(rel, NoLock);
+	return text.data;
+}
+
+/* Gives the attnos of named columns; raises an error for a name that the view does not have. */
+static List *
+key_columns(Oid relid, ArrayType *key)
+{
+	List	   *columns = NIL;
+	Datum	   *names;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(key, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		char	   *name = nulls[i] ? "" : TextDatumGetCString(names[i]);
+		AttrNumber	attno = get_attnum(relid, name);
+
+		if (attno <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("view \"%s\" has no column \"%s\"", get_rel_name(relid), name),
+					 errhint("The key of a sink is made of columns of the view.")));
+		columns = lappend_int(columns, attno);
+	}
+	return columns;
+}
