@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "json_put.h"
+#include "scalar_put.h"
 #include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -74,7 +75,7 @@ static void add_step(StepList *list, EncodeColumn *column);
 static Datum column_value(Encoder *encoder, EncodeColumn *column, const Datum *values, const bool *nulls, bool *isnull);
 static void run_steps(Encoder *encoder, const EncodeStep *steps, StringInfo out, const Datum *values, const bool *nulls);
 static bool put_key(Encoder *encoder, StringInfo key, const Datum *values, const bool *nulls);
-static void convert_encoding(StringInfo out, int from);
+static void finish_text(StringInfo out, int from);
 static bytea *pack_headers(Jsonb *headers);
 
 /* Makes an encoder. */
@@ -213,7 +214,7 @@ plan_object(Encoder *encoder, StepList *list, List *members, int depth)
 		add_step(list, ((Member *) linitial(members))->column);
 		return;
 	}
-	appendStringInfoCharMacro(&list->text, '{');
+	kv_put_char(&list->text, '{');
 	while (rest != NIL)
 	{
 		Member	   *first = linitial(rest);
@@ -243,7 +244,7 @@ plan_object(Encoder *encoder, StepList *list, List *members, int depth)
 		plan_object(encoder, list, same, depth + 1);
 		rest = others;
 	}
-	appendStringInfoCharMacro(&list->text, '}');
+	kv_put_char(&list->text, '}');
 }
 
 /* Plans the JSON key of several columns. */
@@ -270,7 +271,7 @@ static void
 put_name(StringInfo out, const char *name)
 {
 	kv_put_json_string(out, name, strlen(name));
-	appendStringInfoCharMacro(out, ':');
+	kv_put_char(out, ':');
 }
 
 /* Ends a step: the text so far, then the column. */
@@ -326,7 +327,7 @@ kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
 					 errdetail("The column is the whole value of the message.")));
 		kv_put_bytes(encoder->whole->writer, value, datum);
 		if (encoder->whole->column->type != BYTEAOID)
-			convert_encoding(value, from);
+			finish_text(value, from);
 	}
 	return has_key;
 }
@@ -356,16 +357,16 @@ run_steps(Encoder *encoder, const EncodeStep *steps, StringInfo out, const Datum
 		Datum		datum;
 		bool		isnull;
 
-		appendBinaryStringInfo(out, step->text, step->len);
+		kv_put_text(out, step->text, step->len);
 		if (step->column == NULL)
 			break;
 		datum = column_value(encoder, step->column, values, nulls, &isnull);
 		if (isnull)
-			appendBinaryStringInfo(out, "null", 4);
+			kv_put_text(out, "null", 4);
 		else
 			kv_put_json(step->column->writer, out, datum);
 	}
-	convert_encoding(out, from);
+	finish_text(out, from);
 }
 
 /* Appends the record key; false if it is null. */
@@ -407,16 +408,17 @@ put_key(Encoder *encoder, StringInfo key, const Datum *values, const bool *nulls
 	else
 		kv_put_bytes(column->writer, key, datum);
 	if (column->column->type != BYTEAOID)
-		convert_encoding(key, from);
+		finish_text(key, from);
 	return true;
 }
 
-/* Converts what was appended from byte `from` on into UTF-8, in a database of another encoding. */
+/* Ends what was appended from byte `from` on with a zero; in a database of another encoding makes it UTF-8. */
 static void
-convert_encoding(StringInfo out, int from)
+finish_text(StringInfo out, int from)
 {
 	char	   *utf8;
 
+	*kv_reserve(out, 0) = '\0';
 	if (GetDatabaseEncoding() == PG_UTF8)
 		return;
 	utf8 = pg_server_to_any(out->data + from, out->len - from, PG_UTF8);

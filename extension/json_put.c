@@ -158,10 +158,10 @@ kv_put_json(JsonWriter *writer, StringInfo out, Datum value)
 				bool		quoted = kv_numeric_is_special(numeric);
 
 				if (quoted)
-					appendStringInfoCharMacro(out, '"');
+					kv_put_char(out, '"');
 				kv_put_numeric(out, numeric);
 				if (quoted)
-					appendStringInfoCharMacro(out, '"');
+					kv_put_char(out, '"');
 				break;
 			}
 		case WRITE_TEXT:
@@ -175,18 +175,18 @@ kv_put_json(JsonWriter *writer, StringInfo out, Datum value)
 			{
 				bytea	   *bytes = DatumGetByteaPP(value);
 
-				appendStringInfoString(out, "\"\\\\x");
+				kv_put_text(out, "\"\\\\x", 4);
 				kv_put_hex(out, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-				appendStringInfoCharMacro(out, '"');
+				kv_put_char(out, '"');
 				break;
 			}
 		case WRITE_UUID:
 		case WRITE_TIMESTAMPTZ:
 		case WRITE_TIMESTAMP:
 		case WRITE_DATE:
-			appendStringInfoCharMacro(out, '"');
+			kv_put_char(out, '"');
 			kv_put_bytes(writer, out, value);
-			appendStringInfoCharMacro(out, '"');
+			kv_put_char(out, '"');
 			break;
 		case WRITE_ARRAY:
 			put_array(writer, out, DatumGetArrayTypeP(value));
@@ -210,7 +210,10 @@ kv_put_bytes(JsonWriter *writer, StringInfo out, Datum value)
 	switch (writer->kind)
 	{
 		case WRITE_BOOL:
-			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
+			if (DatumGetBool(value))
+				kv_put_text(out, "true", 4);
+			else
+				kv_put_text(out, "false", 5);
 			break;
 		case WRITE_INT2:
 			kv_put_int64(out, DatumGetInt16(value));
@@ -236,7 +239,7 @@ kv_put_bytes(JsonWriter *writer, StringInfo out, Datum value)
 			{
 				struct varlena *bytes = PG_DETOAST_DATUM_PACKED(value);
 
-				appendBinaryStringInfo(out, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
+				kv_put_text(out, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
 				break;
 			}
 		case WRITE_JSONB:
@@ -281,7 +284,7 @@ static void
 put_big_endian(StringInfo out, uint64 bits, int len)
 {
 	for (int shift = (len - 1) * 8; shift >= 0; shift -= 8)
-		appendStringInfoCharMacro(out, (char) (bits >> shift));
+		kv_put_char(out, (char) (bits >> shift));
 }
 
 /* Appends a float, quoted where JSON has no number for it. */
@@ -291,13 +294,13 @@ put_float(StringInfo out, double value, bool is_float4)
 	bool		quoted = isnan(value) || isinf(value);
 
 	if (quoted)
-		appendStringInfoCharMacro(out, '"');
+		kv_put_char(out, '"');
 	if (is_float4)
 		kv_put_float4(out, (float) value);
 	else
 		kv_put_float8(out, value);
 	if (quoted)
-		appendStringInfoCharMacro(out, '"');
+		kv_put_char(out, '"');
 }
 
 /* Says whether a byte cannot stand in a JSON string as it is. */
@@ -325,8 +328,8 @@ kv_put_json_string(StringInfo out, const char *text, size_t len)
 {
 	const char *end = text + len;
 
-	enlargeStringInfo(out, len + 3);
-	out->data[out->len++] = '"';
+	kv_reserve(out, len + 3);
+	kv_put_char(out, '"');
 	while (text < end)
 	{
 		const char *run = text;
@@ -343,33 +346,33 @@ kv_put_json_string(StringInfo out, const char *text, size_t len)
 		}
 		while (text < end && !needs_escape(*text))
 			text++;
-		appendBinaryStringInfoNT(out, run, text - run);
+		kv_put_text(out, run, text - run);
 		if (text == end)
 			break;
 		c = *text++;
 		switch (c)
 		{
 			case '"':
-				appendBinaryStringInfoNT(out, "\\\"", 2);
+				kv_put_text(out, "\\\"", 2);
 				break;
 			case '\\':
-				appendBinaryStringInfoNT(out, "\\\\", 2);
+				kv_put_text(out, "\\\\", 2);
 				break;
 			case '\n':
-				appendBinaryStringInfoNT(out, "\\n", 2);
+				kv_put_text(out, "\\n", 2);
 				break;
 			case '\r':
-				appendBinaryStringInfoNT(out, "\\r", 2);
+				kv_put_text(out, "\\r", 2);
 				break;
 			case '\t':
-				appendBinaryStringInfoNT(out, "\\t", 2);
+				kv_put_text(out, "\\t", 2);
 				break;
 			default:
 				appendStringInfo(out, "\\u%04x", c);
 				break;
 		}
 	}
-	appendStringInfoCharMacro(out, '"');
+	kv_put_char(out, '"');
 }
 
 /* Appends what the output function says, as a string. */
@@ -393,7 +396,7 @@ put_array(JsonWriter *writer, StringInfo out, ArrayType *array)
 
 	if (ARR_NDIM(array) == 0)
 	{
-		appendStringInfoString(out, "[]");
+		kv_put_text(out, "[]", 2);
 		return;
 	}
 	deconstruct_array(array, ARR_ELEMTYPE(array), writer->element_len, writer->element_by_value, writer->element_align,
@@ -406,22 +409,22 @@ static void
 put_dimension(JsonWriter *writer, StringInfo out, const int *dims, int ndims,
 			  const Datum *values, const bool *nulls, int *at)
 {
-	appendStringInfoCharMacro(out, '[');
+	kv_put_char(out, '[');
 	for (int i = 0; i < dims[0]; i++)
 	{
 		if (i > 0)
-			appendStringInfoCharMacro(out, ',');
+			kv_put_char(out, ',');
 		if (ndims > 1)
 			put_dimension(writer, out, dims + 1, ndims - 1, values, nulls, at);
 		else if (nulls[*at])
 		{
-			appendStringInfoString(out, "null");
+			kv_put_text(out, "null", 4);
 			(*at)++;
 		}
 		else
 			kv_put_json(writer->element, out, values[(*at)++]);
 	}
-	appendStringInfoCharMacro(out, ']');
+	kv_put_char(out, ']');
 }
 
 /* Appends a row as an object. */
@@ -437,7 +440,7 @@ put_composite(JsonWriter *writer, StringInfo out, HeapTupleHeader row)
 	values = palloc(sizeof(Datum) * writer->desc->natts);
 	nulls = palloc(sizeof(bool) * writer->desc->natts);
 	heap_deform_tuple(&tuple, writer->desc, values, nulls);
-	appendStringInfoCharMacro(out, '{');
+	kv_put_char(out, '{');
 	for (int i = 0; i < writer->desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(writer->desc, i);
@@ -447,13 +450,13 @@ put_composite(JsonWriter *writer, StringInfo out, HeapTupleHeader row)
 		appendStringInfoString(out, comma);
 		comma = ",";
 		kv_put_json_string(out, NameStr(att->attname), strlen(NameStr(att->attname)));
-		appendStringInfoCharMacro(out, ':');
+		kv_put_char(out, ':');
 		if (nulls[i])
-			appendStringInfoString(out, "null");
+			kv_put_text(out, "null", 4);
 		else
 			kv_put_json(writer->attributes[i], out, values[i]);
 	}
-	appendStringInfoCharMacro(out, '}');
+	kv_put_char(out, '}');
 }
 
 /* Makes the writers of a row type; a column of type record may meet several. */
@@ -483,7 +486,7 @@ put_bound(JsonWriter *writer, StringInfo out, const char *name, const RangeBound
 {
 	appendStringInfoString(out, name);
 	if (bound->infinite)
-		appendStringInfoString(out, "null");
+		kv_put_text(out, "null", 4);
 	else
 		kv_put_json(writer->element, out, bound->val);
 }
@@ -499,7 +502,7 @@ put_range(JsonWriter *writer, StringInfo out, RangeType *range)
 	range_deserialize(writer->range, range, &lower, &upper, &empty);
 	if (empty)
 	{
-		appendStringInfoString(out, "\"empty\"");
+		kv_put_text(out, "\"empty\"", 7);
 		return;
 	}
 	put_bound(writer, out, "{\"start\":", &lower);
@@ -507,5 +510,5 @@ put_range(JsonWriter *writer, StringInfo out, RangeType *range)
 	if ((!lower.infinite && !lower.inclusive) || (!upper.infinite && upper.inclusive))
 		appendStringInfo(out, ",\"bounds\":\"%c%c\"", lower.inclusive || lower.infinite ? '[' : '(',
 						 upper.inclusive ? ']' : ')');
-	appendStringInfoCharMacro(out, '}');
+	kv_put_char(out, '}');
 }

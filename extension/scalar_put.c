@@ -19,24 +19,21 @@ static char *put_two_digits(char *p, int value);
 void
 kv_put_int64(StringInfo out, int64 value)
 {
-	enlargeStringInfo(out, MAXINT8LEN + 1);
-	out->len += pg_lltoa(value, out->data + out->len);
+	out->len += pg_lltoa(value, kv_reserve(out, MAXINT8LEN + 1));
 }
 
 /* Appends the shortest text that reads back as the same double. */
 void
 kv_put_float8(StringInfo out, double value)
 {
-	enlargeStringInfo(out, DOUBLE_SHORTEST_DECIMAL_LEN);
-	out->len += double_to_shortest_decimal_buf(value, out->data + out->len);
+	out->len += double_to_shortest_decimal_buf(value, kv_reserve(out, DOUBLE_SHORTEST_DECIMAL_LEN));
 }
 
 /* Appends the shortest text that reads back as the same float. */
 void
 kv_put_float4(StringInfo out, float value)
 {
-	enlargeStringInfo(out, FLOAT_SHORTEST_DECIMAL_LEN);
-	out->len += float_to_shortest_decimal_buf(value, out->data + out->len);
+	out->len += float_to_shortest_decimal_buf(value, kv_reserve(out, FLOAT_SHORTEST_DECIMAL_LEN));
 }
 
 /* Says whether a numeric is NaN or infinite. */
@@ -89,8 +86,7 @@ kv_put_numeric(StringInfo out, Numeric value)
 	}
 	ndigits = size / (int) sizeof(int16);
 
-	enlargeStringInfo(out, (Max(weight, 0) + 1) * NUM_BASE_DIGITS + dscale + 2 * NUM_BASE_DIGITS);
-	p = out->data + out->len;
+	p = kv_reserve(out, (Max(weight, 0) + 1) * NUM_BASE_DIGITS + dscale + 2 * NUM_BASE_DIGITS);
 	if (negative)
 		*p++ = '-';
 	if (weight < 0)
@@ -123,7 +119,6 @@ kv_put_numeric(StringInfo out, Numeric value)
 		p = stop;
 	}
 	out->len = p - out->data;
-	*p = '\0';
 }
 
 /* Writes two digits. */
@@ -139,11 +134,13 @@ put_two_digits(char *p, int value)
 void
 kv_put_timestamp(StringInfo out, Timestamp value, bool utc)
 {
-	int64		days;
-	int64		time_us;
-	int			year,
+	/* rows of a batch are mostly of one day, and its calendar date costs as much as all the rest */
+	static int64 last_days = PG_INT64_MIN;
+	static int	year,
 				month,
 				day;
+	int64		days;
+	int64		time_us;
 	int			seconds;
 	int			fraction;
 	char	   *p;
@@ -160,7 +157,9 @@ kv_put_timestamp(StringInfo out, Timestamp value, bool utc)
 		time_us += USECS_PER_DAY;
 		days--;
 	}
-	j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	if (days != last_days)
+		j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	last_days = days;
 	if (year < 1 || year > 9999)
 	{
 		struct pg_tm tm;
@@ -176,8 +175,7 @@ kv_put_timestamp(StringInfo out, Timestamp value, bool utc)
 	}
 	seconds = time_us / USECS_PER_SEC;
 	fraction = time_us % USECS_PER_SEC;
-	enlargeStringInfo(out, 32);
-	p = out->data + out->len;
+	p = kv_reserve(out, 32);
 	p = put_two_digits(put_two_digits(p, year / 100), year % 100);
 	*p++ = '-';
 	p = put_two_digits(p, month);
@@ -199,7 +197,6 @@ kv_put_timestamp(StringInfo out, Timestamp value, bool utc)
 	if (utc)
 		*p++ = 'Z';
 	out->len = p - out->data;
-	*p = '\0';
 }
 
 /* Appends a date as ISO 8601. */
@@ -226,7 +223,7 @@ kv_put_uuid(StringInfo out, const pg_uuid_t *value)
 	for (int i = 0; i < UUID_LEN; i++)
 	{
 		if (i == 4 || i == 6 || i == 8 || i == 10)
-			appendStringInfoCharMacro(out, '-');
+			kv_put_char(out, '-');
 		kv_put_hex(out, (const char *) &value->data[i], 1);
 	}
 }
@@ -238,13 +235,11 @@ kv_put_hex(StringInfo out, const char *bytes, size_t len)
 	static const char digits[] = "0123456789abcdef";
 	char	   *p;
 
-	enlargeStringInfo(out, len * 2);
-	p = out->data + out->len;
+	p = kv_reserve(out, len * 2);
 	for (size_t i = 0; i < len; i++)
 	{
 		*p++ = digits[(unsigned char) bytes[i] >> 4];
 		*p++ = digits[(unsigned char) bytes[i] & 0xF];
 	}
-	*p = '\0';
 	out->len += len * 2;
 }

@@ -11,7 +11,32 @@
 #include "utils/numeric.h"
 #include "utils/uuid.h"
 
-/* Append the text of a value; no quotes. */
+/* Makes room for len more bytes and the final zero; the call is left out where there is room already. */
+static inline char *
+kv_reserve(StringInfo out, size_t len)
+{
+	/* enlargeStringInfo refuses what is too long, whatever its length exactly */
+	if (len >= (size_t) (out->maxlen - out->len))
+		enlargeStringInfo(out, (int) Min(len, (size_t) PG_INT32_MAX));
+	return out->data + out->len;
+}
+
+/* Append bytes, without the final zero. */
+static inline void
+kv_put_text(StringInfo out, const char *text, size_t len)
+{
+	memcpy(kv_reserve(out, len), text, len);
+	out->len += len;
+}
+
+static inline void
+kv_put_char(StringInfo out, char c)
+{
+	*kv_reserve(out, 1) = c;
+	out->len++;
+}
+
+/* Append the text of a value; no quotes. The final zero of StringInfo may be missing behind it. */
 extern void kv_put_int64(StringInfo out, int64 value);
 extern void kv_put_float8(StringInfo out, double value);
 extern void kv_put_float4(StringInfo out, float value);

@@ -49,17 +49,23 @@ kv_text_int64(const char *text, size_t len, int64 *value)
 	uint64		sum = 0;
 	int			shift;
 	int			ndigits;
+	bool		negative = len > 0 && *text == '-';
+	size_t		at = negative;
 
+	/* the usual case first: digits and nothing else */
+	if (len <= 18)
+	{
+		for (; at < len && text[at] >= '0' && text[at] <= '9'; at++)
+			sum = sum * 10 + (text[at] - '0');
+		if (at == len && at > (size_t) negative)
+		{
+			*value = negative ? -(int64) sum : (int64) sum;
+			return TEXT_FINE;
+		}
+		sum = 0;
+	}
 	if (!scan_decimal(text, len, &d))
 		return TEXT_OTHER;
-	if (!d.has_exponent && d.nfraction == 0 && d.nwhole <= 18)
-	{
-		for (int i = 0; i < d.nwhole; i++)
-			sum = sum * 10 + (d.whole[i] - '0');
-		*value = d.negative ? -(int64) sum : (int64) sum;
-		return TEXT_FINE;
-	}
-
 	/* whole and fraction side by side, times ten to the power of shift */
 	shift = d.exponent - d.nfraction;
 	ndigits = d.nwhole + d.nfraction;
