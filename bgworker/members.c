@@ -113,7 +113,11 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 	{
 		MaintenanceStatement *statement = lfirst(lc);
 
-		view->compiled = lappend(view->compiled, kv_plan_make(pipeline->context, statement->sql, 1, types));
+		KvPlan	   *plan = kv_plan_make(pipeline->context, statement->sql, 1, types);
+
+		if (statement->phase == PHASE_COMPUTE && view->view->ndriving > 1)
+			kv_plan_probe_only(plan);
+		view->compiled = lappend(view->compiled, plan);
 	}
 	if (view->is_read)
 	{
