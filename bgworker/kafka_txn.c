@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -80,7 +81,7 @@ static TimestampTz deadline_in(int limit_ms);
 static void check_stop(void);
 
 
-/* Opens a producer and fences its predecessors. Blocks: 30 s at most. */
+/* Opens a producer and fences its predecessors. Runs: outside a transaction. Blocks: 30 s at most. */
 KafkaTxn *
 kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 {
@@ -88,10 +89,19 @@ kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 		"transactional.id", name, "delivery.report.only.error", "true", "queue.buffering.max.messages", "1000000",
 		"queue.buffering.max.kbytes", "1048576", NULL
 	};
-	KvClient   *client = kv_client_producer(parent, serverid, role, extra);
-	MemoryContext context = AllocSetContextCreate(client->context, "kv transactions", ALLOCSET_SMALL_SIZES);
-	KafkaTxn   *txn = MemoryContextAllocZero(context, sizeof(KafkaTxn));
+	MemoryContext save = CurrentMemoryContext;
+	KvClient   *client;
+	MemoryContext context;
+	KafkaTxn   *txn;
 
+	/* the options of server and user mapping are read from the catalogs */
+	StartTransactionCommand();
+	client = kv_client_producer(parent, serverid, role, extra);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+
+	context = AllocSetContextCreate(client->context, "kv transactions", ALLOCSET_SMALL_SIZES);
+	txn = MemoryContextAllocZero(context, sizeof(KafkaTxn));
 	txn->client = client;
 	txn->context = context;
 	txn->name = MemoryContextStrdup(context, name);
