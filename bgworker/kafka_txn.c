@@ -496,11 +496,18 @@ void
 kv_txn_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offsets, int noffsets)
 {
 	const char *const extra[] = {"group.id", group, NULL};
-	KvClient   *client = kv_client_consumer(CurrentMemoryContext, serverid, role, extra);
-	rd_kafka_topic_partition_list_t *list = make_list(offsets, noffsets, NULL);
+	MemoryContext save = CurrentMemoryContext;
+	KvClient   *client;
+	rd_kafka_topic_partition_list_t *list;
 	TimestampTz deadline = deadline_in(CALL_LIMIT_MS);
 	rd_kafka_resp_err_t err;
 
+	StartTransactionCommand();
+	client = kv_client_consumer(save, serverid, role, extra);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+
+	list = make_list(offsets, noffsets, NULL);
 	while ((err = rd_kafka_committed(client->rk, list, SLICE_MS)) != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		kv_client_drain_logs(client);
