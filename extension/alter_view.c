@@ -14,6 +14,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "foreign/foreign.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -29,6 +30,8 @@ static const char *const fixed_options[] = {"topic", "mode", "event_time", "key_
 static const char *why_not(AlterTableCmd *command);
 static bool is_refuse_trigger(AlterTableCmd *command);
 static bool is_unique_constraint(Oid relid, const char *name);
+static bool is_fixed_option(DefElem *option);
+static bool says_what_holds(DefElem *option, const char *column);
 static bool topic_is_used(Oid relid);
 
 
@@ -152,7 +155,7 @@ kv_check_view_trigger(Oid relid, CreateTrigStmt *stmt)
 				 errhint("Use an AFTER trigger.")));
 }
 
-/* Refuses to turn a topic that continuous views read into another one. */
+/* Refuses to turn a topic that continuous views read, or a column of it, into another one. */
 void
 kv_check_alter_topic(Oid relid, AlterTableStmt *stmt)
 {
@@ -163,23 +166,64 @@ kv_check_alter_topic(Oid relid, AlterTableStmt *stmt)
 	{
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
 
-		if (command->subtype != AT_GenericOptions)
+		if (command->subtype != AT_GenericOptions && command->subtype != AT_AlterColumnGenericOptions)
 			continue;
 		foreach(option_cell, (List *) command->def)
 		{
 			DefElem    *option = lfirst_node(DefElem, option_cell);
+			bool		fixed = command->subtype == AT_GenericOptions ? is_fixed_option(option) :
+			!says_what_holds(option, command->name);
 
-			for (int i = 0; i < lengthof(fixed_options); i++)
-			{
-				if (strcmp(option->defname, fixed_options[i]) == 0 && topic_is_used(relid))
-					ereport(ERROR,
-							(errcode(ERRCODE_OBJECT_IN_USE),
-							 errmsg("cannot change option \"%s\" of topic table \"%s\"", option->defname, get_rel_name(relid)),
-							 errdetail("Continuous views have applied records of the topic as it is."),
-							 errhint("Create another foreign table with the new option, and new views over it.")));
-			}
+			if (fixed && topic_is_used(relid))
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_IN_USE),
+						 errmsg("cannot change option \"%s\" of topic table \"%s\"", option->defname, get_rel_name(relid)),
+						 errdetail("Continuous views have applied records of the topic as it is."),
+						 errhint("Create another foreign table with the new option, and new views over it.")));
 		}
 	}
+}
+
+static bool
+is_fixed_option(DefElem *option)
+{
+	for (int i = 0; i < lengthof(fixed_options); i++)
+	{
+		if (strcmp(option->defname, fixed_options[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Tells whether a column option only says what its name says already: ADD path 'name', before a rename. */
+static bool
+says_what_holds(DefElem *option, const char *column)
+{
+	return option->defaction != DEFELEM_SET && option->defaction != DEFELEM_DROP &&
+		strcmp(option->defname, "path") == 0 && strcmp(defGetString(option), column) == 0;
+}
+
+/* Refuses to rename a column that continuous views read and whose name is the path of its JSON field. */
+void
+kv_check_rename_topic_column(Oid relid, const char *column)
+{
+	AttrNumber	attno = get_attnum(relid, column);
+	ListCell   *cell;
+
+	if (attno == InvalidAttrNumber || kv_topic_get(relid)->format != FORMAT_JSON || !topic_is_used(relid))
+		return;
+	foreach(cell, GetForeignColumnOptions(relid, attno))
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, "path") == 0 || strcmp(option->defname, "metadata") == 0)
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("cannot rename column \"%s\" of topic table \"%s\"", column, get_rel_name(relid)),
+			 errdetail("Its name says where it is in the records, and continuous views read the topic."),
+			 errhint("First add the column option path '%s', which keeps its place.", column)));
 }
 
 /* Tells whether the definition of a continuous view reads the topic. */

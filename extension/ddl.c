@@ -305,6 +305,8 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 static void
 handle_rename(Utility *utility, RenameStmt *stmt)
 {
+	Oid			topic = InvalidOid;
+
 	if (stmt->renameType == OBJECT_DATABASE)
 	{
 		hold_database(utility, stmt->subname, false);
@@ -328,15 +330,18 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot rename trigger \"%s\" of continuous view \"%s\"", KV_REFUSE_TRIGGER, stmt->relation->relname)));
-	pass_on(utility);
 	if (stmt->renameType == OBJECT_COLUMN &&
 		(stmt->relationType == OBJECT_FOREIGN_TABLE || stmt->relationType == OBJECT_TABLE))
+		topic = relation_named(stmt->relation);
+	if (OidIsValid(topic) && !kv_topic_is(topic))
+		topic = InvalidOid;
+	if (OidIsValid(topic))
+		kv_check_rename_topic_column(topic, stmt->subname);
+	pass_on(utility);
+	if (OidIsValid(topic))
 	{
-		Oid			relid = relation_named(stmt->relation);
-
 		CommandCounterIncrement();
-		if (OidIsValid(relid) && kv_topic_is(relid))
-			kv_topic_check(relid);	/* event_time names its column */
+		kv_topic_check(topic);	/* event_time names its column */
 	}
 }
 

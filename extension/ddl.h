@@ -29,6 +29,7 @@ extern void kv_pipeline_wake(int64 pipeline);	/* supervisor and worker, at commi
 /* alter_view.c: raise an error for what would break the maintenance of a continuous view or of views over a topic */
 extern void kv_check_alter_view(Oid relid, AlterTableStmt *stmt);
 extern void kv_check_alter_topic(Oid relid, AlterTableStmt *stmt);
+extern void kv_check_rename_topic_column(Oid relid, const char *column);
 extern void kv_check_view_trigger(Oid relid, CreateTrigStmt *stmt);
 
 #endif							/* KV_DDL_H */

@@ -179,7 +179,7 @@ kafka_partition_ends(PG_FUNCTION_ARGS)
 	{
 		PipelineRow *pipeline = lfirst(cell);
 
-		if (may_see_pipeline(pipeline->pipeline))
+		if (kv_view_list(pipeline->pipeline) != NIL && may_see_pipeline(pipeline->pipeline))
 			put_ends((ReturnSetInfo *) fcinfo->resultinfo, pipeline);
 	}
 	return (Datum) 0;
