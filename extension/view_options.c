@@ -29,6 +29,9 @@ static const char *const captured_settings[] = {
 	"bytea_output", "extra_float_digits"
 };
 
+/* Stored where no grace was given: kafka.default_grace of then. Not an option: who gives none has not asked windows to close. */
+#define RESOLVED_GRACE "default_grace"
+
 static const char *const option_names[] = {
 	"continuous", "emit", "grace", "event_time", "pipeline", "bootstrap", "start", "retention"
 };
@@ -100,7 +103,7 @@ kv_view_options_from_list(List *list, const char *view_name, ArrayType **given, 
 	if (options->grace_us < 0)
 	{
 		options->grace_us = kv_default_grace_ms * INT64CONST(1000);
-		texts[count++] = CStringGetTextDatum(psprintf("grace=%dms", kv_default_grace_ms));
+		texts[count++] = CStringGetTextDatum(psprintf(RESOLVED_GRACE "=%dms", kv_default_grace_ms));
 	}
 	if (!continuous)
 		ereport(ERROR,
@@ -131,7 +134,10 @@ kv_view_options_from_array(ArrayType *array)
 		if (equals == NULL)
 			elog(ERROR, "stored option \"%s\" has no value", pair);
 		*equals = '\0';
-		apply_option(options, pair, equals + 1);
+		if (strcmp(pair, RESOLVED_GRACE) == 0)
+			options->grace_us = parse_duration(pair, equals + 1);
+		else
+			apply_option(options, pair, equals + 1);
 	}
 	return options;
 }

@@ -68,6 +68,10 @@ ALTER FOREIGN TABLE t DROP COLUMN k;
 ALTER FOREIGN TABLE t ALTER COLUMN k TYPE bigint;
 \set VERBOSITY default
 ALTER FOREIGN TABLE t ADD COLUMN more text;
+ALTER FOREIGN TABLE t RENAME COLUMN k TO k2;
+ALTER FOREIGN TABLE t ALTER COLUMN k OPTIONS (ADD path 'other');
+ALTER FOREIGN TABLE t ALTER COLUMN k OPTIONS (ADD path 'k');
+ALTER FOREIGN TABLE t RENAME COLUMN k TO k2;
 ALTER FOREIGN TABLE t RENAME TO t2;
 SELECT definition FROM kafka.views WHERE view = 'v'::regclass;
 -- an option that does not go with the others is refused at once, in a table that nobody reads
