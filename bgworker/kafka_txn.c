@@ -202,7 +202,7 @@ kv_txn_produce(KafkaTxn *txn, const OutboxMessage *message, uint32 hash)
 			if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 				topic->known_at = 0;
 			rd_kafka_error_destroy(error);
-			raise_error(txn, code, rd_kafka_err2str(code), "write a message", topic->name);
+			raise_error(txn, code, rd_kafka_err2str(code), "write to", topic->name);
 		}
 		rd_kafka_error_destroy(error);
 		serve_events(txn, 100);
@@ -237,7 +237,7 @@ get_topic(KafkaTxn *txn, const char *name)
 	learn_partitions(txn, topic);
 	topic->rkt = rd_kafka_topic_new(txn->client->rk, name, NULL);
 	if (topic->rkt == NULL)
-		raise_error(txn, rd_kafka_last_error(), rd_kafka_err2str(rd_kafka_last_error()), "open a topic", name);
+		raise_error(txn, rd_kafka_last_error(), rd_kafka_err2str(rd_kafka_last_error()), "open", name);
 	txn->topics = lappend(txn->topics, topic);
 	MemoryContextSwitchTo(save);
 	return txn->last_topic = topic;
@@ -252,7 +252,7 @@ learn_partitions(KafkaTxn *txn, TxnTopic *topic)
 
 	if (npartitions <= 0)
 		raise_error(txn, unknown ? RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART : RD_KAFKA_RESP_ERR__TRANSPORT, words,
-					"find a topic", topic->name);
+					"find", topic->name);
 	topic->npartitions = npartitions;
 	topic->known_at = GetCurrentTimestamp();
 }
@@ -347,7 +347,7 @@ wait_for_delivery(KafkaTxn *txn, TimestampTz deadline)
 			raise_error(txn, RD_KAFKA_RESP_ERR__TIMED_OUT, "the broker did not take all messages in time", "write messages", NULL);
 	}
 	if (txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
-		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write a message", txn->failed_topic);
+		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
 }
 
 static void
@@ -432,7 +432,7 @@ may_retry(KafkaTxn *txn, rd_kafka_error_t *error, TimestampTz deadline, const ch
 		return true;
 	}
 	if (kind == KAFKA_ABORT && txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
-		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write a message", txn->failed_topic);
+		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
 	txn->dead = kind != KAFKA_ABORT;
 	raise_error(txn, code, words, what, NULL);
 }
@@ -459,7 +459,7 @@ raise_error(KafkaTxn *txn, rd_kafka_resp_err_t code, const char *words, const ch
 	hint = hint_for(code);
 	ereport(ERROR,
 			(errcode(connection ? ERRCODE_CONNECTION_FAILURE : ERRCODE_FDW_ERROR),
-			 topic != NULL ? errmsg("could not %s: topic \"%s\" of server \"%s\"", what, topic, txn->client->server_name)
+			 topic != NULL ? errmsg("could not %s topic \"%s\" on server \"%s\"", what, topic, txn->client->server_name)
 			 : errmsg("could not %s on server \"%s\"", what, txn->client->server_name),
 			 errdetail("librdkafka: %s", connection && last != NULL ? last : words),
 			 hint != NULL ? errhint("%s", hint) : 0));

@@ -47,7 +47,7 @@ static void create_trigger(Oid topic_relid, const char *event, const char *trans
 static void publish_rows(ViewRow *view, Oid topic_relid);
 static void store_batch(int64 pipeline, int64 batch);
 static char *positions_json(int64 pipeline);
-static char *sink_table_name(const char *topic);
+static char *sink_table_name(const char *topic, Oid schema);
 static char *column_list(Oid relid, List *keys);
 static List *key_columns(Oid relid, ArrayType *key);
 
@@ -99,7 +99,7 @@ kafka_create_sink(PG_FUNCTION_ARGS)
 		server = NameStr(*PG_GETARG_NAME(3));
 
 	schema = get_rel_namespace(relid);
-	name = sink_table_name(topic);
+	name = sink_table_name(topic, schema);
 	kv_sql_enter_role(&sql, GetUserId(), NULL);
 	kv_sql_ddl("CREATE FOREIGN TABLE %s (%s) SERVER %s OPTIONS (topic %s, mode %s)",
 			   quote_qualified_identifier(get_namespace_name(schema), name), column_list(relid, keys),
@@ -259,9 +259,9 @@ positions_json(int64 pipeline)
 	return json.data;
 }
 
-/* Makes a table name of a topic's: what an unquoted name cannot have becomes an underscore. */
+/* Makes a free table name of a topic's: what an unquoted name cannot have becomes an underscore. */
 static char *
-sink_table_name(const char *topic)
+sink_table_name(const char *topic, Oid schema)
 {
 	char	   *name = pnstrdup(topic, NAMEDATALEN - 1);
 
@@ -272,6 +272,9 @@ sink_table_name(const char *topic)
 		else
 			*p = pg_tolower((unsigned char) *p);
 	}
+	/* a topic is often called like the view */
+	if (OidIsValid(get_relname_relid(name, schema)))
+		name = ChooseRelationName(name, NULL, "sink", schema, false);
 	return name;
 }
 
