@@ -14,6 +14,7 @@ SELECT kafka_state.check_preloaded();
 CREATE SCHEMA kafka;
 COMMENT ON SCHEMA kafka IS 'kafka_views: everything a user calls';
 GRANT USAGE ON SCHEMA kafka TO PUBLIC;
+
 -------------------------------------------------------------------------------------------------------------- engine state (DESIGN.md 5)
 
 CREATE TABLE kafka_state.identity (
@@ -137,36 +138,17 @@ CREATE TABLE kafka_state.dead_letter (
 );
 COMMENT ON TABLE kafka_state.dead_letter IS 'Records that could not be applied, as they came';
 
--------------------------------------------------------------------------------------------------------------- windows (extension/window.c)
+-------------------------------------------------------------------------------------------------------------- the wrapper (DESIGN.md 1.1, 1.2)
 
-CREATE FUNCTION kafka.tumble(at timestamptz, size interval) RETURNS tstzrange
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'kafka_tumble';
-COMMENT ON FUNCTION kafka.tumble(timestamptz, interval) IS
-	'The window [start, start + size) that holds a moment; windows are aligned to 1970-01-01 00:00 UTC and follow each other without gaps';
-
-CREATE FUNCTION kafka.hop(at timestamptz, size interval, advance interval) RETURNS SETOF tstzrange
-LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 4 ROWS 4 AS 'MODULE_PATHNAME', 'kafka_hop';
-COMMENT ON FUNCTION kafka.hop(timestamptz, interval, interval) IS
-	'Every window [start, start + size) that holds a moment, of those that begin each advance, aligned to 1970-01-01 00:00 UTC; use it as CROSS JOIN LATERAL kafka.hop(...)';
-
--------------------------------------------------------------------------------------------------------------- what pg_dump carries (DESIGN.md 5.5)
--- identity comes first: a restored database must not start before it is known to be a copy
-
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.identity', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline_pipeline_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.view', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.view_view_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.position', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.mark', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.skipped', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.published', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.outbox_batch', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox_seq_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_batch', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter_id_seq', '');
+CREATE FUNCTION kafka.fdw_handler() RETURNS fdw_handler
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fdw_handler';
+COMMENT ON FUNCTION kafka.fdw_handler() IS 'Handler of the foreign data wrapper kafka';
+REVOKE ALL ON FUNCTION kafka.fdw_handler() FROM PUBLIC;
+CREATE FUNCTION kafka.fdw_validator(options text[], catalog oid) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fdw_validator';
+COMMENT ON FUNCTION kafka.fdw_validator(text[], oid) IS 'Checks options of servers, user mappings, topics and columns';
+CREATE FOREIGN DATA WRAPPER kafka HANDLER kafka.fdw_handler VALIDATOR kafka.fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER kafka IS 'Kafka topics as foreign tables; a server is a Kafka cluster';
 
 -------------------------------------------------------------------------------------------------------------- continuous views (DESIGN.md 1.3)
 
@@ -184,6 +166,33 @@ COMMENT ON FUNCTION kafka_state.on_drop() IS 'Event trigger: forgets the state o
 REVOKE ALL ON FUNCTION kafka_state.on_drop() FROM PUBLIC;
 CREATE EVENT TRIGGER kafka_on_drop ON sql_drop EXECUTE FUNCTION kafka_state.on_drop();
 COMMENT ON EVENT TRIGGER kafka_on_drop IS 'kafka_views: forgets the state of dropped views and topics';
+
+-------------------------------------------------------------------------------------------------------------- windows (extension/window.c)
+
+CREATE FUNCTION kafka.tumble(at timestamptz, size interval) RETURNS tstzrange
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'kafka_tumble';
+COMMENT ON FUNCTION kafka.tumble(timestamptz, interval) IS
+	'The window [start, start + size) that holds a moment; windows are aligned to 1970-01-01 00:00 UTC and follow each other without gaps';
+
+CREATE FUNCTION kafka.hop(at timestamptz, size interval, advance interval) RETURNS SETOF tstzrange
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 4 ROWS 4 AS 'MODULE_PATHNAME', 'kafka_hop';
+COMMENT ON FUNCTION kafka.hop(timestamptz, interval, interval) IS
+	'Every window [start, start + size) that holds a moment, of those that begin each advance, aligned to 1970-01-01 00:00 UTC; use it as CROSS JOIN LATERAL kafka.hop(...)';
+
+-------------------------------------------------------------------------------------------------------------- output (DESIGN.md 1.4)
+
+CREATE FUNCTION kafka.publish() RETURNS trigger
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_publish';
+COMMENT ON FUNCTION kafka.publish() IS 'Trigger function kafka.publish(''topic_table''): writes every changed row to the topic, by column name';
+
+CREATE FUNCTION kafka.attach_sink(view regclass, topic_table regclass, snapshot boolean DEFAULT true) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_attach_sink';
+COMMENT ON FUNCTION kafka.attach_sink(regclass, regclass, boolean) IS 'Makes triggers that write the view''s changes to the topic, and publishes the rows already there unless snapshot is false';
+
+CREATE FUNCTION kafka.create_sink(view regclass, topic text, key text[] DEFAULT NULL, server name DEFAULT NULL, snapshot boolean DEFAULT true)
+	RETURNS regclass
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_create_sink';
+COMMENT ON FUNCTION kafka.create_sink(regclass, text, text[], name, boolean) IS 'Creates a topic table with the view''s columns, by default with its key and on its server, and attaches it';
 
 -------------------------------------------------------------------------------------------------------------- seeing (DESIGN.md 1.5)
 
@@ -383,29 +392,21 @@ CREATE FUNCTION kafka.fork() RETURNS void
 COMMENT ON FUNCTION kafka.fork() IS 'After a restore or a copy: goes on as another instance, under new names in Kafka';
 REVOKE ALL ON FUNCTION kafka.fork() FROM PUBLIC;
 
--------------------------------------------------------------------------------------------------------- the wrapper (DESIGN.md 1.1, 1.2)
+-------------------------------------------------------------------------------------------------------------- what pg_dump carries (DESIGN.md 5.5)
+-- identity comes first: a restored database must not start before it is known to be a copy
 
-CREATE FUNCTION kafka.fdw_handler() RETURNS fdw_handler
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fdw_handler';
-COMMENT ON FUNCTION kafka.fdw_handler() IS 'Handler of the foreign data wrapper kafka';
-REVOKE ALL ON FUNCTION kafka.fdw_handler() FROM PUBLIC;
-CREATE FUNCTION kafka.fdw_validator(options text[], catalog oid) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fdw_validator';
-COMMENT ON FUNCTION kafka.fdw_validator(text[], oid) IS 'Checks options of servers, user mappings, topics and columns';
-CREATE FOREIGN DATA WRAPPER kafka HANDLER kafka.fdw_handler VALIDATOR kafka.fdw_validator;
-COMMENT ON FOREIGN DATA WRAPPER kafka IS 'Kafka topics as foreign tables; a server is a Kafka cluster';
-
--------------------------------------------------------------------------------------------------------- output (DESIGN.md 1.4)
-
-CREATE FUNCTION kafka.publish() RETURNS trigger
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_publish';
-COMMENT ON FUNCTION kafka.publish() IS 'Trigger function kafka.publish(''topic_table''): writes every changed row to the topic, by column name';
-
-CREATE FUNCTION kafka.attach_sink(view regclass, topic_table regclass, snapshot boolean DEFAULT true) RETURNS void
-	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_attach_sink';
-COMMENT ON FUNCTION kafka.attach_sink(regclass, regclass, boolean) IS 'Makes triggers that write the view''s changes to the topic, and publishes the rows already there unless snapshot is false';
-
-CREATE FUNCTION kafka.create_sink(view regclass, topic text, key text[] DEFAULT NULL, server name DEFAULT NULL, snapshot boolean DEFAULT true)
-	RETURNS regclass
-	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_create_sink';
-COMMENT ON FUNCTION kafka.create_sink(regclass, text, text[], name, boolean) IS 'Creates a topic table with the view''s columns, by default with its key and on its server, and attaches it';
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.identity', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline_pipeline_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.view', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.view_view_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.position', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.mark', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.skipped', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.published', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.outbox_batch', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox_seq_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_batch', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter_id_seq', '');
