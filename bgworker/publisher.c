@@ -24,6 +24,7 @@
 #include "access/xlog_internal.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -138,6 +139,8 @@ kv_publisher_main(Datum main_arg)
 static void
 set_up_process(void)
 {
+	/* a cancelled wait for a standby counts as one that succeeded (syncrep.c), so there is no cancelling here */
+	pqsignal(SIGINT, SIG_IGN);
 	if (synchronous_commit <= SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
 		SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("statement_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
@@ -330,6 +333,8 @@ read_load(Output *output, Load *load)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	/* one snapshot for both reads: with two, a batch between them would have its number taken and not its messages */
+	XactIsoLevel = XACT_REPEATABLE_READ;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	load->messages = kv_messages_make(load_context);
 	up_to = read_messages(output, load);
@@ -470,6 +475,7 @@ note_published(Output *output)
 {
 	const Oid	types[] = {INT8OID, INT8OID};
 	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published)};
+	MemoryContext save = CurrentMemoryContext;
 	KvSql		sql;
 
 	StartTransactionCommand();
@@ -489,6 +495,7 @@ note_published(Output *output)
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
 	output->noted = output->published;
 }
 
@@ -522,6 +529,7 @@ kv_publisher_truncate(const char *table, int64 batch)
 	Oid			relid;
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(batch);
+	MemoryContext save = CurrentMemoryContext;
 	KvSql		sql;
 
 	StartTransactionCommand();
@@ -545,6 +553,7 @@ kv_publisher_truncate(const char *table, int64 batch)
 		}
 	}
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
 }
 
 /* Sleeps until something wakes us, 0: not at all. */

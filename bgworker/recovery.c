@@ -78,6 +78,8 @@ kv_recover(Output *output)
 	if (output->noffsets == 0)
 	{
 		MemoryContextSwitchTo(save);
+		MemoryContextReset(output->context);
+		output->offsets = NULL;
 		return false;
 	}
 	if (output->fenced)
