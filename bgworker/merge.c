@@ -97,10 +97,15 @@ kv_merge_at_end(Pipeline *pipeline)
 	return true;
 }
 
-/* Tells whether a partition with nothing polled has its end behind its position. */
+/*
+ * Tells whether a partition with nothing polled has its end behind its position. Not while a partition
+ * has to be waited for: a batch would stop there and move nothing, again and again.
+ */
 bool
 kv_merge_end_moved(Pipeline *pipeline)
 {
+	bool		moved = false;
+
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
 		TopicInput *input = &pipeline->topics[i];
@@ -109,12 +114,14 @@ kv_merge_end_moved(Pipeline *pipeline)
 		{
 			Partition  *partition = &input->partitions[n];
 
-			if (partition->at_end && partition->fifo_given == partition->fifo_count &&
-				partition->eof_offset > partition->next_offset)
-				return true;
+			if (partition->fifo_given < partition->fifo_count)
+				continue;
+			if (!partition->at_end)
+				return false;
+			moved = moved || partition->eof_offset > partition->next_offset;
 		}
 	}
-	return false;
+	return moved;
 }
 
 /* Orders two heads; topics and partitions are scanned in order, so only what differs before that is compared. */
