@@ -189,6 +189,16 @@ load_topic(Pipeline *pipeline, TopicInput *input)
 				 errmsg("pipeline \"%s\" reads topics of two servers", pipeline->row->name),
 				 errdetail("Foreign table %s is on server \"%s\".", topic->relation_name, topic->server_name),
 				 errhint("Use topics of one server in the views of a pipeline.")));
+	/* librdkafka has one queue a partition: each of the two would get a part of the records */
+	for (TopicInput *other = pipeline->topics; other < input; other++)
+	{
+		if (strcmp(other->topic->topic, topic->topic) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("pipeline \"%s\" reads topic \"%s\" by two foreign tables", pipeline->row->name, topic->topic),
+					 errdetail("They are %s and %s.", other->topic->relation_name, topic->relation_name),
+					 errhint("Use one foreign table for the topic in the views of a pipeline.")));
+	}
 	pipeline->serverid = topic->serverid;
 	input->is_table = topic->mode == MODE_UPSERT;
 	for (int i = 0; i < topic->nkeys; i++)
