@@ -130,10 +130,17 @@ owned_view(Oid relid)
 static void
 attach(ViewRow *view, Oid topic_relid, bool snapshot)
 {
-	char	   *topic_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(topic_relid)),
-														get_rel_name(topic_relid));
-	int64		batch = kv_pipeline_next_batch(view->pipeline);
+	char	   *table = get_rel_name(topic_relid);
+	char	   *topic_name;
+	int64		batch;
 
+	/* a regclass may be any number */
+	if (table == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", topic_relid)));
+	topic_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(topic_relid)), table);
+	batch = kv_pipeline_next_batch(view->pipeline);
 	(void) kv_publish_check(view->relation, topic_name);
 	create_triggers(view->relation, topic_relid, topic_name);
 	if (!snapshot)
