@@ -63,7 +63,7 @@ struct KafkaTxn
 	MemoryContextCallback callback;
 };
 
-static void free_objects(void *arg);
+static void free_group(void *arg);
 static void init_transactions(KafkaTxn *txn);
 static TxnTopic *get_topic(KafkaTxn *txn, const char *name);
 static void learn_partitions(KafkaTxn *txn, TxnTopic *topic);
@@ -72,7 +72,8 @@ static rd_kafka_headers_t *unpack_headers(const OutboxMessage *message);
 static void serve_events(KafkaTxn *txn, int timeout_ms);
 static void wait_for_delivery(KafkaTxn *txn, TimestampTz deadline);
 static void send_offsets(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char *metadata, TimestampTz deadline);
-static rd_kafka_topic_partition_list_t *make_list(const KafkaOffset *offsets, int noffsets, const char *metadata);
+static rd_kafka_topic_partition_list_t *make_list(MemoryContext context, const KafkaOffset *offsets, int noffsets,
+												  const char *metadata);
 static bool may_retry(KafkaTxn *txn, rd_kafka_error_t *error, TimestampTz deadline, const char *what);
 static void raise_error(KafkaTxn *txn, rd_kafka_resp_err_t code, const char *words, const char *what, const char *topic)
 			pg_attribute_noreturn();
@@ -106,22 +107,19 @@ kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 	txn->context = context;
 	txn->name = MemoryContextStrdup(context, name);
 	txn->group = rd_kafka_consumer_group_metadata_new(name);
-	txn->callback.func = free_objects;
+	txn->callback.func = free_group;
 	txn->callback.arg = txn;
 	MemoryContextRegisterResetCallback(context, &txn->callback);
 	init_transactions(txn);
 	return txn;
 }
 
-/* Frees what must go before the handle does. */
+/* Frees the group's name as librdkafka has it, before the handle goes. */
 static void
-free_objects(void *arg)
+free_group(void *arg)
 {
 	KafkaTxn   *txn = arg;
-	ListCell   *cell;
 
-	foreach(cell, txn->topics)
-		rd_kafka_topic_destroy(((TxnTopic *) lfirst(cell))->rkt);
 	rd_kafka_consumer_group_metadata_destroy(txn->group);
 }
 
@@ -235,7 +233,7 @@ get_topic(KafkaTxn *txn, const char *name)
 	topic = palloc0(sizeof(TxnTopic));
 	topic->name = pstrdup(name);
 	learn_partitions(txn, topic);
-	topic->rkt = rd_kafka_topic_new(txn->client->rk, name, NULL);
+	topic->rkt = kv_client_topic(txn->client, txn->context, name);
 	if (topic->rkt == NULL)
 		raise_error(txn, rd_kafka_last_error(), rd_kafka_err2str(rd_kafka_last_error()), "open", name);
 	txn->topics = lappend(txn->topics, topic);
@@ -353,7 +351,8 @@ wait_for_delivery(KafkaTxn *txn, TimestampTz deadline)
 static void
 send_offsets(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char *metadata, TimestampTz deadline)
 {
-	rd_kafka_topic_partition_list_t *list = make_list(offsets, noffsets, metadata);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv offsets", ALLOCSET_SMALL_SIZES);
+	rd_kafka_topic_partition_list_t *list = make_list(context, offsets, noffsets, metadata);
 	rd_kafka_error_t *error;
 
 	while ((error = rd_kafka_send_offsets_to_transaction(txn->client->rk, list, txn->group, SLICE_MS)) != NULL)
@@ -362,13 +361,13 @@ send_offsets(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char
 		if (!may_retry(txn, error, deadline, "commit positions"))
 			break;
 	}
-	rd_kafka_topic_partition_list_destroy(list);
+	MemoryContextDelete(context);
 }
 
 static rd_kafka_topic_partition_list_t *
-make_list(const KafkaOffset *offsets, int noffsets, const char *metadata)
+make_list(MemoryContext context, const KafkaOffset *offsets, int noffsets, const char *metadata)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(noffsets);
+	rd_kafka_topic_partition_list_t *list = kv_client_list(context, noffsets);
 
 	for (int i = 0; i < noffsets; i++)
 	{
@@ -507,7 +506,7 @@ kv_txn_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offs
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
 
-	list = make_list(offsets, noffsets, NULL);
+	list = make_list(client->context, offsets, noffsets, NULL);
 	while ((err = rd_kafka_committed(client->rk, list, SLICE_MS)) != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		kv_client_drain_logs(client);
@@ -524,7 +523,6 @@ kv_txn_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offs
 		if (partition->err != RD_KAFKA_RESP_ERR_NO_ERROR)
 			err = partition->err;
 	}
-	rd_kafka_topic_partition_list_destroy(list);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),

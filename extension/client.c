@@ -92,6 +92,7 @@ static const char *failure_words(KvClient *client, rd_kafka_resp_err_t err);
 static int	wait_slice(int timeout_ms, instr_time start);
 static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count);
 static void destroy_list(void *arg);
+static void destroy_topic(void *arg);
 static void raise_unreachable(KvClient *client, const char *what, const char *topic, rd_kafka_resp_err_t err) pg_attribute_noreturn();
 
 /* Runs: either. Blocks: not (connecting goes on in librdkafka's threads). */
@@ -580,6 +581,27 @@ static void
 destroy_list(void *arg)
 {
 	rd_kafka_topic_partition_list_destroy(arg);
+}
+
+/* Opens a topic for producing, closed when context is reset, which lies inside the client's; NULL: rd_kafka_last_error() says why. */
+rd_kafka_topic_t *
+kv_client_topic(KvClient *client, MemoryContext context, const char *name)
+{
+	MemoryContextCallback *callback = MemoryContextAlloc(context, sizeof(MemoryContextCallback));
+	rd_kafka_topic_t *topic = rd_kafka_topic_new(client->rk, name, NULL);
+
+	if (topic == NULL)
+		return NULL;
+	callback->func = destroy_topic;
+	callback->arg = topic;
+	MemoryContextRegisterResetCallback(context, callback);
+	return topic;
+}
+
+static void
+destroy_topic(void *arg)
+{
+	rd_kafka_topic_destroy(arg);
 }
 
 static void

@@ -61,6 +61,8 @@ extern char *kv_client_topic_config(KvClient *client, const char *topic, const c
 
 /* Makes an empty partition list that is destroyed when context is reset. */
 extern rd_kafka_topic_partition_list_t *kv_client_list(MemoryContext context, int size);
+/* Opens a topic for producing, closed when context is reset, which lies inside the client's; NULL: rd_kafka_last_error() says why. */
+extern rd_kafka_topic_t *kv_client_topic(KvClient *client, MemoryContext context, const char *name);
 
 extern KvErrorKind kv_error_kind(rd_kafka_resp_err_t err);
 extern KvErrorKind kv_error_kind_txn(const rd_kafka_error_t *error);
