@@ -25,7 +25,7 @@
 typedef enum WriterKind
 {
 	WRITE_BOOL, WRITE_INT2, WRITE_INT4, WRITE_INT8, WRITE_FLOAT4, WRITE_FLOAT8, WRITE_NUMERIC, WRITE_TEXT, WRITE_BYTEA,
-	WRITE_UUID, WRITE_TIMESTAMPTZ, WRITE_TIMESTAMP, WRITE_DATE, WRITE_JSON, WRITE_JSONB, WRITE_ARRAY, WRITE_COMPOSITE,
+	WRITE_UUID, WRITE_TIMESTAMPTZ, WRITE_TIMESTAMP, WRITE_DATE, WRITE_INTERVAL, WRITE_JSON, WRITE_JSONB, WRITE_ARRAY, WRITE_COMPOSITE,
 	WRITE_RANGE, WRITE_OUTPUT
 } WriterKind;
 
@@ -123,6 +123,8 @@ kind_of_type(Oid type)
 			return WRITE_TIMESTAMP;
 		case DATEOID:
 			return WRITE_DATE;
+		case INTERVALOID:
+			return WRITE_INTERVAL;
 		case JSONOID:
 			return WRITE_JSON;
 		case JSONBOID:
@@ -184,6 +186,7 @@ kv_put_json(JsonWriter *writer, StringInfo out, Datum value)
 		case WRITE_TIMESTAMPTZ:
 		case WRITE_TIMESTAMP:
 		case WRITE_DATE:
+		case WRITE_INTERVAL:
 			kv_put_char(out, '"');
 			kv_put_bytes(writer, out, value);
 			kv_put_char(out, '"');
@@ -260,6 +263,9 @@ kv_put_bytes(JsonWriter *writer, StringInfo out, Datum value)
 			break;
 		case WRITE_DATE:
 			kv_put_date(out, DatumGetDateADT(value));
+			break;
+		case WRITE_INTERVAL:
+			kv_put_interval(out, DatumGetIntervalP(value));
 			break;
 		default:
 			appendStringInfoString(out, OutputFunctionCall(&writer->output, value));

@@ -216,6 +216,18 @@ kv_put_date(StringInfo out, DateADT value)
 	appendStringInfoString(out, text);
 }
 
+/* Appends an interval as ISO 8601, which interval_in reads whatever IntervalStyle is. */
+void
+kv_put_interval(StringInfo out, const Interval *value)
+{
+	struct pg_itm itm;
+	char		text[MAXDATELEN + 1];
+
+	interval2itm(*value, &itm);
+	EncodeInterval(&itm, INTSTYLE_ISO_8601, text);
+	appendStringInfoString(out, text);
+}
+
 /* Appends the usual 36 characters. */
 void
 kv_put_uuid(StringInfo out, const pg_uuid_t *value)

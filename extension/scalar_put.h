@@ -44,6 +44,8 @@ extern void kv_put_numeric(StringInfo out, Numeric value);
 /* ISO 8601, microseconds without trailing zeros, Z behind it if utc. */
 extern void kv_put_timestamp(StringInfo out, Timestamp value, bool utc);
 extern void kv_put_date(StringInfo out, DateADT value);
+/* ISO 8601, P1Y2M3DT4H5M6.7S. */
+extern void kv_put_interval(StringInfo out, const Interval *value);
 extern void kv_put_uuid(StringInfo out, const pg_uuid_t *value);
 extern void kv_put_hex(StringInfo out, const char *bytes, size_t len);
 
