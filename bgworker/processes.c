@@ -22,6 +22,9 @@
 
 #include "processes.h"
 
+/* Much less than the default of 1 s, so that a process of ours, and not a user's session, is the victim of a deadlock. */
+#define DEADLOCK_TIMEOUT "50ms"
+
 static void handle_stop(SIGNAL_ARGS);
 
 
@@ -77,6 +80,8 @@ kv_process_begin(SlotKind kind, const ProcessArgs *args)
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(args->database, InvalidOid, 0);
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
+	/* a batch and a DROP take their locks in different orders; ours can be run again, so it is the one that notices */
+	SetConfigOption("deadlock_timeout", DEADLOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	return slot;
 }
 
