@@ -149,6 +149,7 @@ current_buffer(const TopicDef *topic)
 	OutboxTarget target = current_target(topic);
 	OutboxBuffer *buffer;
 	MemoryContext save;
+	ListCell   *cell;
 
 	/* the innermost level's come last; one for each target it writes to */
 	for (int i = list_length(buffers) - 1; i >= 0; i--)
@@ -160,6 +161,16 @@ current_buffer(const TopicDef *topic)
 			return buffer;
 	}
 
+	/* what ended levels have left empty: a loop with exception blocks would pile them up */
+	foreach(cell, buffers)
+	{
+		buffer = lfirst(cell);
+		if (buffer->bytes.len > 0)
+			continue;
+		buffers = foreach_delete_current(buffers, cell);
+		pfree(buffer->bytes.data);
+		pfree(buffer);
+	}
 	if (outbox_context == NULL)
 		outbox_context = AllocSetContextCreate(TopTransactionContext, "kv outbox", ALLOCSET_DEFAULT_SIZES);
 	save = MemoryContextSwitchTo(outbox_context);
