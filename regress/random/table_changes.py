@@ -26,8 +26,12 @@ def play_round(rng, number):
     partitions = shop.create_topics(database, rng)
     database.run("CREATE TABLE vips (customer_id int, vip boolean)")
 
+    had = set()    # names that customers had at some time; the topic forgets them when it is compacted
+
     def change_tables():
-        produce(shop.topic_name(database, "customers"), shop.customer_records(rng, CUSTOMERS, partitions["customers"], 5))
+        changes = shop.customer_records(rng, CUSTOMERS, partitions["customers"], 5)
+        had.update((key, value["name"]) for _, _, key, value in changes if value)
+        produce(shop.topic_name(database, "customers"), changes)
         database.run(f"DELETE FROM vips WHERE customer_id = {rng.randrange(CUSTOMERS)};"
                      f"INSERT INTO vips VALUES ({rng.randrange(CUSTOMERS)}, {rng.choice(['true', 'false', 'NULL'])})")
 
@@ -62,9 +66,7 @@ def play_round(rng, number):
     wait_for_view(database, "left_join")
     compare(database, "left_join: every order once", f"SELECT order_id, customer_id FROM left_join WHERE order_id >= {first}",
             f"SELECT order_id, customer_id FROM orders WHERE order_id >= {first}")
-    never = database.run(
-        "SELECT customer_id, name FROM left_join WHERE name IS NOT NULL EXCEPT SELECT key::int, value::jsonb->>'name'"
-        f" FROM kafka_test.consume('{shop.topic_name(database, 'customers')}')")
+    never = [row for row in database.run("SELECT DISTINCT customer_id, name FROM left_join WHERE name IS NOT NULL") if tuple(row) not in had]
     if never:
         raise Failed(f"left_join: names that the customer never had: {never}")
     database.drop()
