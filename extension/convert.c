@@ -421,8 +421,9 @@ convert_time(Converter *c, const char *text, size_t len, bool catching, Datum *v
 			return CONVERT_FINE;
 		}
 	}
+	/* a timestamptz without a zone is UTC; a timestamp with one is what the input function makes of it */
 	else if (kv_text_timestamp(text, len, &time, &has_zone) == TEXT_FINE &&
-			 has_zone == (c->kind == CONVERT_TIMESTAMPTZ))
+			 (!has_zone || c->kind == CONVERT_TIMESTAMPTZ))
 	{
 		AdjustTimestampForTypmod(&time, c->typmod);
 		*value = TimestampGetDatum(time);

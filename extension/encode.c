@@ -13,6 +13,7 @@
 
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "headers.h"
 #include "json_put.h"
 #include "scalar_put.h"
 #include "mb/pg_wchar.h"
@@ -76,7 +77,6 @@ static Datum column_value(Encoder *encoder, EncodeColumn *column, const Datum *v
 static void run_steps(Encoder *encoder, const EncodeStep *steps, StringInfo out, const Datum *values, const bool *nulls);
 static bool put_key(Encoder *encoder, StringInfo key, const Datum *values, const bool *nulls);
 static void finish_text(StringInfo out, int from);
-static bytea *pack_headers(Jsonb *headers);
 
 /* Makes an encoder. */
 Encoder *
@@ -308,7 +308,7 @@ kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
 		datum = column_value(encoder, encoder->headers, values, nulls, &isnull);
 		*has_headers = !isnull;
 		if (!isnull)
-			*headers = PointerGetDatum(pack_headers(DatumGetJsonbP(datum)));
+			*headers = PointerGetDatum(kv_headers_pack(DatumGetJsonbP(datum)));
 	}
 	if (value == NULL)
 		return has_key;
@@ -427,61 +427,6 @@ finish_text(StringInfo out, int from)
 	out->len = from;
 	appendStringInfoString(out, utf8);
 	pfree(utf8);
-}
-
-/* Packs {"name": "value", ...} as outbox.h says; values that are not strings as their JSON. */
-static bytea *
-pack_headers(Jsonb *headers)
-{
-	StringInfoData out;
-	JsonbIterator *iterator = JsonbIteratorInit(&headers->root);
-	JsonbIteratorToken token;
-	JsonbValue	part;
-	int16		count = 0;
-
-	if (!JB_ROOT_IS_OBJECT(headers))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("headers of a message must be a JSON object"),
-				 errhint("Write them as {\"name\": \"value\"}.")));
-	initStringInfo(&out);
-	appendStringInfoSpaces(&out, VARHDRSZ);
-	appendBinaryStringInfo(&out, (char *) &count, sizeof(count));
-	while ((token = JsonbIteratorNext(&iterator, &part, true)) != WJB_DONE)
-	{
-		StringInfoData text;
-		int16		name_len;
-		int32		value_len = -1;
-
-		if (token == WJB_KEY)
-		{
-			if (part.val.string.len > PG_INT16_MAX || count == PG_INT16_MAX)
-				ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("headers of a message are too long")));
-			name_len = part.val.string.len;
-			appendBinaryStringInfo(&out, (char *) &name_len, sizeof(name_len));
-			appendBinaryStringInfo(&out, part.val.string.val, name_len);
-			count++;
-		}
-		if (token != WJB_VALUE)
-			continue;
-		initStringInfo(&text);
-		if (part.type == jbvString)
-			appendBinaryStringInfo(&text, part.val.string.val, part.val.string.len);
-		else if (part.type != jbvNull)
-		{
-			Jsonb	   *inner = JsonbValueToJsonb(&part);
-
-			(void) JsonbToCString(&text, &inner->root, VARSIZE(inner));
-		}
-		if (part.type != jbvNull)
-			value_len = text.len;
-		appendBinaryStringInfo(&out, (char *) &value_len, sizeof(value_len));
-		appendBinaryStringInfo(&out, text.data, text.len);
-		pfree(text.data);
-	}
-	memcpy(out.data + VARHDRSZ, &count, sizeof(count));
-	SET_VARSIZE(out.data, out.len);
-	return (bytea *) out.data;
 }
 
 /* Compares the key columns of two rows. */

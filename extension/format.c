@@ -18,9 +18,9 @@
 #include "convert.h"
 #include "format_json.h"
 #include "mb/pg_wchar.h"
-#include "scalar_put.h"
+#include "miscadmin.h"
+#include "pgtime.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -352,6 +352,41 @@ convert_columns(Decoder *decoder, DecodePart *part, const char *bytes, size_t le
 	return CONVERT_FINE;
 }
 
+/* Settings that input functions of times look at. */
+typedef struct TimeSettings
+{
+	pg_tz	   *zone;
+	int			date_order;
+	int			interval_style;
+} TimeSettings;
+
+/*
+ * Sets what a time without a zone means (UTC) and the order of 1/2/2026, whoever reads: the same record
+ * must be the same row in the worker and in every session. The variables behind the settings, because
+ * this is for one call, and SET would cost more than the conversion.
+ */
+static TimeSettings
+fix_time_settings(void)
+{
+	static pg_tz *utc = NULL;
+	TimeSettings before = {session_timezone, DateOrder, IntervalStyle};
+
+	if (utc == NULL)
+		utc = pg_tzset("GMT");
+	session_timezone = utc;
+	DateOrder = DATEORDER_MDY;
+	IntervalStyle = INTSTYLE_POSTGRES;
+	return before;
+}
+
+static void
+restore_time_settings(TimeSettings before)
+{
+	session_timezone = before.zone;
+	DateOrder = before.date_order;
+	IntervalStyle = before.interval_style;
+}
+
 /*
  * Goes on with input functions that may raise. The PG_TRY turns an error that the record is to
  * blame for into a bad record; without it one record would end the whole batch.
@@ -363,31 +398,34 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	bool		own_transaction = !IsTransactionState();
-	volatile ConvertResult result = CONVERT_FINE;
-
 	/* a parallel plan allows no subtransactions: there the statement fails with the input function's error */
-	if (IsInParallelMode())
-		return convert_columns(decoder, part, bytes, len, true, at, values, nulls, bad);
+	bool		may_catch = !IsInParallelMode();
+	volatile ConvertResult result = CONVERT_FINE;
+	TimeSettings before;
+
 	if (own_transaction)
 		StartTransactionCommand();
-	else
+	else if (may_catch)
 		BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
+	before = fix_time_settings();
 	PG_TRY();
 	{
 		result = convert_columns(decoder, part, bytes, len, true, at, values, nulls, bad);
+		restore_time_settings(before);
 		if (own_transaction)
 			CommitTransactionCommand();
-		else
+		else if (may_catch)
 			ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error;
 
+		restore_time_settings(before);
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (!is_fault_of_record(error->sqlerrcode))
+		if (!may_catch || !is_fault_of_record(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		if (own_transaction)
@@ -563,53 +601,4 @@ kv_time_too_far(int64 record_timestamp_ms, TimestampTz event_time, const char **
 		return true;
 	}
 	return false;
-}
-
-/* Pushes a string that may not be text. */
-static JsonbValue
-header_text(const char *bytes, size_t len)
-{
-	JsonbValue	value;
-	StringInfoData hex;
-
-	value.type = jbvString;
-	if (memchr(bytes, '\0', len) == NULL && pg_encoding_verifymbstr(GetDatabaseEncoding(), bytes, len) == len)
-	{
-		value.val.string.val = unconstify(char *, bytes);
-		value.val.string.len = len;
-		return value;
-	}
-	initStringInfo(&hex);
-	appendStringInfoString(&hex, "\\x");
-	kv_put_hex(&hex, bytes, len);
-	value.val.string.val = hex.data;
-	value.val.string.len = hex.len;
-	return value;
-}
-
-/* Gives the headers of a record. */
-Datum
-kv_headers_jsonb(const rd_kafka_message_t *msg, bool *isnull)
-{
-	rd_kafka_headers_t *headers;
-	JsonbParseState *state = NULL;
-	const char *name;
-	const void *bytes;
-	size_t		len;
-
-	*isnull = rd_kafka_message_headers(msg, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR;
-	if (*isnull)
-		return (Datum) 0;
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &bytes, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-	{
-		JsonbValue	key = header_text(name, strlen(name));
-		JsonbValue	value = {.type = jbvNull};
-
-		if (bytes != NULL)
-			value = header_text(bytes, len);
-		pushJsonbValue(&state, WJB_KEY, &key);
-		pushJsonbValue(&state, WJB_VALUE, &value);
-	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }

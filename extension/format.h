@@ -7,6 +7,7 @@
 #define KV_FORMAT_H
 
 #include "converter.h"
+#include "headers.h"
 #include "topic.h"
 #include "nodes/bitmapset.h"
 #include <librdkafka/rdkafka.h>
@@ -31,9 +32,6 @@ extern Decoder *kv_decoder_make(MemoryContext context, const TopicDef *topic, co
  */
 extern DecodeResult kv_decode(Decoder *decoder, const rd_kafka_message_t *msg,
 							  Datum *values, bool *nulls, TimestampTz *time_us, DecodeError *bad);
-/* Headers of a record as jsonb ({"name": "value" | null, ...}; bytes that are not UTF-8 as hex with \x). */
-extern Datum kv_headers_jsonb(const rd_kafka_message_t *msg, bool *isnull);
-
 /*
  * Is a record too far ahead to be believed (DESIGN.md 2.2): its timestamp more than kafka.max_ahead
  * after the clock, or its event time as much after its timestamp (after the clock where
