@@ -82,6 +82,14 @@ kv_consumer_open(Pipeline *pipeline)
 		bool		known = false;
 		ListCell   *lc;
 
+		/* ALTER FOREIGN TABLE can make them one; librdkafka would abort */
+		for (int j = 0; j < i; j++)
+			if (strcmp(pipeline->topics[j].topic->topic, input->topic->topic) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("foreign tables %s and %s are the same topic \"%s\"",
+								pipeline->topics[j].topic->relation_name, input->topic->relation_name, input->topic->topic),
+						 errhint("Set the option topic of one of them back. The pipeline tries again by itself.")));
 		foreach(lc, positions)
 			known = known || ((PositionRow *) lfirst(lc))->relation == input->topic->relid;
 		find_partitions(pipeline, input, positions);

@@ -48,6 +48,7 @@ static void name_delta(ViewDef *view, ViewInput *input);
 static Refusal *check_left_joins(ViewDef *view, Node *jtnode);
 static Refusal *describe_result(ViewDef *view);
 static Refusal *find_groups(ViewDef *view);
+static void drop_repeated_groups(Query *query);
 static Refusal *check_group_keys(ViewDef *view, List *group_exprs);
 static Refusal *check_aggregates(ViewDef *view, List *group_exprs);
 static Var *find_ungrouped(Node *node, List *group_exprs);
@@ -313,11 +314,40 @@ find_groups(ViewDef *view)
 		return NULL;
 	}
 	view->shape = SHAPE_KEYED;
+	drop_repeated_groups(query);
 	group_exprs = get_sortgrouplist_exprs(query->groupClause, query->targetList);
 	refusal = check_group_keys(view, group_exprs);
 	if (!refusal)
 		refusal = check_aggregates(view, group_exprs);
 	return refusal;
+}
+
+/*
+ * Groups by the first of equal columns and by none twice. After SELECT k, k AS again ... GROUP BY 2, 1 the definition has
+ * GROUP BY k, k, which Postgres reads as the first column alone, and creation must find the same keys as every start.
+ */
+static void
+drop_repeated_groups(Query *query)
+{
+	List	   *kept = NIL;
+	ListCell   *cell;
+
+	foreach(cell, query->groupClause)
+	{
+		SortGroupClause *clause = lfirst_node(SortGroupClause, cell);
+		TargetEntry *target = get_sortgroupclause_tle(clause, query->targetList);
+		TargetEntry *first = tlist_member(target->expr, query->targetList);
+
+		if (first != target && first->ressortgroupref != 0)
+		{
+			target->ressortgroupref = 0;
+			continue;
+		}
+		target->ressortgroupref = 0;
+		first->ressortgroupref = clause->tleSortGroupRef;
+		kept = lappend(kept, clause);
+	}
+	query->groupClause = kept;
 }
 
 /* Checks that every GROUP BY expression is a column with an order, which can be a key. */

@@ -60,6 +60,7 @@ static Oid	server_of_topics(NewView *new, ViewDef *view);
 static PipelineRow *make_pipeline(NewView *new);
 static bool was_made_here(int64 pipeline);
 static Oid	server_of_pipeline(int64 pipeline);
+static void check_topics_differ(NewView *new);
 static Query *parse_query(const char *text);
 static void report_inside(void *text);
 static List *options_from_jsonb(Jsonb *options);
@@ -96,6 +97,7 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 	kv_make_result_table(&new, view);
 	kv_view_insert(new.id, new.pipeline->pipeline, new.relid, new.definition, new.given, new.settings, false);
 	CommandCounterIncrement();
+	check_topics_differ(&new);
 	kv_make_buffers(&new);
 	kv_pipeline_wake(new.pipeline->pipeline);
 	return new.relid;
@@ -387,6 +389,42 @@ server_of_pipeline(int64 pipeline)
 		}
 	}
 	return InvalidOid;
+}
+
+/* Raises an error where the pipeline would read one topic through two foreign tables: it has one position in a partition. */
+static void
+check_topics_differ(NewView *new)
+{
+	List	   *seen = NIL;
+	ListCell   *cell;
+	ListCell   *other;
+
+	foreach(cell, kv_view_list(new->pipeline->pipeline))
+	{
+		ViewDef    *view = kv_view_load(((ViewRow *) lfirst(cell))->view);
+
+		for (int i = 0; i < view->ninputs; i++)
+		{
+			TopicDef   *topic;
+
+			if (view->inputs[i].kind != INPUT_STREAM && view->inputs[i].kind != INPUT_LOOKUP)
+				continue;
+			topic = kv_topic_get(view->inputs[i].relid);
+			foreach(other, seen)
+			{
+				TopicDef   *first = lfirst(other);
+
+				if (first->relid != topic->relid && strcmp(first->topic, topic->topic) == 0)
+					ereport(ERROR,
+							(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							 errmsg("continuous view \"%s\" cannot read topic \"%s\" through two foreign tables", new->name, topic->topic),
+							 errdetail("Its pipeline would read %s and %s, and has one position in each partition.",
+									   first->relation_name, topic->relation_name),
+							 errhint("Use one foreign table with the columns of both, or give the views pipelines of their own.")));
+			}
+			seen = lappend(seen, topic);
+		}
+	}
 }
 
 /* ------------------------------------------------------------------ kafka.create_view */
