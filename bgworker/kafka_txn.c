@@ -27,7 +27,7 @@
 #define CALL_LIMIT_MS 30000
 
 /* A commit may have to wait for messages as long as the broker lets a transaction live. */
-#define COMMIT_LIMIT_MS 60000
+#define COMMIT_LIMIT_MS 240000
 #define ABORT_LIMIT_MS 5000
 #define TOPIC_LIMIT_MS 10000
 

@@ -60,7 +60,8 @@ static const char *const producer_tuning[] = {
 	"reconnect.backoff.max.ms", "2000", NULL
 };
 /* The broker answers CONCURRENT_TRANSACTIONS just after a commit, and librdkafka waits one back-off: 80 or 15 ms. */
-static const char *const transactional_tuning[] = {"retry.backoff.ms", "5", NULL};
+/* A large batch takes longer than the default minute; a publisher that died is fenced by the next one, not by this limit. */
+static const char *const transactional_tuning[] = {"retry.backoff.ms", "5", "transaction.timeout.ms", "300000", NULL};
 
 /* A handle with what only this room needs; KvClient comes first. */
 typedef struct ClientHandle
