@@ -21,6 +21,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -60,6 +61,7 @@ typedef struct ViewRun
 	List	   *captures;		/* of Capture * */
 } ViewRun;
 
+static void begin_numbered(Pipeline *pipeline);
 static int64 collect(Pipeline *pipeline);
 static bool take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen);
 static void apply(Pipeline *pipeline);
@@ -100,8 +102,7 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 	old = MemoryContextSwitchTo(pipeline->batch);
 	pipeline->clock = GetCurrentTimestamp();
 	pipeline->outbox_written = false;
-	pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
-	kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
+	begin_numbered(pipeline);
 
 	while (taken < kv_batch_rows)
 	{
@@ -117,7 +118,6 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 		taken += records;
 	}
 	finish(pipeline);
-	pipeline->uncommitted_records = taken;
 	MemoryContextSwitchTo(old);
 	CommitTransactionCommand();
 
@@ -134,6 +134,20 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 	return true;
 }
 
+/*
+ * Takes the batch's number and directs output to it. The result tables are locked before the pipeline's row, as by
+ * everybody who needs both: DROP has the tables when it comes to the row, so the other order would deadlock.
+ * Runs: in a transaction. Blocks: until whoever changes a view or holds the row commits.
+ */
+static void
+begin_numbered(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+		LockRelationOid(pipeline->views[i].row->relation, RowExclusiveLock);
+	pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
+	kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
+}
+
 /* Forgets a failed batch: merge gives its records again. Runs: outside, after the abort. */
 void
 kv_batch_failed(Pipeline *pipeline)
@@ -146,6 +160,7 @@ kv_batch_failed(Pipeline *pipeline)
 	kv_advance_rewind(pipeline);
 	pipeline->uncommitted_dead_letters = 0;
 	pipeline->uncommitted_null_values = 0;
+	pipeline->uncommitted_records = 0;
 	MemoryContextReset(pipeline->batch);
 }
 
@@ -194,10 +209,14 @@ take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen)
 			pipeline->uncommitted_null_values++;
 			break;
 		case DECODE_BAD:
+			/* what comes before a record that stops the pipeline is applied first */
+			if (partition->input->topic->on_error == ON_ERROR_STOP && pipeline->uncommitted_records > 0)
+				return false;
 			kv_dead_letter_head(pipeline, partition);
 			break;
 	}
 	kv_merge_consume(partition);
+	pipeline->uncommitted_records++;
 	return true;
 }
 
@@ -693,8 +712,7 @@ kv_batch_initialize_views(Pipeline *pipeline)
 
 		StartTransactionCommand();
 		old = MemoryContextSwitchTo(pipeline->batch);
-		pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
-		kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
+		begin_numbered(pipeline);
 		kv_delta_begin(pipeline);
 		kv_delta_begin_views(pipeline);
 		for (int j = 0; j < view->view->ninputs; j++)

@@ -42,6 +42,7 @@
 /* Milliseconds. */
 #define LOOK_EVERY 1000			/* at catalog rows, idle partitions, the outbox's size */
 #define METADATA_EVERY 10000	/* at the broker: alive? more partitions? */
+#define WELL_AFTER 5000			/* a run that has lasted so long without records has got over an old error too */
 #define CONFLICT_TRIES 5
 
 typedef enum RunEnd
@@ -59,6 +60,7 @@ static char *signature = NULL;	/* of the current run, in TopMemoryContext */
 /* Clocks of the loop, microseconds as TimestampTz. */
 typedef struct LoopClock
 {
+	TimestampTz began;
 	TimestampTz batch_began;
 	TimestampTz looked;
 	TimestampTz asked_broker;
@@ -258,7 +260,7 @@ loop(Pipeline *pipeline)
 	LoopClock	clock = {0};
 	RunEnd		end;
 
-	clock.looked = clock.asked_broker = clock.rate_since = GetCurrentTimestamp();
+	clock.began = clock.looked = clock.asked_broker = clock.rate_since = GetCurrentTimestamp();
 	clock.rate_records = kv_my_slot->records;
 	for (;;)
 	{
@@ -349,13 +351,14 @@ is_conflict(int sqlstate)
 		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
-/* Counts a committed batch, wakes the publisher, clears an old error. */
+/* Counts a committed batch, wakes the publisher; records that were applied clear an old error. */
 static void
 count_batch(Pipeline *pipeline, LoopClock *clock)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	KvSlot	   *slot = kv_my_slot;
 	double		ms = (now - clock->batch_began) / 1000.0;
+	bool		took_records = pipeline->uncommitted_records > 0;
 
 	slot->batches++;
 	slot->records += pipeline->uncommitted_records;
@@ -366,7 +369,7 @@ count_batch(Pipeline *pipeline, LoopClock *clock)
 	pipeline->uncommitted_records = pipeline->uncommitted_dead_letters = pipeline->uncommitted_null_values = 0;
 	if (pipeline->outbox_written)
 		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
-	if (!clock->broker_silent)
+	if (took_records && !clock->broker_silent)
 		kv_slot_clear_error(slot);
 	pgstat_report_stat(false);
 }
@@ -417,6 +420,8 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 		clock->asked_broker = now;
 		ask_broker(pipeline, clock, &changed);
 	}
+	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !clock->broker_silent)
+		kv_slot_clear_error(kv_my_slot);
 	wait_for_outbox(pipeline);
 	kv_my_slot->phase = pipeline->bootstrap_done && kv_merge_at_end(pipeline) ? PIPELINE_LIVE :
 		kv_my_slot->phase == PIPELINE_LIVE && kv_consumer_pending(pipeline) < kv_batch_rows ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
