@@ -22,6 +22,7 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -140,6 +141,8 @@ attach(ViewRow *view, Oid topic_relid, bool snapshot)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", topic_relid)));
 	topic_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(topic_relid)), table);
+	/* in the worker's order: the result table, with the lock that CREATE TRIGGER needs, then the pipeline's row */
+	LockRelationOid(view->relation, ShareRowExclusiveLock);
 	batch = kv_pipeline_next_batch(view->pipeline);
 	(void) kv_publish_check(view->relation, topic_name);
 	create_triggers(view->relation, topic_relid, topic_name);

@@ -49,7 +49,7 @@ extern PipelineRow *kv_pipeline_insert(const char *name);	/* makes id and token 
 extern PipelineRow *kv_pipeline_get(int64 pipeline, bool missing_ok);
 extern PipelineRow *kv_pipeline_by_name(const char *name, bool missing_ok);
 extern List *kv_pipeline_list(void);	/* PipelineRow *, by id */
-/* Locks the row (waits), adds one to batch and gives back the new number. */
+/* Locks the row (waits), adds one to batch and gives back the new number. Whoever also locks result tables locks them first. */
 extern int64 kv_pipeline_next_batch(int64 pipeline);
 extern void kv_pipeline_raise_batch(int64 pipeline, int64 at_least);
 extern void kv_pipeline_set_paused(int64 pipeline, bool paused);

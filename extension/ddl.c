@@ -16,6 +16,7 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "tcop/utility.h"
@@ -60,9 +61,11 @@ static void handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt);
 static void handle_create_trigger(Utility *utility, CreateTrigStmt *stmt);
 static void refuse_rule(RuleStmt *stmt);
 static void handle_create_extension(Utility *utility, CreateExtensionStmt *stmt);
+static void drop_extension(Utility *utility);
 static bool names_extension(List *objects);
 static char *string_option(List *options, const char *name);
 static void hold_database(Utility *utility, const char *name, bool as_template);
+static void pass_on_alone(Utility *utility, Oid database);
 static Oid	view_named(RangeVar *name);
 static Oid	relation_named(RangeVar *name);
 
@@ -244,6 +247,11 @@ handle_drop(Utility *utility, DropStmt *stmt)
 		stmt->removeType = OBJECT_MATVIEW;
 		stmt->objects = others;
 	}
+	if (stmt->removeType == OBJECT_EXTENSION && names_extension(stmt->objects))
+	{
+		drop_extension(utility);
+		return;
+	}
 	if (stmt->removeType == OBJECT_TRIGGER)
 	{
 		foreach(cell, stmt->objects)
@@ -259,7 +267,7 @@ handle_drop(Utility *utility, DropStmt *stmt)
 		}
 	}
 	pass_on(utility);
-	if (stmt->removeType == OBJECT_TRIGGER || (stmt->removeType == OBJECT_EXTENSION && names_extension(stmt->objects)))
+	if (stmt->removeType == OBJECT_TRIGGER)
 	{
 		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, -1);
@@ -433,6 +441,22 @@ handle_create_extension(Utility *utility, CreateExtensionStmt *stmt)
 		kv_request_supervisor_at_commit();
 }
 
+/*
+ * Runs DROP EXTENSION while our processes are away: they read the engine's tables in an order
+ * of their own, which would end in deadlocks with a command that locks them all.
+ */
+static void
+drop_extension(Utility *utility)
+{
+	Oid			extension = get_extension_oid(KV_EXTENSION, true);
+
+	if (OidIsValid(extension) && pg_extension_ownercheck(extension, GetUserId()))
+		pass_on_alone(utility, MyDatabaseId);
+	else
+		pass_on(utility);
+	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+}
+
 static bool
 names_extension(List *objects)
 {
@@ -479,6 +503,13 @@ hold_database(Utility *utility, const char *name, bool as_template)
 		pass_on(utility);
 		return;
 	}
+	pass_on_alone(utility, database);
+}
+
+/* Gives the statement on while our processes of a database are stopped. */
+static void
+pass_on_alone(Utility *utility, Oid database)
+{
 	kv_database_hold(database);
 	PG_TRY();
 	{

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -52,6 +53,7 @@ kafka_verify(PG_FUNCTION_ARGS)
 
 	check_verifiable(view);
 	InitMaterializedSRF(fcinfo, 0);
+	LockRelationOid(view->relid, AccessShareLock);	/* before the pipeline's row, as everybody does */
 	lock_pipeline(row->pipeline);
 	text = comparison(view, row->definition);
 
