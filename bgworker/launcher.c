@@ -69,7 +69,7 @@ kv_launcher_main(Datum main_arg)
 	kv_process_signals();
 	kv_slot_attach(kv_slot_get(SLOT_LAUNCHER, InvalidOid, 0, true));
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	pgstat_report_appname("kafka launcher");
+	pgstat_report_appname("kafka_views launcher");
 	cycle = AllocSetContextCreate(TopMemoryContext, "kv launcher cycle", ALLOCSET_DEFAULT_SIZES);
 
 	while (!ShutdownRequestPending)
@@ -196,11 +196,11 @@ static long
 start_supervisor(KnownDatabase *entry, const ListedDatabase *listed)
 {
 	ProcessArgs args = {.database = listed->database};
-	char	   *name = psprintf("kafka supervisor %s", listed->name);
+	char	   *name = psprintf("kafka_views supervisor %s", listed->name);
 	MemoryContext save = MemoryContextSwitchTo(TopMemoryContext);
 	bool		started;
 
-	started = kv_process_start("kv_supervisor_main", "kafka supervisor", name, &args, &entry->handle);
+	started = kv_process_start("kv_supervisor_main", "kafka_views supervisor", name, &args, &entry->handle);
 	MemoryContextSwitchTo(save);
 	if (started)
 		return CYCLE_MS;

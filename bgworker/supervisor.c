@@ -161,9 +161,9 @@ want_pipelines(Survey *survey)
 	{
 		OutboxPipeline *pipeline = lfirst(cell);
 
-		want(survey, SLOT_WORKER, pipeline->pipeline, pipeline->paused, "kafka worker %s", pipeline->name);
+		want(survey, SLOT_WORKER, pipeline->pipeline, pipeline->paused, "kafka_views worker %s", pipeline->name);
 		if (find_wanted(survey->wanted, SLOT_PUBLISHER, pipeline->serverid) == NULL)
-			want(survey, SLOT_PUBLISHER, pipeline->serverid, false, "kafka publisher %s",
+			want(survey, SLOT_PUBLISHER, pipeline->serverid, false, "kafka_views publisher %s",
 				 GetForeignServer(pipeline->serverid)->servername);
 	}
 }
@@ -187,7 +187,7 @@ want_servers(Survey *survey)
 		Oid			serverid = DatumGetObjectId(kv_sql_value(i, 1, &isnull));
 
 		if (find_wanted(survey->wanted, SLOT_PUBLISHER, serverid) == NULL)
-			want(survey, SLOT_PUBLISHER, serverid, false, "kafka publisher %s", kv_sql_text(i, 2));
+			want(survey, SLOT_PUBLISHER, serverid, false, "kafka_views publisher %s", kv_sql_text(i, 2));
 	}
 	kv_sql_leave(&sql);
 }
@@ -344,7 +344,7 @@ start_child(const Wanted *wanted, KvSlot *slot)
 	child->started_at = GetCurrentTimestamp();
 	slot->stop_requested = false;
 	if (kv_process_start(is_worker ? "kv_worker_main" : "kv_publisher_main",
-						 is_worker ? "kafka worker" : "kafka publisher", wanted->name, &args, &child->handle))
+						 is_worker ? "kafka_views worker" : "kafka_views publisher", wanted->name, &args, &child->handle))
 		children = lappend(children, child);
 	else
 	{

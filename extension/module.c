@@ -117,8 +117,8 @@ register_launcher(void)
 	BackgroundWorker worker;
 
 	memset(&worker, 0, sizeof(worker));
-	strlcpy(worker.bgw_name, "kafka launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "kafka launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "kafka_views launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "kafka_views launcher", BGW_MAXLEN);
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = LAUNCHER_RESTART_S;

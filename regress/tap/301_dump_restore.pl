@@ -36,7 +36,7 @@ $broker->produce('dump_orders', map { qq({"id": $_, "k": 7, "at": ${\ ($_ * 1000
 wait_for_view($node, 'sums');
 is($node->safe_psql('postgres', 'SELECT n FROM sums WHERE k = 7'), 10, 'the original goes on');
 is($node->safe_psql('restored', $rows), $expected, 'the copy stands still');
-is($node->safe_psql('restored', q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'restored' AND backend_type = 'kafka worker'}), 0,
+is($node->safe_psql('restored', q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'restored' AND backend_type = 'kafka_views worker'}), 0,
 	'and runs no worker');
 
 $node->safe_psql('restored', 'SELECT kafka.fork()');
