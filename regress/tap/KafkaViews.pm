@@ -15,7 +15,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node add_extension wait_until wait_for_view wait_for_sink worker_pid kill_worker restart_after_crash);
+our @EXPORT = qw(new_node add_extension wait_until wait_for_view wait_for_sink worker_pid kill_worker restart_after_crash ask);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
@@ -73,9 +73,19 @@ sub wait_for_view
 		"view $view to be caught up",
 		sub {
 			my ($status, $answer, $error) =
-			  $node->psql($database // 'postgres', "SELECT kafka.wait_for_view('$view', interval '5 s')");
+			  ask($node, $database // 'postgres', "SELECT kafka.wait_for_view('$view', interval '5 s')");
 			return defined $answer && $answer eq 't';
 		});
+}
+
+# Runs a query as PostgreSQL::Test::Cluster::psql does; where psql ends before it has read the query, because the server is in
+# recovery, that is a failure like any other (status 2) and not the end of the test.
+sub ask
+{
+	my ($node, $database, $query) = @_;
+	my @answer = eval { $node->psql($database, $query) };
+
+	return @answer ? @answer : (2, undef, $@);
 }
 
 # Waits until a sink topic has so many records for a read_committed consumer; returns them as lines (see Broker::consume).
@@ -98,7 +108,7 @@ sub worker_pid
 	return wait_until(
 		"a process like \"$pattern\"",
 		sub {
-			my ($status, $pid) = $node->psql('postgres',
+			my ($status, $pid) = ask($node, 'postgres',
 				"SELECT pid FROM pg_stat_activity WHERE pid NOT IN (pg_backend_pid(), $not) AND backend_type <> 'client backend' "
 				  . "AND (backend_type ~ '$pattern' OR application_name ~ '$pattern') ORDER BY pid LIMIT 1");
 			return $pid;
@@ -131,7 +141,7 @@ sub restart_after_crash
 		unlink "$folder/postmaster.pid", $socket, "$socket.lock";
 		$node->start;
 	}
-	wait_until('the node to take connections', sub { return ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
+	wait_until('the node to take connections', sub { return (ask($node, 'postgres', 'SELECT 1'))[0] == 0 });
 	return;
 }
 

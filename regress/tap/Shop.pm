@@ -97,7 +97,7 @@ sub wait_for_rows
 	my ($node, $count) = @_;
 
 	return wait_until("$count rows in the view", sub {
-		my ($status, $rows) = $node->psql('postgres', 'SELECT count(*) FROM paid');
+		my ($status, $rows) = ask($node, 'postgres', 'SELECT count(*) FROM paid');
 		return $status == 0 && $rows >= $count;
 	});
 }
