@@ -40,7 +40,7 @@ kv_messages_add(MessageSet *set, Datum row)
 	MemoryContext save = MemoryContextSwitchTo(set->context);
 	bytea	   *copy = DatumGetByteaPCopy(row);
 
-	kv_outbox_unpack(VARDATA(copy), VARSIZE(copy) - VARHDRSZ, add_message, set);
+	kv_packed_row_read(VARDATA(copy), VARSIZE(copy) - VARHDRSZ, add_message, set);
 	set->bytes += VARSIZE(copy);
 	MemoryContextSwitchTo(save);
 }

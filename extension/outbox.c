@@ -18,16 +18,7 @@
  * together with those of the levels above it, which come before it; theirs
  * are marked with the subtransaction that wrote them, and if that one rolls
  * back, they count as not written again. So nothing has to be written just
- * because a subtransaction starts or ends, and PL/pgSQL's exception blocks cost nothing.
- *
- * A packed row is a sequence of messages in the machine's byte order, unaligned:
- *	  uint8	flags		(PACK_*)
- *	  uint16 length and that many bytes: the topic, NUL-terminated; only with
- *			 PACK_TOPIC, otherwise it is the previous message's
- *	  int64	 time		Unix ms, with PACK_TIME
- *	  uint32 length and bytes of the key, with PACK_KEY
- *	  uint32 length and bytes of the value, with PACK_VALUE
- *	  uint32 length and bytes of the headers (outbox.h), with PACK_HEADERS
+ * because a subtransaction starts or ends, and PL/pgSQL's exception blocks cost nothing. The rows' format is packed_row.c's.
  */
 #include "postgres.h"
 
@@ -42,7 +33,6 @@
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -52,13 +42,6 @@
 #include "outbox.h"
 #include "run_sql.h"
 #include "shared.h"
-
-#define PACK_TOPIC 0x01
-#define PACK_TIME 0x02
-#define PACK_KEY 0x04
-#define PACK_VALUE 0x08
-#define PACK_HEADERS 0x10
-#define PACK_UPSERT 0x20
 
 /* Packed bytes that fill a page with the row's header and its other columns. */
 #define ROW_BYTES 8000
@@ -106,8 +89,6 @@ static OutboxBuffer *current_buffer(const TopicDef *topic);
 static OutboxTarget current_target(const TopicDef *topic);
 static Oid	pipeline_server(int64 pipeline);
 static bool same_target(const OutboxTarget *a, const OutboxTarget *b);
-static void pack(OutboxBuffer *buffer, const char *topic, const OutboxMessage *message);
-static void pack_bytes(StringInfo out, const char *bytes, int32 len);
 static Size pending_bytes(const OutboxTarget *target);
 static void write_buffers(const OutboxTarget *target);
 static void write_row(OutboxBuffer *buffer);
@@ -116,7 +97,6 @@ static void write_all(void);
 static void wake_publishers(void);
 static void end_of_transaction(XactEvent event, void *arg);
 static void end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg);
-static const char *unpack_length(const char *p, const char *end, uint32 *len);
 
 
 /* Registers transaction callbacks. */
@@ -136,7 +116,7 @@ kv_outbox_append(const TopicDef *topic, const OutboxMessage *message)
 	if (kv_outbox_held_back)
 		return;
 	buffer = current_buffer(topic);
-	pack(buffer, topic->topic, message);
+	kv_packed_row_add(&buffer->bytes, &buffer->topic_at, topic->topic, message, kv_outbox_default_time);
 	if (pending_bytes(&buffer->target) >= ROW_BYTES)
 		write_buffers(&buffer->target);
 }
@@ -227,50 +207,6 @@ static bool
 same_target(const OutboxTarget *a, const OutboxTarget *b)
 {
 	return a->pipeline == b->pipeline && a->batch == b->batch && a->serverid == b->serverid;
-}
-
-/* Adds a message to a buffer's bytes; the format is in the file's head. */
-static void
-pack(OutboxBuffer *buffer, const char *topic, const OutboxMessage *message)
-{
-	StringInfo	out = &buffer->bytes;
-	int64		time_ms = message->time_ms;
-	uint8		flags = 0;
-
-	if (time_ms < 0 && !TIMESTAMP_NOT_FINITE(kv_outbox_default_time))
-		time_ms = (kv_outbox_default_time + KV_UNIX_EPOCH_US) / 1000;
-	if (buffer->topic_at < 0 || strcmp(out->data + buffer->topic_at, topic) != 0)
-		flags |= PACK_TOPIC;
-	flags |= time_ms >= 0 ? PACK_TIME : 0;
-	flags |= message->key != NULL ? PACK_KEY : 0;
-	flags |= message->value != NULL ? PACK_VALUE : 0;
-	flags |= message->headers != NULL ? PACK_HEADERS : 0;
-	flags |= message->upsert ? PACK_UPSERT : 0;
-
-	appendStringInfoCharMacro(out, (char) flags);
-	if (flags & PACK_TOPIC)
-	{
-		uint16		len = strlen(topic) + 1;
-
-		appendBinaryStringInfo(out, (const char *) &len, sizeof(len));
-		buffer->topic_at = out->len;
-		appendBinaryStringInfo(out, topic, len);
-	}
-	if (flags & PACK_TIME)
-		appendBinaryStringInfo(out, (const char *) &time_ms, sizeof(time_ms));
-	if (flags & PACK_KEY)
-		pack_bytes(out, message->key, message->key_len);
-	if (flags & PACK_VALUE)
-		pack_bytes(out, message->value, message->value_len);
-	if (flags & PACK_HEADERS)
-		pack_bytes(out, message->headers, message->headers_len);
-}
-
-static void
-pack_bytes(StringInfo out, const char *bytes, int32 len)
-{
-	appendBinaryStringInfo(out, (const char *) &len, sizeof(len));
-	appendBinaryStringInfo(out, bytes, len);
 }
 
 /* Adds up what a target has in memory and not in the table. */
@@ -487,69 +423,6 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransaction
 	}
 }
 
-/* Calls receive for every message of a packed row, in order. */
-void
-kv_outbox_unpack(const char *row, int64 len, OutboxReceiver receive, void *arg)
-{
-	const char *p = row;
-	const char *end = row + len;
-	const char *topic = NULL;
-
-	while (p < end)
-	{
-		OutboxMessage message = {.topic = topic,.time_ms = -1};
-		uint8		flags = *p++;
-		uint32		part;
-
-		if (flags & PACK_TOPIC)
-		{
-			uint16		topic_len;
-
-			memcpy(&topic_len, p, sizeof(topic_len));
-			message.topic = topic = p + sizeof(topic_len);
-			p = topic + topic_len;
-		}
-		if (flags & PACK_TIME)
-		{
-			memcpy(&message.time_ms, p, sizeof(message.time_ms));
-			p += sizeof(message.time_ms);
-		}
-		if (flags & PACK_KEY)
-		{
-			message.key = p = unpack_length(p, end, &part);
-			message.key_len = part;
-			p += part;
-		}
-		if (flags & PACK_VALUE)
-		{
-			message.value = p = unpack_length(p, end, &part);
-			message.value_len = part;
-			p += part;
-		}
-		if (flags & PACK_HEADERS)
-		{
-			message.headers = p = unpack_length(p, end, &part);
-			message.headers_len = part;
-			p += part;
-		}
-		message.upsert = (flags & PACK_UPSERT) != 0;
-		if (message.topic == NULL)
-			elog(ERROR, "outbox row begins without a topic");
-		receive(&message, arg);
-	}
-}
-
-/* Reads a length and gives back where its bytes begin; raises an error if they go beyond the row's end. */
-static const char *
-unpack_length(const char *p, const char *end, uint32 *len)
-{
-	memcpy(len, p, sizeof(*len));
-	p += sizeof(*len);
-	if (p > end || *len > end - p)
-		elog(ERROR, "outbox row is damaged");
-	return p;
-}
-
 /* Creates a pipeline's outbox, owned by the engine. Rows of a page stay in it; larger ones are not compressed. */
 void
 kv_outbox_create(int64 pipeline)
@@ -563,22 +436,6 @@ kv_outbox_create(int64 pipeline)
 	kv_sql_ddl("ALTER TABLE kafka_state.outbox_" INT64_FORMAT " ALTER COLUMN messages SET STORAGE EXTERNAL", pipeline);
 	kv_sql_ddl("CREATE INDEX outbox_" INT64_FORMAT "_order ON kafka_state.outbox_" INT64_FORMAT " (batch, seq)", pipeline, pipeline);
 	kv_sql_leave(&sql);
-}
-
-/* Tells whether the table has reached kafka.outbox_limit. Published rows count until they are vacuumed or truncated. */
-bool
-kv_outbox_full(int64 pipeline)
-{
-	Oid			relid = get_relname_relid(psprintf("outbox_" INT64_FORMAT, pipeline), get_namespace_oid(KV_STATE_SCHEMA, false));
-	Relation	rel;
-	int64		blocks;
-
-	if (!OidIsValid(relid))
-		return false;
-	rel = table_open(relid, AccessShareLock);
-	blocks = RelationGetNumberOfBlocks(rel);
-	table_close(rel, AccessShareLock);
-	return blocks * BLCKSZ >= (int64) kv_outbox_limit_mb * 1024 * 1024;
 }
 
 /* Lists pipelines that have views, with server and owner, which follow from the topics that the definitions read. */

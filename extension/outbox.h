@@ -1,29 +1,15 @@
 /*
  * outbox.h: messages on their way out. kafka.publish, INSERT and DELETE on a
  * topic append encoded messages to a buffer in memory, packed into rows of some
- * 8 kB, flushed when full, before a subtransaction ends and before commit, so that
- * they commit or roll back with what caused them (DESIGN.md 5.3).
+ * 8 kB, written when full and before commit, so that they commit or roll back with what
+ * caused them (DESIGN.md 5.3).
  */
 #ifndef KV_OUTBOX_H
 #define KV_OUTBOX_H
 
 #include "nodes/pg_list.h"
+#include "packed_row.h"
 #include "topic.h"
-
-/* One message, as appended and as read back; pointers into the packed row when read. */
-typedef struct OutboxMessage
-{
-	Oid			relid;			/* the sink's foreign table (in memory); */
-	const char *topic;			/* topic name, NUL-terminated (in the packed row) */
-	int64		time_ms;		/* Unix ms, -1: let the producer choose */
-	const char *key;			/* NULL: null key */
-	int32		key_len;
-	const char *value;			/* NULL: null value (tombstone) */
-	int32		value_len;
-	const char *headers;		/* packed: int16 count, then {int16 len, name, int32 len (-1 null), value}; NULL */
-	int32		headers_len;
-	bool		upsert;			/* within a batch only the last message of a key is published */
-} OutboxMessage;
 
 /* Appends a message of the topic to the outbox this backend writes to now. */
 extern void kv_outbox_append(const TopicDef *topic, const OutboxMessage *message);
@@ -42,8 +28,6 @@ extern TimestampTz kv_outbox_default_time;
 
 /* Creates kafka_state.outbox_N of a pipeline; kv_catalog_forget drops it. */
 extern void kv_outbox_create(int64 pipeline);
-/* Has a pipeline's outbox reached kafka.outbox_limit? Then its worker waits for the publisher. */
-extern bool kv_outbox_full(int64 pipeline);
 
 /* A pipeline that has views, with what its Kafka transactions need to know. */
 typedef struct OutboxPipeline
@@ -57,10 +41,6 @@ typedef struct OutboxPipeline
 
 /* Lists them by id (pipeline 0: all) in CurrentMemoryContext. Runs: in a transaction. */
 extern List *kv_outbox_pipelines(int64 pipeline);
-
-/* Reading, by the publisher: calls receive for every message of a packed row, in order. */
-typedef void (*OutboxReceiver) (const OutboxMessage *message, void *arg);
-extern void kv_outbox_unpack(const char *row, int64 len, OutboxReceiver receive, void *arg);
 
 /* Registers transaction callbacks; called once by _PG_init. */
 extern void kv_outbox_init(void);

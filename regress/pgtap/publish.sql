@@ -48,7 +48,9 @@ COMMIT;
 SELECT results_eq($$SELECT split_part(m, ' ', 1) FROM sink('publish_large', 3) m$$, $$VALUES ('bolt'), ('pin'), ('screw')$$,
 	'nothing of a transaction or a savepoint that rolled back, everything else in order');
 
+-- one at a time: of messages that go out together an upsert sink gets the last of a key
 UPDATE stock SET pieces = pieces + 1 WHERE article = 'nut';
+SELECT count(*) FROM sink('publish_state', 5) \g /dev/null
 UPDATE stock SET article = 'hexnut' WHERE article = 'nut';
 DELETE FROM stock WHERE article = 'pin';
 SELECT results_eq($$SELECT m FROM sink('publish_state', 8) WITH ORDINALITY s(m, n) WHERE n > 4$$,

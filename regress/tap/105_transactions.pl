@@ -51,7 +51,8 @@ sub run_session
 
 	until (-e $stop)
 	{
-		my ($result) = $node->psql('postgres', "CALL work($me, 40)");
+		# psql may die with the connection, and no END block may run here: it would end the test's servers
+		my $result = eval { ($node->psql('postgres', "CALL work($me, 40)"))[0] } // 1;
 		usleep(100_000) if $result != 0;
 	}
 	POSIX::_exit(0);

@@ -37,7 +37,8 @@ sub while_locked
 
 	if ($pid == 0)
 	{
-		$node->psql('postgres', "SET application_name = 'holder'; BEGIN; LOCK TABLE $table IN SHARE MODE; SELECT pg_sleep(100)");
+		# psql may die with the connection, and no END block may run here: it would end the test's servers
+		eval { $node->psql('postgres', "BEGIN; LOCK TABLE $table IN SHARE MODE; SELECT pg_sleep(100)") };
 		POSIX::_exit(0);
 	}
 	wait_until('the lock', sub { return $node->safe_psql('postgres',
