@@ -603,7 +603,12 @@ kv_view_load(int64 id)
 	apply_settings(row->settings);
 	view = kv_analyze(definition_query(row->definition), kv_view_options_from_array(row->options), &refusal);
 	if (!view)
+	{
+		/* it was accepted once, so something under it is another than it was */
+		refusal->hint = refusal->later_hint ? refusal->later_hint :
+			"Something the view uses has changed since the view was created: change it back, or drop the view.";
 		kv_refuse(refusal, get_rel_name(row->relation), NULL);
+	}
 	AtEOXact_GUC(true, nest);
 	SetUserIdAndSecContext(save_user, save_sec_context);
 

@@ -22,6 +22,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "pgtime.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
@@ -488,6 +489,7 @@ refuse_unbounded(ViewDef *view, int i, int j)
 	ViewInput  *pair[2] = {&view->inputs[Min(i, j)], &view->inputs[Max(i, j)]};
 	char	   *names[2];
 	char	   *times[2] = {NULL, NULL};
+	Oid			types[2] = {InvalidOid, InvalidOid};
 	char	   *hint;
 
 	for (int k = 0; k < 2; k++)
@@ -495,10 +497,15 @@ refuse_unbounded(ViewDef *view, int i, int j)
 		RangeTblEntry *rte = rt_fetch(pair[k]->rti, view->query->rtable);
 
 		names[k] = rte->eref->aliasname;
-		if (pair[k]->time_attno != 0)
-			times[k] = psprintf("%s.%s", names[k], strVal(list_nth(rte->eref->colnames, pair[k]->time_attno - 1)));
+		if (pair[k]->time_attno == 0)
+			continue;
+		types[k] = get_atttype(pair[k]->relid, pair[k]->time_attno);
+		times[k] = psprintf("%s.%s", names[k], strVal(list_nth(rte->eref->colnames, pair[k]->time_attno - 1)));
 	}
-	if (times[0] && times[1])
+	if (times[0] && times[1] && types[0] != types[1])
+		hint = psprintf("The types of their event times must agree before they can be compared: %s is %s and %s is %s. Declare both columns timestamptz.",
+						times[0], format_type_be(types[0]), times[1], format_type_be(types[1]));
+	else if (times[0] && times[1])
 		hint = psprintf("Add a condition on their event times, for example: AND %s BETWEEN %s AND %s + interval '1 hour'.",
 						times[1], times[0], times[0]);
 	else

@@ -7,6 +7,7 @@
  */
 #include "refuse.h"
 
+#include "access/transam.h"
 #include "catalog/pg_proc.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -15,6 +16,7 @@
 #include "optimizer/tlist.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 
 /* Where a walk found the first node of a kind. */
 typedef struct NodeSearch
@@ -32,8 +34,10 @@ static int	location_of(Query *query, NodeTag tag);
 static bool search_walker(Node *node, NodeSearch *search);
 static int	set_operation_location(Query *query);
 static bool function_walker(Node *node, Refusal **refusal);
-static bool is_unstable_function(Oid function, void *unused);
-static bool is_clock_function(Oid function, void *unused);
+static Refusal *refuse_function(Node *node, Oid function, const char *message, const char *detail, const char *hint);
+static bool is_unstable_function(Oid function, void *found);
+static bool is_unknown_function(Oid function, void *found);
+static bool is_clock_function(Oid function, void *found);
 
 /* Makes a refusal; message has one %s for the view's name, detail and hint are plain text (hint may be NULL). */
 Refusal *
@@ -254,46 +258,73 @@ set_operation_location(Query *query)
 static bool
 function_walker(Node *node, Refusal **refusal)
 {
+	Oid			function = InvalidOid;
+
 	if (node == NULL)
 		return false;
 	if (IsA(node, SQLValueFunction) || check_functions_in_node(node, is_clock_function, NULL))
-	{
 		*refusal = kv_refusal(exprLocation(node),
-							  "continuous view \"%s\" cannot use the current time, date, user or schema",
+							  "continuous view \"%s\" cannot use the current time, date, user, schema, session or transaction",
 							  "They change between the moments at which rows are processed, so the view would not equal its query.",
 							  "Use the event's own time, or filter by the clock in the query that reads the view.");
+	else if (IsA(node, NextValueExpr) || check_functions_in_node(node, is_unstable_function, &function))
+		*refusal = refuse_function(node, function, "continuous view \"%s\" cannot use a volatile function",
+								   "It may give another result each time, so the view would not equal its query.",
+								   "Use functions that depend on their arguments alone; one of your own that does can be declared IMMUTABLE with ALTER FUNCTION.");
+	else if (check_functions_in_node(node, is_unknown_function, &function))
+		*refusal = refuse_function(node, function, "continuous view \"%s\" cannot use a user-defined function that is only STABLE",
+								   "It may see other things than the row, such as tables or the time, and the view would not follow their changes.",
+								   "Declare it IMMUTABLE with ALTER FUNCTION if it depends on its arguments alone, or join the table it reads.");
+	if (*refusal)
 		return true;
-	}
-	if (IsA(node, NextValueExpr) || check_functions_in_node(node, is_unstable_function, NULL))
-	{
-		*refusal = kv_refusal(exprLocation(node),
-							  "continuous view \"%s\" cannot use a volatile function",
-							  "It may give another result each time, so the view would not equal its query.",
-							  "Use immutable or stable functions only; a function that always gives the same result can be declared so with ALTER FUNCTION.");
-		return true;
-	}
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, function_walker, refusal, 0);
 	return expression_tree_walker(node, function_walker, refusal);
 }
 
-static bool
-is_unstable_function(Oid function, void *unused)
+/* Makes the refusal of a function, which may have been declared differently when the view was created. */
+static Refusal *
+refuse_function(Node *node, Oid function, const char *message, const char *detail, const char *hint)
 {
+	Refusal    *refusal = kv_refusal(exprLocation(node), message, detail, hint);
+
+	if (OidIsValid(function))
+		refusal->later_hint = psprintf("Declare function %s IMMUTABLE again with ALTER FUNCTION, or drop the view.", format_procedure(function));
+	return refusal;
+}
+
+static bool
+is_unstable_function(Oid function, void *found)
+{
+	*(Oid *) found = function;
 	return func_volatile(function) == PROVOLATILE_VOLATILE;
 }
 
-/* Is it a stable or volatile function of the clock? (age() of one argument counts from today.) */
+/* Is it a STABLE function of a user or an extension? What it reads besides its arguments cannot be known. */
 static bool
-is_clock_function(Oid function, void *unused)
+is_unknown_function(Oid function, void *found)
 {
+	*(Oid *) found = function;
+	return function >= FirstNormalObjectId && func_volatile(function) == PROVOLATILE_STABLE;
+}
+
+/*
+ * Is it a built-in function of the clock, the session or the transaction? Those that are stable without
+ * having arguments are, but for version(). (age() of one argument counts from today.)
+ */
+static bool
+is_clock_function(Oid function, void *found)
+{
+	if (function < FirstNormalObjectId && function != F_VERSION && get_func_nargs(function) == 0 &&
+		func_volatile(function) == PROVOLATILE_STABLE)
+		return true;
 	switch (function)
 	{
-		case F_NOW:
-		case F_TRANSACTION_TIMESTAMP:
-		case F_STATEMENT_TIMESTAMP:
 		case F_CLOCK_TIMESTAMP:
 		case F_TIMEOFDAY:
+		case F_CURRENT_SETTING_TEXT:
+		case F_CURRENT_SETTING_TEXT_BOOL:
+		case F_CURRENT_SCHEMAS:
 		case F_AGE_TIMESTAMP:
 		case F_AGE_TIMESTAMPTZ:
 			return true;

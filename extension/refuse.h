@@ -15,6 +15,7 @@ typedef struct Refusal
 	char	   *message;		/* continuous view "v" cannot use LIMIT: %s-free; the name is put in by kv_refuse for "%s" */
 	char	   *detail;
 	char	   *hint;
+	char	   *later_hint;	/* what to do where the view exists already and something under it has changed; may be NULL */
 } Refusal;
 
 extern Refusal *kv_refusal(int location, const char *message, const char *detail, const char *hint);

@@ -39,6 +39,24 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, current_d
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, age(created_at) FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders WHERE state = current_user;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id HAVING count(*) > random();
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, current_setting('timezone') FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, current_schemas(true) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, pg_current_xact_id_if_assigned() FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders WHERE qty = pg_backend_pid();
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, inet_client_addr() FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, statement_timestamp() FROM orders;
+CREATE FUNCTION title_of(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT title FROM view_refused.regions WHERE region = $1';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, title_of(qty) FROM orders;
+-- a function that changes after the creation of its view
+CREATE FUNCTION twice(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN 2 * $1; END';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, twice(qty) FROM orders WITH NO DATA;
+ALTER FUNCTION twice(int) VOLATILE;
+SELECT kafka.explain('v');
+ALTER FUNCTION twice(int) STABLE;
+SELECT kafka.explain('v');
+SET client_min_messages = warning;
+DROP MATERIALIZED VIEW v;
+RESET client_min_messages;
 
 -- columns
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, order_id FROM orders;
@@ -74,6 +92,10 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 	SELECT o.order_id FROM orders o JOIN payments p ON p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o CROSS JOIN regions r;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.name FROM orders o JOIN customers c ON c.customer_id > o.customer_id;
+-- times with and without a zone
+CREATE FOREIGN TABLE refunds (order_id bigint, refunded_at timestamp) SERVER view_refused OPTIONS (topic 'refunds', event_time 'refunded_at');
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o JOIN refunds r ON r.order_id = o.order_id AND r.refunded_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
 -- a condition of a left join bounds nothing between the streams before it
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 	SELECT o.order_id, c.name FROM orders o JOIN payments p ON p.order_id = o.order_id
