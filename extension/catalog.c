@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -549,6 +550,40 @@ kv_sentinel_set(int64 pipeline)
 
 	kv_sql_enter_engine(&sql);
 	kv_sql_run("INSERT INTO kafka_state.sentinel VALUES ($1) ON CONFLICT DO NOTHING", 1, pipeline_type, &value, NULL);
+	kv_sql_leave(&sql);
+}
+
+/*
+ * Renames a server in the outbox of ordinary transactions. Writers have finished when the locks are ours, and the
+ * statements see what they wrote; the next ones find the new name. A batch that may be half out keeps its
+ * server's name, by which Kafka is asked for it.
+ */
+void
+kv_outbox_rename_server(const char *name, const char *new_name)
+{
+	const Oid	types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(new_name)};
+	KvSql		sql;
+
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("cannot rename server \"%s\" in a transaction of level REPEATABLE READ or SERIALIZABLE", name),
+				 errdetail("It would not see all messages that wait to be published."),
+				 errhint("Rename it in a transaction of level READ COMMITTED.")));
+	kv_sql_enter_engine(&sql);
+	kv_sql_ddl("LOCK TABLE kafka_state.transaction_outbox, kafka_state.transaction_batch IN ACCESS EXCLUSIVE MODE");
+	if (kv_sql_run("SELECT FROM kafka_state.transaction_batch WHERE server = $1 AND NOT published", 1, types, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot rename server \"%s\" while messages are being published", name),
+				 errdetail("The batch under way is known to Kafka by the name of the server."),
+				 errhint("Try again when kafka_state.transaction_batch shows it as published.")));
+	/* what an earlier server of the new name has left behind is in nobody's way */
+	kv_sql_run("DELETE FROM kafka_state.transaction_batch WHERE server = $2 AND $1 <> $2", 2, types, values, NULL);
+	kv_sql_run("DELETE FROM kafka_state.transaction_outbox WHERE server = $2 AND $1 <> $2", 2, types, values, NULL);
+	kv_sql_run("UPDATE kafka_state.transaction_batch SET server = $2 WHERE server = $1", 2, types, values, NULL);
+	kv_sql_run("UPDATE kafka_state.transaction_outbox SET server = $2 WHERE server = $1", 2, types, values, NULL);
 	kv_sql_leave(&sql);
 }
 

@@ -72,6 +72,9 @@ extern void kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 
 extern void kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before);	/* keeps the last one below */
 extern bool kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset, TimestampTz *stream_time);
 
+/* Gives what ordinary transactions have written to a server its new name; locks both tables until the transaction ends. */
+extern void kv_outbox_rename_server(const char *name, const char *new_name);
+
 extern bool kv_sentinel_present(int64 pipeline);
 extern void kv_sentinel_set(int64 pipeline);
 

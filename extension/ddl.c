@@ -17,6 +17,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "tcop/utility.h"
@@ -57,6 +58,7 @@ static void handle_alter_table(Utility *utility, AlterTableStmt *stmt);
 static void handle_rename(Utility *utility, RenameStmt *stmt);
 static void handle_comment(Utility *utility, CommentStmt *stmt);
 static void handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt);
+static void refuse_inherited(List *parents);
 static void handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt);
 static void handle_create_trigger(Utility *utility, CreateTrigStmt *stmt);
 static void refuse_rule(RuleStmt *stmt);
@@ -64,6 +66,7 @@ static void handle_create_extension(Utility *utility, CreateExtensionStmt *stmt)
 static void drop_extension(Utility *utility);
 static bool names_extension(List *objects);
 static char *string_option(List *options, const char *name);
+static void rename_server(Utility *utility, RenameStmt *stmt);
 static void hold_database(Utility *utility, const char *name, bool as_template);
 static void pass_on_alone(Utility *utility, Oid database);
 static Oid	view_named(RangeVar *name);
@@ -114,6 +117,9 @@ process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree
 		case T_AlterObjectSchemaStmt:
 			handle_set_schema(&utility, (AlterObjectSchemaStmt *) stmt);
 			return;
+		case T_CreateStmt:
+			refuse_inherited(((CreateStmt *) stmt)->inhRelations);
+			break;
 		case T_CreateForeignTableStmt:
 			handle_create_topic(&utility, (CreateForeignTableStmt *) stmt);
 			return;
@@ -299,6 +305,15 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 		}
 		return;
 	}
+	foreach(cell, stmt->cmds)
+	{
+		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
+
+		if (command->subtype == AT_AddInherit)
+			refuse_inherited(list_make1(command->def));
+		if (command->subtype == AT_AttachPartition)
+			refuse_inherited(list_make1(castNode(PartitionCmd, command->def)->name));
+	}
 	if (OidIsValid(relid) && kv_topic_is(relid))
 	{
 		kv_check_alter_topic(relid, stmt);
@@ -310,6 +325,25 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 	pass_on(utility);
 }
 
+/* Refuses continuous views among the parents or partitions of a table: rows written to that would be written to them. */
+static void
+refuse_inherited(List *parents)
+{
+	ListCell   *cell;
+
+	foreach(cell, parents)
+	{
+		RangeVar   *name = lfirst_node(RangeVar, cell);
+
+		if (OidIsValid(view_named(name)))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("continuous view \"%s\" cannot be a parent or a partition of another table", name->relname),
+					 errdetail("Its rows are those of its query, and only its maintenance writes them."),
+					 errhint("To read it together with other tables, unite them in a query or an ordinary view.")));
+	}
+}
+
 static void
 handle_rename(Utility *utility, RenameStmt *stmt)
 {
@@ -318,6 +352,11 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 	if (stmt->renameType == OBJECT_DATABASE)
 	{
 		hold_database(utility, stmt->subname, false);
+		return;
+	}
+	if (stmt->renameType == OBJECT_FOREIGN_SERVER)
+	{
+		rename_server(utility, stmt);
 		return;
 	}
 	if ((stmt->renameType == OBJECT_MATVIEW ||
@@ -378,6 +417,7 @@ handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt)
 {
 	Oid			relid;
 
+	refuse_inherited(stmt->base.inhRelations);
 	pass_on(utility);
 	CommandCounterIncrement();
 	relid = relation_named(stmt->base.relation);
@@ -454,6 +494,36 @@ drop_extension(Utility *utility)
 		pass_on_alone(utility, MyDatabaseId);
 	else
 		pass_on(utility);
+	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+}
+
+/*
+ * Renames a server together with its unpublished messages, which have its name, while its publisher is
+ * away: that has a producer of the old name. The locks of kv_outbox_rename_server keep it from making one before the commit.
+ */
+static void
+rename_server(Utility *utility, RenameStmt *stmt)
+{
+	char	   *name = strVal(stmt->object);
+	Oid			server = get_foreign_server_oid(name, true);
+
+	if (!OidIsValid(server) || !pg_foreign_server_ownercheck(server, GetUserId()) || !kv_catalog_installed() ||
+		strcmp(GetForeignDataWrapper(GetForeignServer(server)->fdwid)->fdwname, KV_FDW) != 0)
+	{
+		pass_on(utility);
+		return;
+	}
+	kv_database_hold(MyDatabaseId);
+	PG_TRY();
+	{
+		kv_outbox_rename_server(name, stmt->newname);
+		pass_on(utility);
+	}
+	PG_FINALLY();
+	{
+		kv_database_release(MyDatabaseId);
+	}
+	PG_END_TRY();
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 }
 

@@ -108,7 +108,34 @@ INSERT INTO last VALUES (2);
 SELECT wait_for_last(2);
 SELECT DISTINCT ON (key) key, value FROM kafka_test.consume('topic_insert_table') ORDER BY key, "offset" DESC;
 
+-- a server is renamed together with what waits to be published to it
+DO $$
+BEGIN
+	WHILE EXISTS (SELECT FROM kafka_state.transaction_outbox)
+		OR EXISTS (SELECT FROM kafka_state.transaction_batch WHERE server = 'topic_insert' AND NOT published) LOOP
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $$;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+ALTER SERVER topic_insert RENAME TO topic_insert_2;
+ROLLBACK;
+CREATE SERVER topic_insert_taken FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers 'localhost:1');
+ALTER SERVER topic_insert RENAME TO topic_insert_taken;
+DROP SERVER topic_insert_taken;
+BEGIN;
+INSERT INTO last SELECT 3 FROM generate_series(1, 10);
+INSERT INTO stream (id, at) SELECT i, '2026-01-01Z' FROM generate_series(10, 2009) i;
+SELECT count(*) > 0 AS outbox_has_rows FROM kafka_state.transaction_outbox WHERE server = 'topic_insert';
+ALTER SERVER topic_insert RENAME TO topic_insert_2;
+COMMIT;
+SELECT wait_for_last(3);
+SELECT count(*) FROM last WHERE n = 3;
+SELECT count(*) FROM stream WHERE id BETWEEN 10 AND 2009;
+SELECT server, batch > 1 AS goes_on FROM kafka_state.transaction_batch WHERE server LIKE 'topic\_insert%';
+INSERT INTO last VALUES (4);
+SELECT wait_for_last(4);
+
 SET client_min_messages = warning;
 DROP SCHEMA topic_insert CASCADE;
-DROP SERVER topic_insert;
+DROP SERVER topic_insert_2;
 DROP ROLE topic_insert_user;

@@ -43,6 +43,14 @@ ALTER TABLE v DISABLE TRIGGER ALL;
 ALTER TRIGGER kafka_refuse_write ON v RENAME TO harmless;
 CREATE TRIGGER before_row BEFORE INSERT ON v FOR EACH ROW EXECUTE FUNCTION nothing();
 CREATE RULE r AS ON INSERT TO v DO INSTEAD NOTHING;
+-- rows written to a parent would be written to the view
+CREATE TABLE parent (LIKE v) PARTITION BY LIST (k);
+ALTER TABLE parent ATTACH PARTITION v DEFAULT;
+CREATE TABLE child (LIKE v);
+ALTER TABLE child INHERIT v;
+CREATE TABLE heir () INHERITS (v);
+CREATE TABLE part PARTITION OF v DEFAULT;
+CREATE FOREIGN TABLE heir () INHERITS (v) SERVER view_alter OPTIONS (topic 'heir');
 
 -- Owner: what belongs to the view follows.
 CREATE ROLE view_alter_user;
