@@ -97,6 +97,23 @@ kv_merge_at_end(Pipeline *pipeline)
 	return true;
 }
 
+/* Tells whether the pipeline keeps up: all partitions were at their ends, and what came since is less than a batch. */
+bool
+kv_merge_is_live(Pipeline *pipeline)
+{
+	if (!pipeline->bootstrap_done || kv_consumer_pending(pipeline) >= kv_batch_rows)
+		return false;
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		{
+			if (!pipeline->topics[i].partitions[n].at_end)
+				return false;
+		}
+	}
+	return true;
+}
+
 /*
  * Tells whether a partition with nothing polled has its end behind its position. Not while a partition
  * has to be waited for: a batch would stop there and move nothing, again and again.

@@ -20,6 +20,8 @@ extern MergeResult kv_merge_peek(Pipeline *pipeline, Partition **partition);
 extern bool kv_merge_ready(Pipeline *pipeline);
 /* Has every partition that is read now nothing polled and come to its end? */
 extern bool kv_merge_at_end(Pipeline *pipeline);
+/* Has every partition been at its end, with nothing far behind since? */
+extern bool kv_merge_is_live(Pipeline *pipeline);
 /* Are there ends behind control records that positions have not reached? */
 extern bool kv_merge_end_moved(Pipeline *pipeline);
 /* The message behind the head. */

@@ -423,8 +423,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !clock->broker_silent)
 		kv_slot_clear_error(kv_my_slot);
 	wait_for_outbox(pipeline);
-	kv_my_slot->phase = pipeline->bootstrap_done && kv_merge_at_end(pipeline) ? PIPELINE_LIVE :
-		kv_my_slot->phase == PIPELINE_LIVE && kv_consumer_pending(pipeline) < kv_batch_rows ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
+	kv_my_slot->phase = kv_merge_is_live(pipeline) ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
 	if ((seconds = (now - clock->rate_since) / 1e6) >= 5)
 	{
 		kv_my_slot->records_per_second = (kv_my_slot->records - clock->rate_records) / seconds;
