@@ -14,7 +14,7 @@
  */
 #include "postgres.h"
 
-#include "batch.h"
+#include "apply.h"
 #include "advance.h"
 
 /* Rows are evicted each time the frontier has moved by this part of what is kept. */
@@ -96,10 +96,10 @@ view_watermark(Pipeline *pipeline, PipelineView *view)
 		TimestampTz watermark = DT_NOBEGIN;
 
 		if (input->kind == INPUT_STREAM)
-			watermark = kv_batch_topic(pipeline, input->relid)->watermark;
+			watermark = kv_pipeline_topic(pipeline, input->relid)->watermark;
 		else if (input->kind == INPUT_VIEW)
 		{
-			PipelineView *upper = kv_batch_view(pipeline, input->relid);
+			PipelineView *upper = kv_pipeline_view(pipeline, input->relid);
 
 			if (upper->watermark != DT_NOBEGIN)
 				watermark = upper->watermark - upper->view->output_delay_us;
@@ -161,7 +161,7 @@ kv_advance_evict(Pipeline *pipeline)
 
 		if (!eviction_due(view))
 			continue;
-		kv_batch_evict_view(pipeline, view);
+		kv_apply_evict(pipeline, view);
 		evicted = true;
 	}
 	if (evicted)
@@ -179,7 +179,7 @@ prune_marks(Pipeline *pipeline)
 
 		if (!input->has_buffers)
 			continue;
-		before = kv_batch_reload_bound(pipeline, input);
+		before = kv_apply_reload_bound(pipeline, input);
 		if (before == DT_NOBEGIN || before == DT_NOEND)
 			continue;
 		for (int n = 0; n < input->npartitions; n++)

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "advance.h"
+#include "apply.h"
 #include "batch.h"
 #include "consumer.h"
 #include "dead_letter.h"
@@ -42,25 +43,6 @@
 /* Positions go to Kafka so often (ms) though nothing moves. */
 #define OFFSETS_IDLE_MS (60 * 60 * 1000)
 
-/* Result rows that later statements of the same view read by name. */
-typedef struct Capture
-{
-	const char *name;
-	TupleDesc	desc;
-	Tuplestorestate *rows;
-	int64		nrows;
-	bool		registered;
-} Capture;
-
-typedef struct ViewRun
-{
-	Pipeline   *pipeline;
-	PipelineView *view;
-	Datum		frontier;		/* $1 of every statement */
-	const char *title;			/* statement that is running, for the error context */
-	List	   *captures;		/* of Capture * */
-} ViewRun;
-
 static void begin_numbered(Pipeline *pipeline);
 static int64 collect(Pipeline *pipeline);
 static bool take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen);
@@ -72,16 +54,7 @@ static void store_marks(Pipeline *pipeline);
 static void store_outbox_batch(Pipeline *pipeline);
 static char *positions_json(Pipeline *pipeline);
 static char *frontiers_json(Pipeline *pipeline);
-static void refresh_plans(PipelineView *view, int64 nrows);
-static void enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier);
-static void leave_view(ViewRun *run, KvSql *sql);
-static void register_deltas(ViewRun *run);
-static int64 input_rows(Pipeline *pipeline, const ViewInput *input);
-static void run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan);
-static void run_late_statement(ViewRun *run, KvPlan *plan, int size_class);
-static Capture *find_capture(ViewRun *run, const char *name, TupleDesc desc);
 static void read_view_rows(Pipeline *pipeline, PipelineView *upper);
-static void add_view_context(void *arg);
 static void add_batch_context(void *arg);
 
 
@@ -386,312 +359,6 @@ frontiers_json(Pipeline *pipeline)
 	return json.data;
 }
 
-/* Runs the statements of all views over the current deltas. Runs: in a subtransaction, between begin and end of views' rows. */
-void
-kv_batch_apply_views(Pipeline *pipeline)
-{
-	for (int i = 0; i < pipeline->nviews; i++)
-		kv_batch_apply_view(pipeline, &pipeline->views[i]);
-}
-
-/* Runs the statements of one view as its owner, with deferred constraints checked by each statement. */
-void
-kv_batch_apply_view(Pipeline *pipeline, PipelineView *view)
-{
-	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
-	int64		nrows = 0;
-	ViewRun		run;
-	KvSql		sql;
-	ListCell   *statement;
-	ListCell   *plan;
-
-	context.arg = &run;
-	for (int i = 0; i < view->view->ninputs; i++)
-	{
-		ViewInput  *input = &view->view->inputs[i];
-
-		if (input->kind == INPUT_VIEW)
-			kv_delta_of_view(pipeline, kv_batch_view(pipeline, input->relid));
-		nrows += input_rows(pipeline, input);
-	}
-	if (nrows == 0)
-		return;
-
-	refresh_plans(view, nrows);
-	enter_view(&run, &sql, pipeline, view, view->frontier);
-	error_context_stack = &context;
-	/* before the statements: a deferred trigger would fire outside of the role, which Postgres refuses to queue */
-	run.title = "deferred constraints";
-	kv_sql_run("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL);
-	register_deltas(&run);
-	forboth(statement, view->plan->statements, plan, view->compiled)
-	{
-		MaintenanceStatement *next = lfirst(statement);
-
-		if (next->phase != PHASE_EVICT)
-			run_statement(&run, next, lfirst(plan));
-	}
-	error_context_stack = context.previous;
-	leave_view(&run, &sql);
-}
-
-/*
- * Drops the kept plans each time the rows since the run began have doubled: one made for
- * tables that were nearly empty reads them whole when they are not (a batch of 25 s instead of 0.3 s).
- */
-static void
-refresh_plans(PipelineView *view, int64 nrows)
-{
-	ListCell   *lc;
-
-	if (view->applied >= view->replan_at)
-	{
-		foreach(lc, view->compiled)
-			kv_plan_free(lfirst(lc));
-		view->replan_at = Max(view->applied * 2, 1);
-	}
-	view->applied += nrows;
-}
-
-/* Enters the owner's role with the view's settings; writes to the engine's tables are let through until leave_view. */
-static void
-enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier)
-{
-	run->pipeline = pipeline;
-	run->view = view;
-	run->frontier = TimestampTzGetDatum(frontier);
-	run->title = NULL;
-	run->captures = NIL;
-	kv_sql_enter_role(sql, view->view->owner, view->row->settings);
-	kv_maintaining = true;
-}
-
-static void
-leave_view(ViewRun *run, KvSql *sql)
-{
-	ListCell   *lc;
-
-	kv_maintaining = false;
-	foreach(lc, run->captures)
-		tuplestore_end(((Capture *) lfirst(lc))->rows);
-	kv_sql_leave(sql);
-}
-
-/* Makes the deltas of a view's inputs readable by name; a relation that stands in it twice has one. */
-static void
-register_deltas(ViewRun *run)
-{
-	for (int i = 0; i < run->view->view->ninputs; i++)
-	{
-		ViewInput  *input = &run->view->view->inputs[i];
-		bool		done = input->kind == INPUT_RELATION;
-
-		for (int j = 0; j < i && !done; j++)
-			done = run->view->view->inputs[j].kind != INPUT_RELATION &&
-				strcmp(run->view->view->inputs[j].delta_name, input->delta_name) == 0;
-		if (done)
-			continue;
-		if (input->kind == INPUT_VIEW)
-		{
-			PipelineView *upper = kv_batch_view(run->pipeline, input->relid);
-
-			kv_sql_register(input->delta_name, upper->delta_desc, upper->delta, upper->delta_rows);
-		}
-		else
-		{
-			TopicInput *topic = kv_batch_topic(run->pipeline, input->relid);
-
-			kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
-		}
-	}
-}
-
-/* Gives how many rows the delta of an input has; an ordinary table has none. */
-static int64
-input_rows(Pipeline *pipeline, const ViewInput *input)
-{
-	switch (input->kind)
-	{
-		case INPUT_STREAM:
-		case INPUT_LOOKUP:
-			return kv_batch_topic(pipeline, input->relid)->delta_rows;
-		case INPUT_VIEW:
-			return kv_batch_view(pipeline, input->relid)->delta_rows;
-		case INPUT_RELATION:
-			break;
-	}
-	return 0;
-}
-
-/* Runs one statement unless what it reads is empty. */
-static void
-run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
-{
-	ViewDef    *view = run->view->view;
-	Tuplestorestate *target = NULL;
-	Capture    *capture = NULL;
-	int64		nrows = 0;
-	uint64		processed;
-
-	if (statement->input >= 0)
-	{
-		nrows = input_rows(run->pipeline, &view->inputs[statement->input]);
-		if (nrows == 0)
-			return;
-	}
-	else
-	{
-		for (int i = 0; i < view->ninputs; i++)
-			nrows += input_rows(run->pipeline, &view->inputs[i]);
-	}
-	if (statement->reads != NULL)
-	{
-		Capture    *read = find_capture(run, statement->reads, NULL);
-
-		if (read == NULL || read->nrows == 0)
-			return;
-		nrows = read->nrows;
-		if (!read->registered)
-			kv_sql_register(read->name, read->desc, read->rows, read->nrows);
-		read->registered = true;
-	}
-	run->title = statement->title;
-	if (statement->phase == PHASE_LATE)
-	{
-		run_late_statement(run, plan, kv_size_class(nrows));
-		return;
-	}
-	if (statement->captures != NULL)
-	{
-		capture = find_capture(run, statement->captures, statement->capture_desc);
-		target = capture->rows;
-	}
-	else if (statement->writes_view)
-		target = run->view->rows;
-
-	processed = kv_plan_run(plan, kv_size_class(nrows), &run->frontier, NULL, target);
-	if (capture != NULL)
-		capture->nrows += processed;
-}
-
-/* Counts late rows, and stores those that only the frontier made late. */
-static void
-run_late_statement(ViewRun *run, KvPlan *plan, int size_class)
-{
-	kv_plan_run(plan, size_class, &run->frontier, NULL, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		bool		isnull;
-		Datum		late = kv_sql_value(row, 1, &isnull);
-
-		if (!isnull)
-			run->view->late_rows += DatumGetInt64(late);
-		late = kv_sql_value(row, 2, &isnull);
-		if (!isnull)
-			kv_dead_letter_skip_rows(run->pipeline, run->view, late);
-	}
-}
-
-/* Finds the rows captured under a name; with a row type it makes them. */
-static Capture *
-find_capture(ViewRun *run, const char *name, TupleDesc desc)
-{
-	Capture    *capture;
-	ListCell   *lc;
-
-	foreach(lc, run->captures)
-	{
-		capture = lfirst(lc);
-		if (strcmp(capture->name, name) == 0)
-			return capture;
-	}
-	if (desc == NULL)
-		return NULL;
-	capture = palloc0(sizeof(Capture));
-	capture->name = name;
-	capture->desc = desc;
-	capture->rows = tuplestore_begin_heap(false, false, work_mem);
-	run->captures = lappend(run->captures, capture);
-	return capture;
-}
-
-/* Deletes what no probe of the view can see any more, with the frontier after this batch. */
-void
-kv_batch_evict_view(Pipeline *pipeline, PipelineView *view)
-{
-	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
-	ViewRun		run;
-	KvSql		sql;
-	ListCell   *statement;
-	ListCell   *plan;
-
-	context.arg = &run;
-	enter_view(&run, &sql, pipeline, view, view->next_frontier);
-	error_context_stack = &context;
-	forboth(statement, view->plan->statements, plan, view->compiled)
-	{
-		MaintenanceStatement *next = lfirst(statement);
-
-		run.title = next->title;
-		if (next->phase == PHASE_EVICT)
-			kv_plan_run(lfirst(plan), 0, &run.frontier, NULL, NULL);
-	}
-	error_context_stack = context.previous;
-	leave_view(&run, &sql);
-}
-
-/* Puts the current delta of a topic back into the view's buffers of it; lateness is judged by kv_before alone. */
-void
-kv_batch_reload_view(Pipeline *pipeline, PipelineView *view, TopicInput *topic)
-{
-	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
-	ViewRun		run;
-	KvSql		sql;
-	ListCell   *lc;
-
-	context.arg = &run;
-	enter_view(&run, &sql, pipeline, view, DT_NOBEGIN);
-	error_context_stack = &context;
-	foreach(lc, view->plan->reload)
-	{
-		MaintenanceStatement *statement = lfirst(lc);
-		ViewInput  *input = &view->view->inputs[statement->input];
-		const Oid	types[] = {TIMESTAMPTZOID};
-
-		if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || topic->delta_rows == 0)
-			continue;
-		run.title = statement->title;
-		kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
-		kv_sql_run(statement->sql, 1, types, &run.frontier, NULL);
-	}
-	error_context_stack = context.previous;
-	leave_view(&run, &sql);
-}
-
-/* Gives the time before which no buffer of a topic needs a record: DT_NOBEGIN all are needed, DT_NOEND none. */
-TimestampTz
-kv_batch_reload_bound(Pipeline *pipeline, const TopicInput *topic)
-{
-	TimestampTz bound = DT_NOEND;
-
-	for (int i = 0; i < pipeline->nviews; i++)
-	{
-		PipelineView *view = &pipeline->views[i];
-
-		for (int j = 0; j < view->view->ninputs; j++)
-		{
-			ViewInput  *input = &view->view->inputs[j];
-
-			if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || input->buffer_name == NULL)
-				continue;
-			if (view->frontier == DT_NOBEGIN || input->retain_us >= DT_NOEND - Max(view->frontier, 0))
-				return DT_NOBEGIN;
-			bound = Min(bound, view->frontier - input->retain_us);
-		}
-	}
-	return bound;
-}
-
 /*
  * Computes the first rows of views over views whose upper views had rows already: their
  * statements over a delta that is all rows of the upper view. Each is a batch of its own without records.
@@ -718,9 +385,9 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		for (int j = 0; j < view->view->ninputs; j++)
 		{
 			if (view->view->inputs[j].kind == INPUT_VIEW)
-				read_view_rows(pipeline, kv_batch_view(pipeline, view->view->inputs[j].relid));
+				read_view_rows(pipeline, kv_pipeline_view(pipeline, view->view->inputs[j].relid));
 		}
-		kv_batch_apply_view(pipeline, view);
+		kv_apply_view(pipeline, view);
 		kv_delta_end_views(pipeline);
 		kv_delta_end(pipeline);
 		kv_view_set_initialized(view->row->view);
@@ -751,30 +418,6 @@ read_view_rows(Pipeline *pipeline, PipelineView *upper)
 	kv_delta_of_view(pipeline, upper);
 }
 
-/* Finds the topic of this pipeline with a foreign table. */
-TopicInput *
-kv_batch_topic(Pipeline *pipeline, Oid relid)
-{
-	for (int i = 0; i < pipeline->ntopics; i++)
-	{
-		if (pipeline->topics[i].topic->relid == relid)
-			return &pipeline->topics[i];
-	}
-	elog(ERROR, "pipeline \"%s\" does not read relation %u", pipeline->row->name, relid);
-}
-
-/* Finds the view of this pipeline with a result table. */
-PipelineView *
-kv_batch_view(Pipeline *pipeline, Oid relid)
-{
-	for (int i = 0; i < pipeline->nviews; i++)
-	{
-		if (pipeline->views[i].row->relation == relid)
-			return &pipeline->views[i];
-	}
-	elog(ERROR, "pipeline \"%s\" has no view %u", pipeline->row->name, relid);
-}
-
 static void
 add_batch_context(void *arg)
 {
@@ -783,10 +426,3 @@ add_batch_context(void *arg)
 	errcontext("batch " INT64_FORMAT " of pipeline \"%s\"", pipeline->batch_number, pipeline->row->name);
 }
 
-static void
-add_view_context(void *arg)
-{
-	ViewRun    *run = arg;
-
-	errcontext("continuous view %s: %s", run->view->view->name, run->title ? run->title : "start");
-}

@@ -17,15 +17,4 @@ extern void kv_batch_failed(Pipeline *pipeline);
 /* Computes the first rows of views over views that were added while the pipeline ran. */
 extern void kv_batch_initialize_views(Pipeline *pipeline);
 
-/* For dead_letter.c: the statements of all views, or of one, over the current deltas. */
-extern void kv_batch_apply_views(Pipeline *pipeline);
-extern void kv_batch_apply_view(Pipeline *pipeline, PipelineView *view);
-/* For advance.c and reload.c */
-extern void kv_batch_evict_view(Pipeline *pipeline, PipelineView *view);
-extern void kv_batch_reload_view(Pipeline *pipeline, PipelineView *view, TopicInput *input);
-extern TimestampTz kv_batch_reload_bound(Pipeline *pipeline, const TopicInput *input);
-
-extern TopicInput *kv_batch_topic(Pipeline *pipeline, Oid relid);
-extern PipelineView *kv_batch_view(Pipeline *pipeline, Oid relid);
-
 #endif							/* KV_BATCH_H */

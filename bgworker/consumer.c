@@ -162,7 +162,8 @@ find_partitions(Pipeline *pipeline, TopicInput *input, List *positions)
 				 error ? errdetail("%s", error) : 0,
 				 errhint("Check bootstrap_servers of the server and that the brokers run. The pipeline tries again by itself.")));
 
-	input->handle = rd_kafka_topic_new(pipeline->consumer->rk, input->topic->topic, NULL);
+	/* goes with the client, after close_partitions */
+	input->handle = kv_client_topic(pipeline->consumer, pipeline->consumer->context, input->topic->topic);
 	if (input->handle == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),
@@ -373,8 +374,6 @@ close_partitions(void *arg)
 				rd_kafka_queue_destroy(partition->queue);
 			partition->queue = NULL;
 		}
-		if (input->handle != NULL)
-			rd_kafka_topic_destroy(input->handle);
 		input->handle = NULL;
 		input->npartitions = 0;
 	}

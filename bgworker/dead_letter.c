@@ -24,7 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-#include "batch.h"
+#include "apply.h"
 #include "dead_letter.h"
 #include "delta.h"
 #include "merge.h"
@@ -45,7 +45,6 @@ static void set_aside(Pipeline *pipeline, Partition *partition, rd_kafka_message
 					  int sqlstate, const char *message, const char *detail);
 static void insert_letter(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
 						  int sqlstate, const char *message, const char *detail);
-static void insert_skipped(Pipeline *pipeline, Partition *partition, int64 offset, int64 view);
 
 
 /* Applies the current (sub)batch with all views. Runs: in the batch's transaction. */
@@ -90,11 +89,11 @@ try_apply(Pipeline *pipeline, PipelineView *only)
 	PG_TRY();
 	{
 		if (only != NULL)
-			kv_batch_apply_view(pipeline, only);
+			kv_apply_view(pipeline, only);
 		else
 		{
 			kv_delta_begin_views(pipeline);
-			kv_batch_apply_views(pipeline);
+			kv_apply_views(pipeline);
 			kv_delta_end_views(pipeline);
 		}
 		ReleaseCurrentSubTransaction();
@@ -220,7 +219,7 @@ set_aside(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Pip
 		insert_letter(pipeline, partition, msg, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
 	/* what cannot be decoded fails a reload again, unless it was the clock that said so */
 	if (view != NULL || partition->head_too_far)
-		insert_skipped(pipeline, partition, msg->offset, view ? view->row->view : 0);
+		kv_apply_skip(pipeline, partition, msg->offset, view ? view->row->view : 0);
 }
 
 static bytea *
@@ -272,45 +271,4 @@ insert_letter(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg,
 	kv_sql_enter_engine(&sql);
 	kv_sql_run(text, 13, types, values, nulls);
 	kv_sql_leave(&sql);
-}
-
-/* Inserts into kafka_state.skipped; view 0: for every view. */
-static void
-insert_skipped(Pipeline *pipeline, Partition *partition, int64 offset, int64 view)
-{
-	static const char text[] =
-		"INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view) "
-		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID, INT8OID};
-	char		nulls[] = "     ";
-	Datum		values[5];
-	KvSql		sql;
-
-	values[0] = Int64GetDatum(pipeline->row->pipeline);
-	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
-	values[2] = Int32GetDatum(partition->number);
-	values[3] = Int64GetDatum(offset);
-	values[4] = Int64GetDatum(view);
-	nulls[4] = view == 0 ? 'n' : ' ';
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 5, types, values, nulls);
-	kv_sql_leave(&sql);
-}
-
-/* Stores the records of the given kv_rows (bigint[]) as skipped for the view. Rows of views are not reloaded and not stored. */
-void
-kv_dead_letter_skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows)
-{
-	Datum	   *elements;
-	bool	   *isnull;
-	int			count;
-
-	deconstruct_array(DatumGetArrayTypeP(rows), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &isnull, &count);
-	for (int i = 0; i < count; i++)
-	{
-		int64		row = DatumGetInt64(elements[i]);
-
-		if (!isnull[i] && row >= 0 && row < pipeline->nsources)
-			insert_skipped(pipeline, pipeline->sources[row].partition, pipeline->sources[row].msg->offset, view->row->view);
-	}
 }

@@ -8,7 +8,5 @@
 extern void kv_dead_letter_head(Pipeline *pipeline, Partition *partition);
 /* Runs all views over the current (sub)batch; a record whose fault an error is becomes a dead letter, the rest is applied. */
 extern void kv_dead_letter_apply(Pipeline *pipeline);
-/* Remembers rows that only the frontier made late: a reload cannot find that out again. */
-extern void kv_dead_letter_skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows);
 
 #endif							/* KV_DEAD_LETTER_H */

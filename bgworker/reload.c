@@ -23,7 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "batch.h"
+#include "apply.h"
 #include "consumer.h"
 #include "delta.h"
 #include "merge.h"
@@ -161,7 +161,7 @@ static void
 find_mark(Pipeline *pipeline, ReloadTarget *target)
 {
 	Partition  *partition = target->partition;
-	TimestampTz bound = kv_batch_reload_bound(pipeline, partition->input);
+	TimestampTz bound = kv_apply_reload_bound(pipeline, partition->input);
 	TimestampTz stream_time = DT_NOBEGIN;
 	int64		offset = partition->start_offset;
 
@@ -339,7 +339,7 @@ apply_chunk(Pipeline *pipeline, HTAB *skipped)
 		if (hash_get_num_entries(skipped) > 0)
 			saved = kv_delta_narrow(pipeline, not_skipped, &filter);
 		for (int t = 0; t < pipeline->ntopics; t++)
-			kv_batch_reload_view(pipeline, view, &pipeline->topics[t]);
+			kv_apply_reload(pipeline, view, &pipeline->topics[t]);
 		if (saved != NULL)
 			kv_delta_restore(pipeline, saved);
 	}

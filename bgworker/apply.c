@@ -1,0 +1,434 @@
+/*
+ * apply.c: runs the statements of one view over the deltas of a (sub)batch, as its
+ * owner and with its settings.
+ *
+ * Invariant: a view sees the deltas by name and the tables as the statements before
+ * left them, in the order accumulate.c gave; what one statement captures is read by
+ * later ones of the same view, and by the views over it, in the same (sub)batch.
+ * It takes no decision about the batch: batch.c calls it within its transaction,
+ * dead_letter.c within a subtransaction, advance.c to evict and reload.c to refill.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "apply.h"
+#include "delta.h"
+#include "run_sql.h"
+
+/* Result rows that later statements of the same view read by name. */
+typedef struct Capture
+{
+	const char *name;
+	TupleDesc	desc;
+	Tuplestorestate *rows;
+	int64		nrows;
+	bool		registered;
+} Capture;
+
+typedef struct ViewRun
+{
+	Pipeline   *pipeline;
+	PipelineView *view;
+	Datum		frontier;		/* $1 of every statement */
+	const char *title;			/* statement that is running, for the error context */
+	List	   *captures;		/* of Capture * */
+} ViewRun;
+
+static void refresh_plans(PipelineView *view, int64 nrows);
+static void enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier);
+static void leave_view(ViewRun *run, KvSql *sql);
+static void register_deltas(ViewRun *run);
+static int64 input_rows(Pipeline *pipeline, const ViewInput *input);
+static void run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan);
+static void run_late_statement(ViewRun *run, KvPlan *plan, int size_class);
+static Capture *find_capture(ViewRun *run, const char *name, TupleDesc desc);
+static void add_view_context(void *arg);
+static void skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows);
+
+
+/* Runs the statements of all views over the current deltas. Runs: in a subtransaction, between begin and end of views' rows. */
+void
+kv_apply_views(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+		kv_apply_view(pipeline, &pipeline->views[i]);
+}
+
+/* Runs the statements of one view as its owner, with deferred constraints checked by each statement. */
+void
+kv_apply_view(Pipeline *pipeline, PipelineView *view)
+{
+	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	int64		nrows = 0;
+	ViewRun		run;
+	KvSql		sql;
+	ListCell   *statement;
+	ListCell   *plan;
+
+	context.arg = &run;
+	for (int i = 0; i < view->view->ninputs; i++)
+	{
+		ViewInput  *input = &view->view->inputs[i];
+
+		if (input->kind == INPUT_VIEW)
+			kv_delta_of_view(pipeline, kv_pipeline_view(pipeline, input->relid));
+		nrows += input_rows(pipeline, input);
+	}
+	if (nrows == 0)
+		return;
+
+	refresh_plans(view, nrows);
+	enter_view(&run, &sql, pipeline, view, view->frontier);
+	error_context_stack = &context;
+	/* before the statements: a deferred trigger would fire outside of the role, which Postgres refuses to queue */
+	run.title = "deferred constraints";
+	kv_sql_run("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL);
+	register_deltas(&run);
+	forboth(statement, view->plan->statements, plan, view->compiled)
+	{
+		MaintenanceStatement *next = lfirst(statement);
+
+		if (next->phase != PHASE_EVICT)
+			run_statement(&run, next, lfirst(plan));
+	}
+	error_context_stack = context.previous;
+	leave_view(&run, &sql);
+}
+
+/* Enters the owner's role with the view's settings; writes to the engine's tables are let through until leave_view. */
+static void
+enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier)
+{
+	run->pipeline = pipeline;
+	run->view = view;
+	run->frontier = TimestampTzGetDatum(frontier);
+	run->title = NULL;
+	run->captures = NIL;
+	kv_sql_enter_role(sql, view->view->owner, view->row->settings);
+	kv_maintaining = true;
+}
+
+static void
+leave_view(ViewRun *run, KvSql *sql)
+{
+	ListCell   *lc;
+
+	kv_maintaining = false;
+	foreach(lc, run->captures)
+		tuplestore_end(((Capture *) lfirst(lc))->rows);
+	kv_sql_leave(sql);
+}
+
+/* Makes the deltas of a view's inputs readable by name; a relation that stands in it twice has one. */
+static void
+register_deltas(ViewRun *run)
+{
+	for (int i = 0; i < run->view->view->ninputs; i++)
+	{
+		ViewInput  *input = &run->view->view->inputs[i];
+		bool		done = input->kind == INPUT_RELATION;
+
+		for (int j = 0; j < i && !done; j++)
+			done = run->view->view->inputs[j].kind != INPUT_RELATION &&
+				strcmp(run->view->view->inputs[j].delta_name, input->delta_name) == 0;
+		if (done)
+			continue;
+		if (input->kind == INPUT_VIEW)
+		{
+			PipelineView *upper = kv_pipeline_view(run->pipeline, input->relid);
+
+			kv_sql_register(input->delta_name, upper->delta_desc, upper->delta, upper->delta_rows);
+		}
+		else
+		{
+			TopicInput *topic = kv_pipeline_topic(run->pipeline, input->relid);
+
+			kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
+		}
+	}
+}
+
+/* Gives how many rows the delta of an input has; an ordinary table has none. */
+static int64
+input_rows(Pipeline *pipeline, const ViewInput *input)
+{
+	switch (input->kind)
+	{
+		case INPUT_STREAM:
+		case INPUT_LOOKUP:
+			return kv_pipeline_topic(pipeline, input->relid)->delta_rows;
+		case INPUT_VIEW:
+			return kv_pipeline_view(pipeline, input->relid)->delta_rows;
+		case INPUT_RELATION:
+			break;
+	}
+	return 0;
+}
+
+/* Runs one statement unless what it reads is empty. */
+static void
+run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
+{
+	ViewDef    *view = run->view->view;
+	Tuplestorestate *target = NULL;
+	Capture    *capture = NULL;
+	int64		nrows = 0;
+	uint64		processed;
+
+	if (statement->input >= 0)
+	{
+		nrows = input_rows(run->pipeline, &view->inputs[statement->input]);
+		if (nrows == 0)
+			return;
+	}
+	else
+	{
+		for (int i = 0; i < view->ninputs; i++)
+			nrows += input_rows(run->pipeline, &view->inputs[i]);
+	}
+	if (statement->reads != NULL)
+	{
+		Capture    *read = find_capture(run, statement->reads, NULL);
+
+		if (read == NULL || read->nrows == 0)
+			return;
+		nrows = read->nrows;
+		if (!read->registered)
+			kv_sql_register(read->name, read->desc, read->rows, read->nrows);
+		read->registered = true;
+	}
+	run->title = statement->title;
+	if (statement->phase == PHASE_LATE)
+	{
+		run_late_statement(run, plan, kv_size_class(nrows));
+		return;
+	}
+	if (statement->captures != NULL)
+	{
+		capture = find_capture(run, statement->captures, statement->capture_desc);
+		target = capture->rows;
+	}
+	else if (statement->writes_view)
+		target = run->view->rows;
+
+	processed = kv_plan_run(plan, kv_size_class(nrows), &run->frontier, NULL, target);
+	if (capture != NULL)
+		capture->nrows += processed;
+}
+
+/*
+ * Drops the kept plans each time the rows since the run began have doubled: one made for
+ * tables that were nearly empty reads them whole when they are not (a batch of 25 s instead of 0.3 s).
+ */
+static void
+refresh_plans(PipelineView *view, int64 nrows)
+{
+	ListCell   *lc;
+
+	if (view->applied >= view->replan_at)
+	{
+		foreach(lc, view->compiled)
+			kv_plan_free(lfirst(lc));
+		view->replan_at = Max(view->applied * 2, 1);
+	}
+	view->applied += nrows;
+}
+
+/* Counts late rows, and stores those that only the frontier made late. */
+static void
+run_late_statement(ViewRun *run, KvPlan *plan, int size_class)
+{
+	kv_plan_run(plan, size_class, &run->frontier, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+		Datum		late = kv_sql_value(row, 1, &isnull);
+
+		if (!isnull)
+			run->view->late_rows += DatumGetInt64(late);
+		late = kv_sql_value(row, 2, &isnull);
+		if (!isnull)
+			skip_rows(run->pipeline, run->view, late);
+	}
+}
+
+/* Stores the records of the given kv_rows (bigint[]) as skipped for the view. Rows of views are not reloaded and not stored. */
+static void
+skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows)
+{
+	Datum	   *elements;
+	bool	   *isnull;
+	int			count;
+
+	deconstruct_array(DatumGetArrayTypeP(rows), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &isnull, &count);
+	for (int i = 0; i < count; i++)
+	{
+		int64		row = DatumGetInt64(elements[i]);
+
+		if (!isnull[i] && row >= 0 && row < pipeline->nsources)
+			kv_apply_skip(pipeline, pipeline->sources[row].partition, pipeline->sources[row].msg->offset, view->row->view);
+	}
+}
+
+/* Inserts into kafka_state.skipped; view 0: for every view. */
+void
+kv_apply_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view) "
+		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID, INT8OID};
+	char		nulls[] = "     ";
+	Datum		values[5];
+	KvSql		sql;
+
+	values[0] = Int64GetDatum(pipeline->row->pipeline);
+	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
+	values[2] = Int32GetDatum(partition->number);
+	values[3] = Int64GetDatum(offset);
+	values[4] = Int64GetDatum(view);
+	nulls[4] = view == 0 ? 'n' : ' ';
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 5, types, values, nulls);
+	kv_sql_leave(&sql);
+}
+
+/* Finds the rows captured under a name; with a row type it makes them. */
+static Capture *
+find_capture(ViewRun *run, const char *name, TupleDesc desc)
+{
+	Capture    *capture;
+	ListCell   *lc;
+
+	foreach(lc, run->captures)
+	{
+		capture = lfirst(lc);
+		if (strcmp(capture->name, name) == 0)
+			return capture;
+	}
+	if (desc == NULL)
+		return NULL;
+	capture = palloc0(sizeof(Capture));
+	capture->name = name;
+	capture->desc = desc;
+	capture->rows = tuplestore_begin_heap(false, false, work_mem);
+	run->captures = lappend(run->captures, capture);
+	return capture;
+}
+
+/* Deletes what no probe of the view can see any more, with the frontier after this batch. */
+void
+kv_apply_evict(Pipeline *pipeline, PipelineView *view)
+{
+	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	ViewRun		run;
+	KvSql		sql;
+	ListCell   *statement;
+	ListCell   *plan;
+
+	context.arg = &run;
+	enter_view(&run, &sql, pipeline, view, view->next_frontier);
+	error_context_stack = &context;
+	forboth(statement, view->plan->statements, plan, view->compiled)
+	{
+		MaintenanceStatement *next = lfirst(statement);
+
+		run.title = next->title;
+		if (next->phase == PHASE_EVICT)
+			kv_plan_run(lfirst(plan), 0, &run.frontier, NULL, NULL);
+	}
+	error_context_stack = context.previous;
+	leave_view(&run, &sql);
+}
+
+/* Puts the current delta of a topic back into the view's buffers of it; lateness is judged by kv_before alone. */
+void
+kv_apply_reload(Pipeline *pipeline, PipelineView *view, TopicInput *topic)
+{
+	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	ViewRun		run;
+	KvSql		sql;
+	ListCell   *lc;
+
+	context.arg = &run;
+	enter_view(&run, &sql, pipeline, view, DT_NOBEGIN);
+	error_context_stack = &context;
+	foreach(lc, view->plan->reload)
+	{
+		MaintenanceStatement *statement = lfirst(lc);
+		ViewInput  *input = &view->view->inputs[statement->input];
+		const Oid	types[] = {TIMESTAMPTZOID};
+
+		if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || topic->delta_rows == 0)
+			continue;
+		run.title = statement->title;
+		kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
+		kv_sql_run(statement->sql, 1, types, &run.frontier, NULL);
+	}
+	error_context_stack = context.previous;
+	leave_view(&run, &sql);
+}
+
+/* Gives the time before which no buffer of a topic needs a record: DT_NOBEGIN all are needed, DT_NOEND none. */
+TimestampTz
+kv_apply_reload_bound(Pipeline *pipeline, const TopicInput *topic)
+{
+	TimestampTz bound = DT_NOEND;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		for (int j = 0; j < view->view->ninputs; j++)
+		{
+			ViewInput  *input = &view->view->inputs[j];
+
+			if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || input->buffer_name == NULL)
+				continue;
+			if (view->frontier == DT_NOBEGIN || input->retain_us >= DT_NOEND - Max(view->frontier, 0))
+				return DT_NOBEGIN;
+			bound = Min(bound, view->frontier - input->retain_us);
+		}
+	}
+	return bound;
+}
+
+/* Finds the topic of this pipeline with a foreign table. */
+TopicInput *
+kv_pipeline_topic(Pipeline *pipeline, Oid relid)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		if (pipeline->topics[i].topic->relid == relid)
+			return &pipeline->topics[i];
+	}
+	elog(ERROR, "pipeline \"%s\" does not read relation %u", pipeline->row->name, relid);
+}
+
+/* Finds the view of this pipeline with a result table. */
+PipelineView *
+kv_pipeline_view(Pipeline *pipeline, Oid relid)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		if (pipeline->views[i].row->relation == relid)
+			return &pipeline->views[i];
+	}
+	elog(ERROR, "pipeline \"%s\" has no view %u", pipeline->row->name, relid);
+}
+
+static void
+add_view_context(void *arg)
+{
+	ViewRun    *run = arg;
+
+	errcontext("continuous view %s: %s", run->view->view->name, run->title ? run->title : "start");
+}
