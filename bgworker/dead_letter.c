@@ -217,9 +217,8 @@ set_aside(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Pip
 	pipeline->uncommitted_dead_letters++;
 	if (partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
 		insert_letter(pipeline, partition, msg, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
-	/* what cannot be decoded fails a reload again, unless it was the clock that said so */
-	if (view != NULL || partition->head_too_far)
-		kv_apply_skip(pipeline, partition, msg->offset, view ? view->row->view : 0);
+	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
+	kv_apply_skip(pipeline, partition, msg->offset, view ? view->row->view : 0);
 }
 
 static bytea *

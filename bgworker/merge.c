@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "datatype/timestamp.h"
 #include "utils/memutils.h"
 
 #include "consumer.h"
@@ -20,7 +19,6 @@
 
 static bool comes_before(const Partition *a, const Partition *b);
 static void skip_to_end(Partition *partition);
-static void check_too_far_ahead(Pipeline *pipeline, Partition *partition, const rd_kafka_message_t *msg);
 
 
 /* Finds the next record; see the header. During bootstrap only tables are looked at. Runs: in a transaction. Blocks: no. */
@@ -173,13 +171,10 @@ kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 	msg = kv_merge_message(partition);
 	MemoryContextReset(partition->head_context);
 	old = MemoryContextSwitchTo(partition->head_context);
-	partition->head_too_far = false;
 	partition->head_result = kv_decode(partition->input->decoder, msg, partition->head_values, partition->head_nulls,
 									   &partition->head_time, &partition->head_bad);
 	MemoryContextSwitchTo(old);
 
-	if (partition->head_result == DECODE_ROW || partition->head_result == DECODE_DELETE)
-		check_too_far_ahead(pipeline, partition, msg);
 	if (partition->head_result == DECODE_ROW || partition->head_result == DECODE_DELETE)
 		partition->head_order = Max(partition->stream_time, partition->head_time);
 	else
@@ -193,33 +188,6 @@ rd_kafka_message_t *
 kv_merge_message(Partition *partition)
 {
 	return FIFO_AT(partition, partition->fifo_given);
-}
-
-/*
- * Turns a row from the future into a bad record: a single one would close every window. A
- * record may be kafka.max_ahead after the clock, an event time as much after its record.
- */
-static void
-check_too_far_ahead(Pipeline *pipeline, Partition *partition, const rd_kafka_message_t *msg)
-{
-	rd_kafka_timestamp_type_t kind;
-	int64		record_ms = rd_kafka_message_timestamp(msg, &kind);
-	int64		ahead_us = (int64) kv_max_ahead_ms * 1000;
-	TimestampTz record_time = pipeline->clock;
-	DecodeError *bad = &partition->head_bad;
-
-	if (kind != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
-		record_time = record_ms * 1000 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-	if (record_time <= pipeline->clock + ahead_us && partition->head_time <= record_time + ahead_us)
-		return;
-
-	partition->head_result = DECODE_BAD;
-	partition->head_too_far = true;
-	bad->sqlstate = ERRCODE_DATETIME_VALUE_OUT_OF_RANGE;
-	strlcpy(bad->message, "the record's time is too far in the future", sizeof(bad->message));
-	snprintf(bad->detail, sizeof(bad->detail), "Event time %s is more than kafka.max_ahead after the %s.",
-			 timestamptz_to_str(partition->head_time),
-			 record_time > pipeline->clock + ahead_us ? "clock" : "record's timestamp");
 }
 
 /* Moves past the head. */

@@ -56,7 +56,6 @@ typedef struct Partition
 	TimestampTz head_time;		/* event time */
 	TimestampTz head_order;		/* greatest(stream_time, head_time): its place */
 	DecodeError head_bad;		/* with DECODE_BAD */
-	bool		head_too_far;	/* bad only because of kafka.max_ahead */
 	MemoryContext head_context; /* holds its values */
 
 	TimestampTz idle_since;		/* advance.c, worker's clock: at its end with nothing new; 0: not idle */

@@ -10,8 +10,8 @@
  * Invariant: a reload puts into each buffer exactly the rows that a probe could
  * still see. A row's lateness is judged again by the stream time before it, which
  * depends on its partition alone; what cannot be found out again is stored in
- * kafka_state.skipped: rows late by the frontier only, dead letters of views, records
- * refused by the clock. A reload that is cut short begins again with empty buffers.
+ * kafka_state.skipped: rows late by the frontier only, and dead letters, which the clock
+ * or other columns of the topic may have made sound since. A reload that is cut short begins again with empty buffers.
  */
 #include "postgres.h"
 
@@ -249,7 +249,6 @@ refill(Pipeline *pipeline, List *targets, HTAB *skipped)
 			kv_consumer_wait(pipeline, 100);
 		StartTransactionCommand();
 		old = MemoryContextSwitchTo(pipeline->batch);
-		pipeline->clock = GetCurrentTimestamp();
 		kv_delta_begin(pipeline);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		all_done = true;
