@@ -185,11 +185,14 @@ source_query(GroupCompiler *groups, Query *base)
 
 		while (!kv_input_drives(&view->inputs[driver]))
 			driver++;
-		return kv_delta_query(view, base, driver);
+		query = kv_delta_query(view, base, driver);
+		query->sortClause = copyObject(query->groupClause);
+		return query;
 	}
 	query = kv_delta_select_from(CAPTURE_ROWS, groups->row_names);
 	query->targetList = (List *) exchange_mutator((Node *) base->targetList, &exchange);
 	query->groupClause = base->groupClause;
+	query->sortClause = copyObject(base->groupClause);
 	query->hasAggs = base->hasAggs;
 	return query;
 }
