@@ -15,7 +15,7 @@ struct Refusal;
 /* Options of WITH (kafka.*), checked. */
 typedef struct ContinuousOptions
 {
-	int64		grace_us;		/* -1: not given */
+	int64		grace_us;		/* when stored always given */
 	char	   *event_time;		/* column name or NULL */
 	char	   *pipeline;		/* name or NULL */
 	bool		bootstrap;		/* default true */
