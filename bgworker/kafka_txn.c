@@ -20,6 +20,7 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #include "kafka_txn.h"
 
@@ -129,12 +130,14 @@ init_transactions(KafkaTxn *txn)
 	TimestampTz deadline = deadline_in(CALL_LIMIT_MS);
 	rd_kafka_error_t *error;
 
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
 	while ((error = rd_kafka_init_transactions(txn->client->rk, SLICE_MS)) != NULL)
 	{
 		serve_events(txn, 0);
 		if (!may_retry(txn, error, deadline, "start transactions"))
 			break;
 	}
+	pgstat_report_wait_end();
 }
 
 /* Destroys the producer; a transaction that is open will be aborted by whoever opens the next one. */
@@ -322,6 +325,7 @@ kv_txn_commit(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const cha
 	TimestampTz deadline = deadline_in(COMMIT_LIMIT_MS);
 	rd_kafka_error_t *error;
 
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
 	wait_for_delivery(txn, deadline);
 	send_offsets(txn, offsets, noffsets, metadata, deadline);
 	while ((error = rd_kafka_commit_transaction(txn->client->rk, SLICE_MS)) != NULL)
@@ -330,6 +334,7 @@ kv_txn_commit(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const cha
 		if (!may_retry(txn, error, deadline, "commit a transaction"))
 			break;
 	}
+	pgstat_report_wait_end();
 	txn->in_transaction = false;
 }
 
@@ -339,7 +344,7 @@ wait_for_delivery(KafkaTxn *txn, TimestampTz deadline)
 {
 	while (rd_kafka_outq_len(txn->client->rk) > 0 && txn->failure == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		serve_events(txn, 5);
+		serve_events(txn, 1);
 		check_stop();
 		if (GetCurrentTimestamp() > deadline)
 			raise_error(txn, RD_KAFKA_RESP_ERR__TIMED_OUT, "the broker did not take all messages in time", "write messages", NULL);
@@ -507,6 +512,7 @@ kv_txn_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offs
 	MemoryContextSwitchTo(save);
 
 	list = make_list(client->context, offsets, noffsets, NULL);
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
 	while ((err = rd_kafka_committed(client->rk, list, SLICE_MS)) != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		kv_client_drain_logs(client);
@@ -514,6 +520,7 @@ kv_txn_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offs
 			break;
 		check_stop();
 	}
+	pgstat_report_wait_end();
 	for (int i = 0; err == RD_KAFKA_RESP_ERR_NO_ERROR && i < noffsets; i++)
 	{
 		rd_kafka_topic_partition_t *partition = rd_kafka_topic_partition_list_find(list, offsets[i].topic, offsets[i].partition);

@@ -139,6 +139,7 @@ kv_process_attempt(void (*body) (void *), void *arg, KvSlot *slot)
 		FlushErrorState();
 		HOLD_INTERRUPTS();
 		AbortCurrentTransaction();
+		pgstat_report_wait_end();	/* an error may come while no transaction is open */
 		RESUME_INTERRUPTS();
 		MemoryContextSwitchTo(save);
 		kv_process_failed(slot, error->message, error->detail, error->hint);
