@@ -2,7 +2,7 @@
  * dead_letter.c: finds the record whose fault an error is and keeps it aside.
  *
  * A (sub)batch is applied inside a subtransaction. If it fails with an error that
- * can only come from the data (fault_classes), it is applied again in two halves of
+ * can only come from the data (kv_fault_of_record), it is applied again in two halves of
  * its processing order, down to the single record; there every view has a subtransaction
  * of its own, and those that fail do without the record. Everything else (deadlock,
  * cancel, disk full) is raised again and fails the batch.
@@ -37,7 +37,6 @@ typedef struct RowRange
 } RowRange;
 
 static ErrorData *try_apply(Pipeline *pipeline, PipelineView *only);
-static bool is_record_fault(int sqlstate);
 static void apply_range(Pipeline *pipeline, RowRange range);
 static void apply_single(Pipeline *pipeline, int64 row);
 static bool in_range(int64 row, void *arg);
@@ -56,7 +55,7 @@ kv_dead_letter_apply(Pipeline *pipeline)
 
 	if (error == NULL)
 		return;
-	if (!is_record_fault(error->sqlerrcode) || pipeline->nsources == 0)
+	if (!kv_fault_of_record(error->sqlerrcode) || pipeline->nsources == 0)
 		ReThrowError(error);
 	if (pipeline->nsources == 1)
 		apply_single(pipeline, 0);
@@ -114,26 +113,6 @@ try_apply(Pipeline *pipeline, PipelineView *only)
 	return error;
 }
 
-/* Tells whether an error can only come from the data of a record (DESIGN.md 2.6). */
-static bool
-is_record_fault(int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):
-		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):
-		case MAKE_SQLSTATE('2', '3', '0', '0', '0'):
-		case MAKE_SQLSTATE('2', 'F', '0', '0', '0'):
-		case MAKE_SQLSTATE('3', '8', '0', '0', '0'):
-		case MAKE_SQLSTATE('3', '9', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '4', '0', '0', '0'):
-		case MAKE_SQLSTATE('P', '0', '0', '0', '0'):
-			return true;
-		default:
-			return false;
-	}
-}
-
 /* Applies a part of the (sub)batch whose whole has failed. */
 static void
 apply_range(Pipeline *pipeline, RowRange range)
@@ -150,7 +129,7 @@ apply_range(Pipeline *pipeline, RowRange range)
 		RowRange	first = {range.from, middle};
 		RowRange	second = {middle, range.to};
 
-		if (!is_record_fault(error->sqlerrcode))
+		if (!kv_fault_of_record(error->sqlerrcode))
 			ReThrowError(error);
 		FreeErrorData(error);
 		apply_range(pipeline, first);
@@ -181,7 +160,7 @@ apply_single(Pipeline *pipeline, int64 row)
 
 		if (error == NULL)
 			continue;
-		if (!is_record_fault(error->sqlerrcode) || source->partition->input->topic->on_error == ON_ERROR_STOP)
+		if (!kv_fault_of_record(error->sqlerrcode) || source->partition->input->topic->on_error == ON_ERROR_STOP)
 			ReThrowError(error);
 		if (view->rows != NULL)
 			tuplestore_clear(view->rows);

@@ -74,7 +74,6 @@ static ConvertResult convert_columns(Decoder *decoder, DecodePart *part, const c
 									 volatile int *at, Datum *values, bool *nulls, DecodeError *bad);
 static ConvertResult convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t len,
 									  volatile int *at, Datum *values, bool *nulls, DecodeError *bad);
-static bool is_fault_of_record(int sqlstate);
 static DecodeResult bad_record(DecodeError *bad, int sqlstate, const char *message, const char *detail);
 static bool set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls, DecodeError *bad);
 static bool set_raw(const TopicColumn *column, const char *bytes, size_t len, Datum *value, bool *isnull, DecodeError *bad);
@@ -425,7 +424,7 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 		restore_time_settings(before);
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (!may_catch || !is_fault_of_record(error->sqlerrcode))
+		if (!may_catch || !kv_fault_of_record(error->sqlerrcode))
 			PG_RE_THROW();
 		FlushErrorState();
 		if (own_transaction)
@@ -443,9 +442,9 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 	return result;
 }
 
-/* Says whether an error is one that a record can be blamed for. */
-static bool
-is_fault_of_record(int sqlstate)
+/* Tells whether an error is one that a record can be blamed for (DESIGN.md 2.6). */
+bool
+kv_fault_of_record(int sqlstate)
 {
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
