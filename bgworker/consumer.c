@@ -29,6 +29,9 @@
 /* At once from one partition; librdkafka moves whole lists, so more gains nothing. */
 #define POLL_ROWS 10000
 
+/* With so many bytes in its ring a partition is not polled further, however few records they are. */
+#define RING_BYTES (64 * 1024 * 1024)
+
 /* So far behind the end (records) a partition that was live counts as not at its end again. */
 #define NEAR_END 1000
 
@@ -397,7 +400,7 @@ kv_consumer_poll(Pipeline *pipeline)
 			Partition  *partition = &input->partitions[n];
 			int			ready = partition->fifo_count - partition->fifo_given;
 
-			if (partition->started && ready < kv_batch_rows)
+			if (partition->started && ready < kv_batch_rows && partition->fifo_bytes < RING_BYTES)
 				got |= poll_partition(pipeline, partition, messages, Min(kv_batch_rows - ready + 1, POLL_ROWS));
 		}
 	}
@@ -453,6 +456,7 @@ take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 		grow_fifo(partition);
 	FIFO_AT(partition, partition->fifo_count) = msg;
 	partition->fifo_count++;
+	partition->fifo_bytes += msg->len + msg->key_len;
 
 	/* the cached end costs a lock: ask for it now and then only */
 	if (partition->at_end && (partition->fifo_count & 1023) == 1023)
@@ -544,7 +548,10 @@ kv_consumer_release(Pipeline *pipeline)
 			Partition  *partition = &input->partitions[n];
 
 			for (int m = 0; m < partition->fifo_given; m++)
+			{
+				partition->fifo_bytes -= FIFO_AT(partition, m)->len + FIFO_AT(partition, m)->key_len;
 				rd_kafka_message_destroy(FIFO_AT(partition, m));
+			}
 			partition->fifo_head = (partition->fifo_head + partition->fifo_given) & (partition->fifo_size - 1);
 			partition->fifo_count -= partition->fifo_given;
 			partition->fifo_given = 0;

@@ -45,6 +45,7 @@ typedef struct Partition
 				fifo_head,
 				fifo_given,
 				fifo_count;
+	int64		fifo_bytes;		/* keys and values in it */
 	bool		at_end;			/* the broker said end of partition, nothing far behind it since */
 	int64		eof_offset;		/* the end as last told: may lie behind control records */
 
