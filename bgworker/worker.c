@@ -485,7 +485,7 @@ outbox_is_full(Pipeline *pipeline)
 
 	StartTransactionCommand();
 	kv_sql_enter_engine(&sql);
-	kv_sql_read(psprintf("SELECT pg_catalog.pg_relation_size(pg_catalog.to_regclass('%s'))", name), 0, NULL, NULL, NULL, 1);
+	kv_sql_read(psprintf("SELECT pg_catalog.pg_table_size(pg_catalog.to_regclass('%s'))", name), 0, NULL, NULL, NULL, 1);
 	size = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 	if (isnull)
 		size = 0;

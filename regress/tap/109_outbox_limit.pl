@@ -1,0 +1,46 @@
+# A publisher that stands still: the pipeline waits once more than kafka.outbox_limit is to be published, says so in
+# kafka.pipelines, and goes on by itself when the messages are out.
+
+use strict;
+use warnings;
+use KafkaViews;
+use Test::More;
+
+my $broker = KafkaViews::Broker->shared;
+my ($topic, $sink) = map { "outbox_limit_${_}_$$" } qw(topic sink);
+my $node = new_node('main', broker => $broker, conf => "kafka.outbox_limit = 1MB\nkafka.batch_rows = 1000");
+
+$broker->create($_, 1) for $topic, $sink;
+$node->safe_psql('postgres', <<~"SQL");
+	CREATE FOREIGN TABLE facts (id int, pad text) SERVER broker OPTIONS (topic '$topic');
+	CREATE FOREIGN TABLE sink (id int, pad text) SERVER broker OPTIONS (topic '$sink');
+	BEGIN;
+	CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT id, pad FROM facts;
+	CREATE TRIGGER publish AFTER INSERT ON v REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('sink');
+	COMMIT;
+	SQL
+$broker->produce($topic, '{"id":0}');
+wait_for_sink($broker, $sink, 1);
+
+my $publisher = kill_worker($node, 'publisher', 'STOP');
+my $produced = 1;
+my $waits = sub {
+	return $node->safe_psql('postgres', "SELECT count(*) FROM kafka.pipelines WHERE error LIKE '%waits for its messages%'") > 0;
+};
+wait_until('the pipeline to wait', sub {
+	$broker->produce($topic, map { sprintf '{"id":%d,"pad":"%s"}', $_, 'x' x 100 } $produced .. $produced + 4999) if !$waits->();
+	$produced += 5000 if !$waits->();
+	return $waits->();
+});
+pass('the pipeline waits and says so');
+cmp_ok($node->safe_psql('postgres', "SELECT sum(pg_table_size(oid)) FROM pg_class WHERE relname ~ '^outbox_[0-9]+\$'"), '<', 8 * 1024 * 1024,
+	'the outbox has not grown much beyond its limit');
+
+kill 'CONT', $publisher;
+wait_for_view($node, 'v');
+my $rows = $node->safe_psql('postgres', 'SELECT count(*) FROM v');
+is(scalar(wait_for_sink($broker, $sink, $rows)), $rows, 'every row is published once');
+wait_until('the message to go', sub { return !$waits->() });
+$broker->delete($topic, $sink);
+
+done_testing();
