@@ -102,13 +102,13 @@ kv_reload_start(Pipeline *pipeline)
 
 		kv_client_offsets(pipeline->consumer, target->partition->input->topic->topic, target->partition->number, 10000, &low, &high);
 		if (target->from < low)
-			ereport(WARNING,
-					(errmsg("buffers of pipeline \"%s\" may be reloaded without records that topic \"%s\" has deleted",
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("buffers of pipeline \"%s\" cannot be reloaded: topic \"%s\" has deleted records that they held",
 							pipeline->row->name, target->partition->input->topic->topic),
-					 errdetail("Partition %d is read again from offset " INT64_FORMAT " and begins at " INT64_FORMAT ".",
+					 errdetail("Partition %d must be read again from offset " INT64_FORMAT " and begins at " INT64_FORMAT ".",
 							   target->partition->number, target->from, low),
-					 errhint("Keep records in the topic longer than the joins of the pipeline's views look back.")));
-		target->from = Max(target->from, low);
+					 errhint("Drop the views of the pipeline and create them again, and keep records in the topic longer than their joins look back.")));
 		target->partition->next_offset = target->from;
 		kv_my_slot->reload_total += target->offset - target->from;
 	}
