@@ -40,12 +40,6 @@ kv_catalog_installed(void)
 	return OidIsValid(get_extension_oid(KV_EXTENSION, true));
 }
 
-Oid
-kv_catalog_owner(void)
-{
-	return kv_sql_engine_role();
-}
-
 /* ------------------------------------------------------------------ pipelines */
 
 /* Inserts a pipeline with a new id and a new token. */
@@ -146,19 +140,6 @@ kv_pipeline_next_batch(int64 pipeline)
 	batch = int8_value(0, 1);
 	kv_sql_leave(&sql);
 	return batch;
-}
-
-/* Makes the last batch number at least as great as what Kafka knows. */
-void
-kv_pipeline_raise_batch(int64 pipeline, int64 at_least)
-{
-	const Oid	types[] = {INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(pipeline), Int64GetDatum(at_least)};
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	kv_sql_run("UPDATE kafka_state.pipeline SET batch = $2 WHERE pipeline = $1 AND batch < $2", 2, types, values, NULL);
-	kv_sql_leave(&sql);
 }
 
 void

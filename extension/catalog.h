@@ -43,7 +43,6 @@ typedef struct PositionRow
 } PositionRow;
 
 extern bool kv_catalog_installed(void);	/* is the extension in this database (no error otherwise) */
-extern Oid	kv_catalog_owner(void); /* the extension's owner */
 
 extern PipelineRow *kv_pipeline_insert(const char *name);	/* makes id and token */
 extern PipelineRow *kv_pipeline_get(int64 pipeline, bool missing_ok);
@@ -51,7 +50,6 @@ extern PipelineRow *kv_pipeline_by_name(const char *name, bool missing_ok);
 extern List *kv_pipeline_list(void);	/* PipelineRow *, by id */
 /* Locks the row (waits), adds one to batch and gives back the new number. Whoever also locks result tables locks them first. */
 extern int64 kv_pipeline_next_batch(int64 pipeline);
-extern void kv_pipeline_raise_batch(int64 pipeline, int64 at_least);
 extern void kv_pipeline_set_paused(int64 pipeline, bool paused);
 
 extern int64 kv_view_reserve_id(void);	/* the id names the objects of a view before its row can be written */

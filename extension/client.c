@@ -520,52 +520,6 @@ kv_client_offset_for_time(KvClient *client, const char *topic, int partition, in
 	return offset;
 }
 
-/* Runs: either. Blocks: timeout_ms, interruptible. */
-char *
-kv_client_topic_config(KvClient *client, const char *topic, const char *name, int timeout_ms)
-{
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
-	rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-	rd_kafka_event_t *volatile event = NULL;
-	char	   *volatile value = NULL;
-	instr_time	start;
-	int			slice;
-
-	INSTR_TIME_SET_CURRENT(start);
-	PG_TRY();
-	{
-		rd_kafka_DescribeConfigs(client->rk, &resource, 1, NULL, queue);
-		while (event == NULL && (slice = wait_slice(timeout_ms, start)) > 0)
-			event = rd_kafka_queue_poll(queue, slice);
-		if (event != NULL && rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR_NO_ERROR)
-		{
-			size_t		resources,
-						entries;
-			const rd_kafka_ConfigResource_t **answer =
-			rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &resources);
-			const rd_kafka_ConfigEntry_t **entry = resources == 1 ?
-			rd_kafka_ConfigResource_configs(answer[0], &entries) : NULL;
-
-			for (size_t i = 0; entry != NULL && i < entries; i++)
-			{
-				const char *text = rd_kafka_ConfigEntry_value(entry[i]);
-
-				if (strcmp(rd_kafka_ConfigEntry_name(entry[i]), name) == 0 && text != NULL)
-					value = pstrdup(text);
-			}
-		}
-	}
-	PG_FINALLY();
-	{
-		if (event != NULL)
-			rd_kafka_event_destroy(event);
-		rd_kafka_ConfigResource_destroy(resource);
-		rd_kafka_queue_destroy(queue);
-	}
-	PG_END_TRY();
-	return value;
-}
-
 rd_kafka_topic_partition_list_t *
 kv_client_list(MemoryContext context, int size)
 {

@@ -56,8 +56,6 @@ extern void kv_client_offsets(KvClient *client, const char *topic, int partition
 /* First offset whose record timestamp is at or after time_ms, or the end; raises on failure. */
 extern int64 kv_client_offset_for_time(KvClient *client, const char *topic, int partition,
 									   int64 time_ms, int timeout_ms);
-/* A topic's configuration value (retention.ms, cleanup.policy), palloc'd, or NULL if it cannot be read. */
-extern char *kv_client_topic_config(KvClient *client, const char *topic, const char *name, int timeout_ms);
 
 /* Makes an empty partition list that is destroyed when context is reset. */
 extern rd_kafka_topic_partition_list_t *kv_client_list(MemoryContext context, int size);

@@ -462,29 +462,3 @@ make_row_memory(void)
 	initStringInfo(&value_bytes);
 	MemoryContextSwitchTo(save);
 }
-
-/* Lists the topic tables that triggers with kafka.publish on a relation write to. */
-List *
-kv_publish_sinks(Oid relid)
-{
-	Oid			function = kv_publish_function();
-	List	   *sinks = NIL;
-	Relation	rel;
-
-	if (!OidIsValid(function))
-		return NIL;
-	rel = table_open(relid, AccessShareLock);
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-		Oid			topic_relid;
-
-		if (trigger->tgfoid != function || trigger->tgnargs != 1)
-			continue;
-		topic_relid = kv_sink_resolve(trigger->tgargs[0], true);
-		if (OidIsValid(topic_relid))
-			sinks = list_append_unique_oid(sinks, topic_relid);
-	}
-	table_close(rel, NoLock);
-	return sinks;
-}

@@ -5,8 +5,6 @@
 #include "encode.h"
 #include "sink_check.h"
 
-/* Oids of topic tables that triggers with kafka.publish on relid write to (list of Oid). */
-extern List *kv_publish_sinks(Oid relid);
 /* Encodes a row for the topic, or only its key for a tombstone, and appends it to the outbox. */
 extern void kv_publish_values(const TopicDef *topic, Encoder *encoder, const Datum *values, const bool *nulls, bool tombstone);
 
