@@ -115,7 +115,7 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 
 		KvPlan	   *plan = kv_plan_make(pipeline->context, statement->sql, 1, types);
 
-		if (statement->phase == PHASE_COMPUTE && view->view->ndriving > 1)
+		if (statement->phase == PHASE_COMPUTE && !kv_view_is_direct(view->view))
 			kv_plan_probe_only(plan);
 		view->compiled = lappend(view->compiled, plan);
 	}

@@ -5,7 +5,8 @@
  * with, and of those after it without, this batch's rows, because each input is
  * appended to its buffer right after its own statement. So every combination of rows is
  * joined exactly once, when its last row arrives, for self-joins too: an input
- * has a buffer of its own even where two inputs read the same topic.
+ * has a buffer of its own even where two inputs read the same topic. Arms of a union do not
+ * meet at all.
  *
  * Rows of an append-only view are inserted as they are found. Rows under an aggregate
  * are captured (or, where a single stream drives, taken as they come), aggregated, and
@@ -53,7 +54,7 @@ kv_accumulate(ViewDef *view)
 			continue;
 		if (view->shape == SHAPE_APPEND)
 			plan->statements = lappend(plan->statements, insert_rows(view, i));
-		else if (view->ndriving > 1)
+		else if (!kv_view_is_direct(view))
 			plan->statements = lappend(plan->statements, kv_groups_capture(groups, i));
 		if (view->inputs[i].buffer_name)
 		{
@@ -195,7 +196,7 @@ static MaintenanceStatement *
 insert_rows(ViewDef *view, int driver)
 {
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
-	Query	   *query = kv_delta_query(view, view->query, driver);
+	Query	   *query = kv_delta_query(view, kv_input_arm(view, driver)->query, driver);
 	char	   *sql = psprintf("INSERT INTO %s (%s)\n%s", view->name, kv_statement_columns(columns, ""), kv_delta_print(query));
 	MaintenanceStatement *statement;
 
@@ -324,12 +325,13 @@ key_names(ViewInput *input, List *names)
 static char *
 driven_title(ViewDef *view, int driver, const char *action)
 {
+	ViewArm    *arm = kv_input_arm(view, driver);
 	StringInfoData title;
 
 	initStringInfo(&title);
 	appendStringInfo(&title, "%s new rows of %s", action, get_rel_name(view->inputs[driver].relid));
-	for (int i = 0, others = 0; i < view->ninputs; i++)
-		if (i != driver)
-			appendStringInfo(&title, "%s%s", others++ == 0 ? " joined with " : ", ", get_rel_name(view->inputs[i].relid));
+	for (int i = 0, others = 0; i < arm->ninputs; i++)
+		if (arm->first + i != driver)
+			appendStringInfo(&title, "%s%s", others++ == 0 ? " joined with " : ", ", get_rel_name(arm->inputs[i].relid));
 	return title.data;
 }

@@ -4,14 +4,13 @@
  * Everything here is derived from the query's text and the catalogs, again at every
  * start, so that a rename or an upgrade never finds a stale copy. What cannot be
  * maintained exactly is refused here or in the rooms it calls: refuse.c (the query by
- * itself), normalize.c (FROM), join_graph.c (conditions), aggregate.c (aggregates).
+ * itself), layers.c and normalize.c (its form), group_layer.c (keys, aggregates), join_graph.c (conditions).
  */
 #include "analyze.h"
 
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -19,7 +18,6 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
@@ -28,35 +26,23 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "aggregate.h"
 #include "catalog.h"
+#include "group_layer.h"
 #include "join_graph.h"
+#include "layers.h"
 #include "normalize.h"
+#include "output_time.h"
 #include "refuse.h"
 
-typedef struct GroupSearch
-{
-	List	   *group_exprs;
-	Var		   *ungrouped;
-} GroupSearch;
-
-static Refusal *find_inputs(ViewDef *view);
+static Refusal *make_arms(ViewDef *view, List *queries);
+static Refusal *find_inputs(ViewDef *view, ViewArm *arm);
+static Refusal *refuse_undriven(ViewDef *view);
 static Refusal *classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte);
 static Refusal *classify_view(ViewInput *input, RangeTblEntry *rte, ViewRow *row);
-static Refusal *find_columns(ViewDef *view, ViewInput *input);
+static Refusal *find_columns(ViewArm *arm, ViewInput *input);
 static void name_delta(ViewDef *view, ViewInput *input);
-static Refusal *check_left_joins(ViewDef *view, Node *jtnode);
+static Refusal *check_left_joins(ViewArm *arm, Node *jtnode);
 static Refusal *describe_result(ViewDef *view);
-static Refusal *find_groups(ViewDef *view);
-static void drop_repeated_groups(Query *query);
-static Refusal *check_group_keys(ViewDef *view, List *group_exprs);
-static Refusal *check_aggregates(ViewDef *view, List *group_exprs);
-static Var *find_ungrouped(Node *node, List *group_exprs);
-static bool ungrouped_walker(Node *node, GroupSearch *search);
-static Refusal *find_output_time(ViewDef *view, const ContinuousOptions *options);
-static AttrNumber passed_through_time(ViewDef *view);
-static bool is_input_time(ViewDef *view, Node *node, int *input);
-static int64 output_delay(ViewDef *view, AttrNumber attno);
 static Query *definition_query(Oid definition);
 static void apply_settings(ArrayType *settings);
 
@@ -65,51 +51,80 @@ ViewDef *
 kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 {
 	ViewDef    *view;
-	Query	   *normal;
+	ViewLayers	layers;
 
 	*refusal = kv_refuse_query(query);
 	if (*refusal)
 		return NULL;
-	if (query->jointree->fromlist == NIL)
+	if (query->jointree->fromlist == NIL && !query->setOperations)
 	{
 		*refusal = kv_refusal(-1, "continuous view \"%s\" must read a topic",
 							  "A query without FROM never changes.", "Select from a foreign table of the wrapper kafka.");
 		return NULL;
 	}
-	normal = kv_normalize(query, refusal);
-	if (!normal)
+	*refusal = kv_split_layers(query, &layers);
+	if (*refusal)
 		return NULL;
 
 	view = palloc0(sizeof(ViewDef));
-	view->query = normal;
 	view->owner = GetUserId();
 	view->grace_us = options->grace_us;
-	*refusal = find_inputs(view);
-	if (!*refusal)
-		*refusal = check_left_joins(view, linitial(normal->jointree->fromlist));
+	view->groups = layers.groups;
+	view->row_names = layers.row_names;
+	*refusal = make_arms(view, layers.arms);
 	if (!*refusal)
 		*refusal = describe_result(view);
 	if (!*refusal)
-		*refusal = find_groups(view);
+		*refusal = kv_group_layer(view);
+	for (int i = 0; i < view->narms && !*refusal; i++)
+		*refusal = kv_join_graph(&view->arms[i]);
 	if (!*refusal)
-		*refusal = kv_join_graph(view);
-	if (!*refusal)
-		*refusal = find_output_time(view, options);
+		*refusal = kv_output_time(view, options->event_time);
 	return *refusal ? NULL : view;
 }
 
-/* Makes the inputs of the tables in FROM. */
+/* Makes the arms of the rows layer and their inputs. */
 static Refusal *
-find_inputs(ViewDef *view)
+make_arms(ViewDef *view, List *queries)
 {
-	Query	   *query = view->query;
+	Refusal    *refusal = NULL;
+	int			most_inputs = 0;
+	ListCell   *cell;
+
+	foreach(cell, queries)
+		most_inputs += list_length(lfirst_node(Query, cell)->rtable);
+	view->inputs = palloc0(sizeof(ViewInput) * most_inputs);
+	view->arms = palloc0(sizeof(ViewArm) * list_length(queries));
+	view->has_oracle = true;
+	foreach(cell, queries)
+	{
+		ViewArm    *arm = &view->arms[view->narms];
+
+		arm->number = view->narms++;
+		arm->query = lfirst_node(Query, cell);
+		arm->first = view->ninputs;
+		arm->inputs = &view->inputs[arm->first];
+		arm->grace_us = view->grace_us;
+		refusal = find_inputs(view, arm);
+		if (!refusal)
+			refusal = check_left_joins(arm, linitial(arm->query->jointree->fromlist));
+		if (refusal)
+			return refusal;
+		view->ndriving += arm->ndriving;
+	}
+	return refuse_undriven(view);
+}
+
+/* Makes the inputs of the tables in an arm's FROM. */
+static Refusal *
+find_inputs(ViewDef *view, ViewArm *arm)
+{
+	List	   *rtable = arm->query->rtable;
 	Refusal    *refusal;
 
-	view->inputs = palloc0(sizeof(ViewInput) * list_length(query->rtable));
-	view->has_oracle = true;
-	for (int rti = 1; rti <= list_length(query->rtable); rti++)
+	for (int rti = 1; rti <= list_length(rtable); rti++)
 	{
-		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+		RangeTblEntry *rte = rt_fetch(rti, rtable);
 		ViewInput  *input = &view->inputs[view->ninputs];
 
 		if (rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_JOIN)
@@ -119,23 +134,40 @@ find_inputs(ViewDef *view)
 							  "This version reads topics, continuous views, tables and functions there.",
 							  "Put the rows of a VALUES list into an ordinary table.");
 		input->number = view->ninputs++;
+		input->arm = arm->number;
 		input->rti = rti;
 		input->relid = rte->relid;
 		refusal = classify_input(view, input, rte);
 		if (!refusal)
-			refusal = find_columns(view, input);
+			refusal = find_columns(arm, input);
 		if (refusal)
 			return refusal;
+		arm->ninputs++;
 		if (kv_input_drives(input))
-			view->ndriving++;
+			arm->ndriving++;
 		else
 			view->has_oracle = false;
 		name_delta(view, input);
 	}
+	return NULL;
+}
+
+/* Refuses a view, or an arm of it, whose rows no stream makes. */
+static Refusal *
+refuse_undriven(ViewDef *view)
+{
 	if (view->ndriving == 0)
 		return kv_refusal(-1, "continuous view \"%s\" must read a stream",
 						  "Its FROM has upsert topics or ordinary tables only; this version maintains views that an append topic or an append-only continuous view drives.",
 						  "Join the table to a stream, or select from the upsert topic directly: it gives the last value per key.");
+	for (int i = 0; i < view->narms; i++)
+	{
+		if (view->arms[i].ndriving == 0)
+			return kv_refusal(exprLocation((Node *) view->arms[i].query->targetList),
+							  "continuous view \"%s\" cannot unite rows of a stream with rows of a table",
+							  "Rows of a stream are only ever added; those of a table change and go.",
+							  "Make a continuous view of each, and unite them in the query that reads them.");
+	}
 	return NULL;
 }
 
@@ -185,10 +217,10 @@ classify_view(ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 
 /* Collects the columns of an input that the query uses, its keys and its event time. */
 static Refusal *
-find_columns(ViewDef *view, ViewInput *input)
+find_columns(ViewArm *arm, ViewInput *input)
 {
-	Query	   *query = view->query;
-	List	   *trees = list_make3(query->jointree, query->targetList, query->havingQual);
+	Query	   *query = arm->query;
+	List	   *trees = list_make2(query->jointree, query->targetList);
 	List	   *vars;
 	ListCell   *cell;
 
@@ -241,31 +273,31 @@ name_delta(ViewDef *view, ViewInput *input)
 
 /* Refuses left joins to streams: only tables may be looked up so. */
 static Refusal *
-check_left_joins(ViewDef *view, Node *jtnode)
+check_left_joins(ViewArm *arm, Node *jtnode)
 {
 	JoinExpr   *join = (JoinExpr *) jtnode;
 
 	if (!IsA(jtnode, JoinExpr))
 		return NULL;
-	for (int i = 0; join->jointype == JOIN_LEFT && i < view->ninputs; i++)
+	for (int i = 0; join->jointype == JOIN_LEFT && i < arm->ninputs; i++)
 	{
-		ViewInput  *input = &view->inputs[i];
+		ViewInput  *input = &arm->inputs[i];
 
 		if (input->rti == ((RangeTblRef *) join->rarg)->rtindex && kv_input_drives(input))
 			return kv_refusal(exprLocation(join->quals),
 							  psprintf("continuous view \"%%s\" cannot use an outer join to the stream \"%s\"",
-									   rt_fetch(input->rti, view->query->rtable)->eref->aliasname),
+									   rt_fetch(input->rti, arm->query->rtable)->eref->aliasname),
 							  "This version does not tell yet when an unmatched row can no longer find a match.",
 							  "Use an inner join; outer joins to upsert topics and ordinary tables work.");
 	}
-	return check_left_joins(view, join->larg);
+	return check_left_joins(arm, join->larg);
 }
 
 /* Makes the result's row type. */
 static Refusal *
 describe_result(ViewDef *view)
 {
-	List	   *targets = view->query->targetList;
+	List	   *targets = view->groups ? view->groups->targetList : view->arms[0].query->targetList;
 	List	   *names = NIL;
 	int			count = 0;
 	ListCell   *cell;
@@ -300,256 +332,6 @@ describe_result(ViewDef *view)
 	return NULL;
 }
 
-/* Tells append-only from keyed views; finds the keys and where the state lives. */
-static Refusal *
-find_groups(ViewDef *view)
-{
-	Query	   *query = view->query;
-	List	   *group_exprs;
-	Refusal    *refusal;
-
-	if (!query->hasAggs && !query->groupClause && !query->havingQual)
-	{
-		view->shape = SHAPE_APPEND;
-		return NULL;
-	}
-	view->shape = SHAPE_KEYED;
-	drop_repeated_groups(query);
-	group_exprs = get_sortgrouplist_exprs(query->groupClause, query->targetList);
-	refusal = check_group_keys(view, group_exprs);
-	if (!refusal)
-		refusal = check_aggregates(view, group_exprs);
-	return refusal;
-}
-
-/*
- * Groups by the first of equal columns and by none twice. After SELECT k, k AS again ... GROUP BY 2, 1 the definition has
- * GROUP BY k, k, which Postgres reads as the first column alone, and creation must find the same keys as every start.
- */
-static void
-drop_repeated_groups(Query *query)
-{
-	List	   *kept = NIL;
-	ListCell   *cell;
-
-	foreach(cell, query->groupClause)
-	{
-		SortGroupClause *clause = lfirst_node(SortGroupClause, cell);
-		TargetEntry *target = get_sortgroupclause_tle(clause, query->targetList);
-		TargetEntry *first = tlist_member(target->expr, query->targetList);
-
-		if (first != target && first->ressortgroupref != 0)
-		{
-			target->ressortgroupref = 0;
-			continue;
-		}
-		target->ressortgroupref = 0;
-		first->ressortgroupref = clause->tleSortGroupRef;
-		kept = lappend(kept, clause);
-	}
-	query->groupClause = kept;
-}
-
-/* Checks that every GROUP BY expression is a column with an order, which can be a key. */
-static Refusal *
-check_group_keys(ViewDef *view, List *group_exprs)
-{
-	Query	   *query = view->query;
-	ListCell   *cell;
-
-	foreach(cell, query->groupClause)
-	{
-		TargetEntry *target = get_sortgroupclause_tle(lfirst(cell), query->targetList);
-		Oid			type = exprType((Node *) target->expr);
-
-		if (target->resjunk)
-			return kv_refusal(exprLocation((Node *) target->expr),
-							  "continuous view \"%s\" must select every GROUP BY expression",
-							  "Together they are the key by which its rows are found and published.",
-							  "Add the expression to the select list.");
-		if (!OidIsValid(GetDefaultOpClass(type, BTREE_AM_OID)))
-			return kv_refusal(exprLocation((Node *) target->expr),
-							  psprintf("continuous view \"%%s\" cannot group by a value of type %s", format_type_be(type)),
-							  "The key of a view is a unique index, and the type has no order.",
-							  "Cast it to a type with an order, for example text or jsonb.");
-		view->keys = lappend_int(view->keys, target->resno);
-	}
-	if (view->keys == NIL && query->havingQual)
-		return kv_refusal(exprLocation(query->havingQual),
-						  "continuous view \"%s\" cannot use HAVING without GROUP BY",
-						  "It has one row, from its creation on.",
-						  "Put the condition into the query that reads the view.");
-	return NULL;
-}
-
-/* Checks the aggregates and that other columns are grouped; decides whether the view is its own state. */
-static Refusal *
-check_aggregates(ViewDef *view, List *group_exprs)
-{
-	Query	   *query = view->query;
-	Node	   *trees = (Node *) list_make2(query->targetList, query->havingQual);
-	Var		   *ungrouped = find_ungrouped(trees, group_exprs);
-	ListCell   *cell;
-
-	if (ungrouped)
-		return kv_refusal(ungrouped->location,
-						  "continuous view \"%s\" must group by every column it selects",
-						  "That the column depends on the table's primary key holds for the table's rows of now only.",
-						  "Add the column to GROUP BY.");
-	foreach(cell, kv_aggregate_collect(trees))
-	{
-		Refusal    *refusal = kv_aggregate_check(lfirst_node(Aggref, cell));
-
-		if (refusal)
-			return refusal;
-	}
-
-	view->own_state = view->keys != NIL && query->havingQual == NULL;
-	foreach(cell, query->targetList)
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, cell);
-
-		if (!list_member_int(view->keys, target->resno) &&
-			!(IsA(target->expr, Aggref) && kv_aggregate_is_own_state((Aggref *) target->expr)))
-			view->own_state = false;
-	}
-	return NULL;
-}
-
-/* Finds a column of an expression over groups that is neither grouped nor aggregated, NULL: none. */
-static Var *
-find_ungrouped(Node *node, List *group_exprs)
-{
-	GroupSearch search = {.group_exprs = group_exprs};
-
-	ungrouped_walker(node, &search);
-	return search.ungrouped;
-}
-
-static bool
-ungrouped_walker(Node *node, GroupSearch *search)
-{
-	if (node == NULL || IsA(node, Aggref))
-		return false;
-	if (!IsA(node, List) && list_member(search->group_exprs, node))
-		return false;
-	if (IsA(node, Var))
-	{
-		search->ungrouped = (Var *) node;
-		return true;
-	}
-	return expression_tree_walker(node, ungrouped_walker, search);
-}
-
-/* Finds the column that carries the time for views over this one. */
-static Refusal *
-find_output_time(ViewDef *view, const ContinuousOptions *options)
-{
-	if (!options->event_time)
-	{
-		if (view->shape == SHAPE_APPEND)
-			view->time_attno = passed_through_time(view);
-	}
-	else
-	{
-		for (int i = 0; i < view->result->natts; i++)
-		{
-			Form_pg_attribute column = TupleDescAttr(view->result, i);
-
-			if (strcmp(NameStr(column->attname), options->event_time) == 0 &&
-				(column->atttypid == TIMESTAMPTZOID || column->atttypid == TIMESTAMPOID))
-				view->time_attno = column->attnum;
-		}
-		if (view->time_attno == 0)
-			return kv_refusal(-1, psprintf("continuous view \"%%s\" has no event-time column \"%s\"", options->event_time),
-							  "The option kafka.event_time names a column of type timestamptz or timestamp.",
-							  "Select the column, or leave the option out.");
-	}
-	if (view->time_attno != 0)
-		view->output_delay_us = output_delay(view, view->time_attno);
-	return NULL;
-}
-
-/* Gives greatest() of all inputs' event times, or else the only input's event time that is selected, 0: neither. */
-static AttrNumber
-passed_through_time(ViewDef *view)
-{
-	AttrNumber	single = 0;
-	int			nsingle = 0;
-	ListCell   *cell;
-
-	foreach(cell, view->query->targetList)
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, cell);
-		int			input;
-
-		if (target->resjunk)
-			continue;
-		if (is_input_time(view, (Node *) target->expr, &input))
-		{
-			if (input < 0)
-				return target->resno;
-			if (nsingle++ == 0 || view->ndriving == 1)
-				single = single ? single : target->resno;
-		}
-	}
-	return nsingle == 1 || view->ndriving == 1 ? single : 0;
-}
-
-/* Is it an input's event time (*input its number), or greatest() of those of all driving inputs (*input -1)? */
-static bool
-is_input_time(ViewDef *view, Node *node, int *input)
-{
-	if (IsA(node, Var))
-	{
-		for (int i = 0; i < view->ninputs; i++)
-		{
-			*input = i;
-			if (kv_input_drives(&view->inputs[i]) && view->inputs[i].rti == ((Var *) node)->varno &&
-				view->inputs[i].time_attno == ((Var *) node)->varattno)
-				return true;
-		}
-		return false;
-	}
-	if (IsA(node, MinMaxExpr) && ((MinMaxExpr *) node)->op == IS_GREATEST)
-	{
-		Bitmapset  *seen = NULL;
-		ListCell   *cell;
-
-		foreach(cell, ((MinMaxExpr *) node)->args)
-		{
-			if (!is_input_time(view, lfirst(cell), input) || *input < 0)
-				return false;
-			seen = bms_add_member(seen, *input);
-		}
-		*input = -1;
-		return bms_num_members(seen) == view->ndriving;
-	}
-	return false;
-}
-
-/*
- * Gives how much older than the inputs' least watermark the time of a new row can be,
- * us: the bound between the input whose time it is and the one whose row comes last. Of a column
- * that is no input's time (option event_time), the greatest bound is taken.
- */
-static int64
-output_delay(ViewDef *view, AttrNumber attno)
-{
-	TargetEntry *target = get_tle_by_resno(view->query->targetList, attno);
-	int			input;
-	bool		known = is_input_time(view, (Node *) target->expr, &input);
-	int64		delay = 0;
-
-	if (known && input < 0)
-		return 0;
-	for (int i = 0; i < view->ninputs; i++)
-		for (int j = 0; j < view->ninputs; j++)
-			if ((!known || i == input) && kv_input_drives(&view->inputs[i]) && kv_input_drives(&view->inputs[j]))
-				delay = Max(delay, kv_join_time_bound(view, i, j));
-	return delay;
-}
-
 /* Names the view and what belongs to it; see analyze.h. */
 void
 kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid)
@@ -562,7 +344,7 @@ kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid)
 	{
 		ViewInput  *input = &view->inputs[i];
 
-		if (kv_input_drives(input) && view->ndriving > 1)
+		if (kv_input_drives(input) && kv_input_arm(view, i)->ndriving > 1)
 			input->buffer_name = psprintf("%s.buffer_" INT64_FORMAT "_%d", KV_STATE_SCHEMA, id, input->number);
 		else if (input->kind == INPUT_LOOKUP)
 			input->buffer_name = psprintf("%s.lookup_" INT64_FORMAT "_%d", KV_STATE_SCHEMA, id, input->number);

@@ -87,17 +87,18 @@ Query *
 kv_delta_query(ViewDef *view, Query *base, int driver)
 {
 	Query	   *query = copyObject(base);
+	ViewArm    *arm = kv_input_arm(view, driver);
 	ColumnMap	map = {palloc0(sizeof(AttrNumber *) * (list_length(query->rtable) + 1))};
 	ViewInput  *driving = &view->inputs[driver];
 	int			ncolumns = 0;
 	ListCell   *cell;
 
-	for (int i = 0; i < view->ninputs; i++)
+	for (int i = 0; i < arm->ninputs; i++)
 	{
-		ViewInput  *input = &view->inputs[i];
+		ViewInput  *input = &arm->inputs[i];
 		RangeTblEntry *rte = rt_fetch(input->rti, query->rtable);
 
-		if (i == driver)
+		if (input == driving)
 			ncolumns = read_delta(rte, input);
 		else if (input->buffer_name)
 			map.numbers[input->rti] = read_table(rte, input);
@@ -115,9 +116,9 @@ kv_delta_query(ViewDef *view, Query *base, int driver)
 
 	if (driving->lateness_us != PG_INT64_MAX)
 		add_condition(query, on_time(driving, driving->rti, ncolumns));
-	for (int i = 0; i < view->ninputs; i++)
-		if (i != driver && kv_input_drives(&view->inputs[i]))
-			add_condition(query, visible(&view->inputs[i], view->inputs[i].rti));
+	for (int i = 0; i < arm->ninputs; i++)
+		if (&arm->inputs[i] != driving && kv_input_drives(&arm->inputs[i]))
+			add_condition(query, visible(&arm->inputs[i], arm->inputs[i].rti));
 	kv_normalize_joins(query);
 	return query;
 }
@@ -127,11 +128,12 @@ Query *
 kv_delta_own_rows(ViewDef *view, int number, bool late)
 {
 	ViewInput  *input = &view->inputs[number];
+	Query	   *whole = kv_input_arm(view, number)->query;
 	Query	   *query = makeNode(Query);
-	RangeTblEntry *rte = copyObject(rt_fetch(input->rti, view->query->rtable));
+	RangeTblEntry *rte = copyObject(rt_fetch(input->rti, whole->rtable));
 	RangeTblRef *reference = makeNode(RangeTblRef);
 	int			ncolumns = read_delta(rte, input);
-	List	   *conditions = own_conditions(copyObject(view->query->jointree->quals), input->rti);
+	List	   *conditions = own_conditions(copyObject(whole->jointree->quals), input->rti);
 	Node	   *condition = on_time(input, 1, ncolumns);
 
 	reference->rtindex = 1;

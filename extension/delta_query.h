@@ -16,8 +16,8 @@ extern int	kv_delta_begin_printing(void);
 extern char *kv_delta_print(Query *query);
 
 /*
- * Gives base (the view's query, or a variant of it with other targets) with driving input
- * number driver read from its delta, the other streams from their buffers and lookups from their tables;
+ * Gives base (the query of the driver's arm, or a variant of it with other targets) with driving input
+ * number driver read from its delta, the arm's other streams from their buffers and lookups from their tables;
  * late rows of the delta and rows past retention in buffers are left out.
  */
 extern Query *kv_delta_query(ViewDef *view, Query *base, int driver);

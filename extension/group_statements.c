@@ -35,11 +35,9 @@
 struct GroupCompiler
 {
 	ViewDef    *view;
-	List	   *key_exprs;		/* GROUP BY expressions, over the view's inputs */
+	List	   *key_exprs;		/* GROUP BY expressions, over the row columns */
 	List	   *key_names;		/* columns in the result table, char * */
 	List	   *columns;		/* StateColumn * of the companion; NIL with own_state */
-	List	   *row_vars;		/* Vars of the view's query that are captured under the aggregate */
-	List	   *row_names;		/* their names in the capture */
 };
 
 /* What an expression's parts are exchanged for. */
@@ -51,8 +49,8 @@ typedef struct Exchange
 } Exchange;
 
 static void name_state(GroupCompiler *groups);
-static void name_rows(GroupCompiler *groups);
 static Query *source_query(GroupCompiler *groups, Query *base);
+static Node *row_value_mutator(Node *node, List *values);
 static MaintenanceStatement *upsert_result(GroupCompiler *groups);
 static MaintenanceStatement *upsert_groups(GroupCompiler *groups);
 static MaintenanceStatement *update_only_group(GroupCompiler *groups, Query *partial);
@@ -70,7 +68,7 @@ static char *difference(GroupCompiler *groups, const char *delta);
 static char *combined_difference(List *names, List *kinds);
 static bool counts_every_row(ViewDef *view);
 
-/* Starts compiling: names the keys, the state and the captured columns. */
+/* Starts compiling: names the keys and the state. */
 GroupCompiler *
 kv_groups_begin(ViewDef *view)
 {
@@ -78,13 +76,11 @@ kv_groups_begin(ViewDef *view)
 	ListCell   *cell;
 
 	groups->view = view;
-	groups->key_exprs = get_sortgrouplist_exprs(view->query->groupClause, view->query->targetList);
+	groups->key_exprs = get_sortgrouplist_exprs(view->groups->groupClause, view->groups->targetList);
 	foreach(cell, view->keys)
 		groups->key_names = lappend(groups->key_names, get_attname(view->relid, lfirst_int(cell), false));
 	if (!view->own_state)
 		name_state(groups);
-	if (view->ndriving > 1)
-		name_rows(groups);
 	return groups;
 }
 
@@ -92,7 +88,7 @@ kv_groups_begin(ViewDef *view)
 static void
 name_state(GroupCompiler *groups)
 {
-	Query	   *query = groups->view->query;
+	Query	   *query = groups->view->groups;
 	List	   *taken = list_copy(groups->key_names);
 	ListCell   *cell;
 
@@ -100,52 +96,18 @@ name_state(GroupCompiler *groups)
 		groups->columns = kv_aggregate_add_columns(groups->columns, lfirst_node(Aggref, cell), &taken);
 }
 
-/* Lists the input columns that GROUP BY and the aggregates use. */
-static void
-name_rows(GroupCompiler *groups)
-{
-	Query	   *query = groups->view->query;
-	ListCell   *cell;
-
-	foreach(cell, pull_var_clause((Node *) list_make2(query->targetList, query->havingQual), PVC_RECURSE_AGGREGATES))
-	{
-		Var		   *var = lfirst_node(Var, cell);
-		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
-		char	   *name;
-
-		if (list_member(groups->row_vars, var))
-			continue;
-		name = kv_unique_name(strVal(list_nth(rte->eref->colnames, var->varattno - 1)), groups->row_names);
-		groups->row_vars = lappend(groups->row_vars, var);
-		groups->row_names = lappend(groups->row_names, name);
-	}
-	if (groups->row_vars == NIL)
-		groups->row_names = list_make1("matched");
-}
-
-/* Captures joined rows; see group_statements.h. */
+/* Captures rows under the aggregate; see group_statements.h. */
 MaintenanceStatement *
 kv_groups_capture(GroupCompiler *groups, int driver)
 {
-	Query	   *base = copyObject(groups->view->query);
-	MaintenanceStatement *statement;
-	Query	   *query;
+	ViewDef    *view = groups->view;
+	ViewArm    *arm = kv_input_arm(view, driver);
+	Query	   *query = kv_delta_query(view, arm->query, driver);
+	const char *title = psprintf("%s new rows of %s", arm->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
+	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
 
-	base->targetList = NIL;
-	base->groupClause = NIL;
-	base->havingQual = NULL;
-	base->hasAggs = false;
-	for (int i = 0; i < list_length(groups->row_names); i++)
-	{
-		Expr	   *value = groups->row_vars ? copyObject(list_nth(groups->row_vars, i)) : (Expr *) makeBoolConst(true, false);
-
-		base->targetList = lappend(base->targetList, makeTargetEntry(value, i + 1, list_nth(groups->row_names, i), false));
-	}
-	query = kv_delta_query(groups->view, base, driver);
-	statement = kv_statement(PHASE_COMPUTE, psprintf("join new rows of %s", get_rel_name(groups->view->inputs[driver].relid)),
-							 kv_delta_print(query), driver);
 	statement->captures = CAPTURE_ROWS;
-	statement->capture_desc = ExecTypeFromTL(query->targetList);
+	statement->capture_desc = ExecTypeFromTL(arm->query->targetList);
 	return statement;
 }
 
@@ -163,7 +125,7 @@ kv_groups_statements(GroupCompiler *groups)
 		return lappend(statements, update_only_row(groups));
 
 	statements = lappend(statements, derive_rows(groups));
-	if (groups->view->query->havingQual)
+	if (groups->view->groups->havingQual)
 	{
 		statements = lappend(statements, delete_failing(groups, false));
 		statements = lappend(statements, delete_failing(groups, true));
@@ -171,30 +133,46 @@ kv_groups_statements(GroupCompiler *groups)
 	return statements;
 }
 
-/* Gives base (over the view's inputs) over the delta of the only stream, or over the captured rows. */
+/* Gives base (over the row columns) over the delta of the only stream, or over the captured rows. */
 static Query *
 source_query(GroupCompiler *groups, Query *base)
 {
 	ViewDef    *view = groups->view;
-	Exchange	exchange = {.from = groups->row_vars,.first_attno = 1};
 	Query	   *query;
 
-	if (view->ndriving == 1)
+	if (kv_view_is_direct(view))
 	{
+		ViewArm    *arm = &view->arms[0];
 		int			driver = 0;
 
 		while (!kv_input_drives(&view->inputs[driver]))
 			driver++;
-		query = kv_delta_query(view, base, driver);
-		query->sortClause = copyObject(query->groupClause);
-		return query;
+		query = copyObject(arm->query);
+		query->targetList = (List *) row_value_mutator((Node *) base->targetList, arm->query->targetList);
+		query->groupClause = base->groupClause;
+		query->hasAggs = base->hasAggs;
+		query = kv_delta_query(view, query, driver);
 	}
-	query = kv_delta_select_from(CAPTURE_ROWS, groups->row_names);
-	query->targetList = (List *) exchange_mutator((Node *) base->targetList, &exchange);
-	query->groupClause = base->groupClause;
-	query->sortClause = copyObject(base->groupClause);
-	query->hasAggs = base->hasAggs;
+	else
+	{
+		query = kv_delta_select_from(CAPTURE_ROWS, view->row_names);
+		query->targetList = copyObject(base->targetList);
+		query->groupClause = base->groupClause;
+		query->hasAggs = base->hasAggs;
+	}
+	query->sortClause = copyObject(query->groupClause);
 	return query;
+}
+
+/* Exchanges row columns for the expressions of the only arm. */
+static Node *
+row_value_mutator(Node *node, List *values)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+		return copyObject((Node *) get_tle_by_resno(values, ((Var *) node)->varattno)->expr);
+	return expression_tree_mutator(node, row_value_mutator, values);
 }
 
 /* Combines partial aggregates with the result table, which is its own state. */
@@ -211,8 +189,8 @@ upsert_result(GroupCompiler *groups)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\n%s\nON CONFLICT (%s) DO ", view->name, kv_statement_columns(columns, ""),
-					 kv_delta_print(source_query(groups, view->query)), kv_statement_columns(groups->key_names, ""));
-	foreach(cell, view->query->targetList)
+					 kv_delta_print(source_query(groups, view->groups)), kv_statement_columns(groups->key_names, ""));
+	foreach(cell, view->groups->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 		char	   *name = list_nth(columns, target->resno - 1);
@@ -306,15 +284,15 @@ static Query *
 partial_query(GroupCompiler *groups)
 {
 	ViewDef    *view = groups->view;
-	Query	   *base = copyObject(view->query);
+	Query	   *base = copyObject(view->groups);
 	ListCell   *cell;
 
 	base->targetList = NIL;
 	base->havingQual = NULL;
 	base->hasAggs = groups->columns != NIL;
-	foreach(cell, view->query->groupClause)
+	foreach(cell, view->groups->groupClause)
 	{
-		TargetEntry *target = copyObject(get_sortgroupclause_tle(lfirst(cell), view->query->targetList));
+		TargetEntry *target = copyObject(get_sortgroupclause_tle(lfirst(cell), view->groups->targetList));
 
 		target->resno = list_length(base->targetList) + 1;
 		target->resname = list_nth(groups->key_names, target->resno - 1);
@@ -336,7 +314,7 @@ place_in_batch(GroupCompiler *groups, MaintenanceStatement *statement)
 {
 	ViewDef    *view = groups->view;
 
-	if (view->ndriving > 1)
+	if (!kv_view_is_direct(view))
 	{
 		statement->reads = CAPTURE_ROWS;
 		return;
@@ -449,7 +427,7 @@ delete_failing(GroupCompiler *groups, bool null_keys)
 static Query *
 final_query(GroupCompiler *groups)
 {
-	Query	   *view_query = groups->view->query;
+	Query	   *view_query = groups->view->groups;
 	Query	   *query = kv_delta_select_from(CAPTURE_GROUPS, list_concat_copy(groups->key_names, state_names(groups)));
 	Exchange	exchange = {.from = groups->key_exprs,.first_attno = 1,.groups = groups};
 	ListCell   *cell;
@@ -557,7 +535,7 @@ counts_every_row(ViewDef *view)
 {
 	ListCell   *cell;
 
-	foreach(cell, view->query->targetList)
+	foreach(cell, view->groups->targetList)
 	{
 		Aggref	   *aggregate = (Aggref *) lfirst_node(TargetEntry, cell)->expr;
 

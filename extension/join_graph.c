@@ -50,64 +50,65 @@ typedef struct Probe
 
 static void append_conditions(Node *node, int nullable, List **conditions);
 static void append_left_conditions(Node *jtnode, List **conditions);
-static Refusal *check_equalities(ViewDef *view, List *conditions);
-static void keep_probes(ViewDef *view, ViewInput *input, List *probes, bool driving_only);
-static void use_equality(ViewDef *view, JoinCondition *condition, int *component, List **probes);
+static Refusal *check_equalities(ViewArm *arm, List *conditions);
+static void keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only);
+static void use_equality(ViewArm *arm, JoinCondition *condition, int *component, List **probes);
+static bool use_constant(ViewArm *arm, Node *side, Bitmapset *constant_members, Bitmapset *members, int *component, List **probes);
 static bool is_equality(Node *node, Node **left, Node **right);
 static void connect(int *component, int nentries, Bitmapset *members);
-static void add_probe(ViewDef *view, List **probes, Node *side, Bitmapset *others);
-static void read_time_conditions(ViewDef *view, List *conditions);
-static void read_comparison(ViewDef *view, OpExpr *comparison);
-static void bound_by(ViewDef *view, Node *left, Node *right);
-static bool bound_difference(ViewDef *view, Node *left, Node *right);
-static bool read_time_term(ViewDef *view, Node *node, TimeTerm *term);
+static void add_probe(ViewArm *arm, List **probes, Node *side, Bitmapset *others);
+static void read_time_conditions(ViewArm *arm, List *conditions);
+static void read_comparison(ViewArm *arm, OpExpr *comparison);
+static void bound_by(ViewArm *arm, Node *left, Node *right);
+static bool bound_difference(ViewArm *arm, Node *left, Node *right);
+static bool read_time_term(ViewArm *arm, Node *node, TimeTerm *term);
 static bool add_interval(TimeTerm *term, Node *node, bool minus, bool is_local);
-static void narrow(ViewDef *view, int i, int j, int64 bound);
+static void narrow(ViewArm *arm, int i, int j, int64 bound);
 static int64 add_bounds(int64 a, int64 b);
-static void close_over_pairs(ViewDef *view);
-static Refusal *refuse_unbounded(ViewDef *view, int i, int j);
-static void set_retention(ViewDef *view);
-static int	location_of_entry(ViewDef *view, int rti);
+static void close_over_pairs(ViewArm *arm);
+static Refusal *refuse_unbounded(ViewArm *arm, int i, int j);
+static void set_retention(ViewArm *arm);
+static int	location_of_entry(ViewArm *arm, int rti);
 
-#define BOUND(view, i, j) ((view)->time_bounds[(i) * (view)->ninputs + (j)])
+#define BOUND(arm, i, j) ((arm)->time_bounds[(i) * (arm)->ninputs + (j)])
 
 /* Reads the join conditions; see join_graph.h. */
 Refusal *
-kv_join_graph(ViewDef *view)
+kv_join_graph(ViewArm *arm)
 {
 	List	   *conditions = NIL;
 	Refusal    *refusal;
-	int			ninputs = view->ninputs;
+	int			ninputs = arm->ninputs;
 
-	append_conditions(view->query->jointree->quals, 0, &conditions);
-	append_left_conditions(linitial(view->query->jointree->fromlist), &conditions);
-	refusal = check_equalities(view, conditions);
+	append_conditions(arm->query->jointree->quals, 0, &conditions);
+	append_left_conditions(linitial(arm->query->jointree->fromlist), &conditions);
+	refusal = check_equalities(arm, conditions);
 	if (refusal)
 		return refusal;
 
-	view->time_bounds = palloc(sizeof(int64) * ninputs * ninputs);
+	arm->time_bounds = palloc(sizeof(int64) * ninputs * ninputs);
 	for (int i = 0; i < ninputs; i++)
 		for (int j = 0; j < ninputs; j++)
-			BOUND(view, i, j) = i == j ? 0 : KV_UNBOUNDED;
-	read_time_conditions(view, conditions);
-	close_over_pairs(view);
+			BOUND(arm, i, j) = i == j ? 0 : KV_UNBOUNDED;
+	read_time_conditions(arm, conditions);
+	close_over_pairs(arm);
 
-	if (view->ndriving > 1)
+	if (arm->ndriving > 1)
 	{
 		for (int i = 0; i < ninputs; i++)
 			for (int j = 0; j < ninputs; j++)
-				if (kv_input_drives(&view->inputs[i]) && kv_input_drives(&view->inputs[j]) &&
-					BOUND(view, i, j) == KV_UNBOUNDED)
-					return refuse_unbounded(view, i, j);
+				if (kv_input_drives(&arm->inputs[i]) && kv_input_drives(&arm->inputs[j]) &&
+					BOUND(arm, i, j) == KV_UNBOUNDED)
+					return refuse_unbounded(arm, i, j);
 	}
-	set_retention(view);
+	set_retention(arm);
 	return NULL;
 }
 
 int64
-kv_join_time_bound(const ViewDef *view, int i, int j)
+kv_join_time_bound(const ViewArm *arm, int i, int j)
 {
-	return BOUND(view, i, j);
+	return BOUND(arm, i, j);
 }
 
 /* Appends the ANDed conditions of a tree to a list of JoinConditions, constants folded; nullable: their left join's table, 0: WHERE. */
@@ -147,9 +148,9 @@ append_left_conditions(Node *jtnode, List **conditions)
 
 /* Notes the probes, and checks that equalities connect all inputs. */
 static Refusal *
-check_equalities(ViewDef *view, List *conditions)
+check_equalities(ViewArm *arm, List *conditions)
 {
-	int			nentries = list_length(view->query->rtable);
+	int			nentries = list_length(arm->query->rtable);
 	int		   *component = palloc(sizeof(int) * (nentries + 1));
 	List	  **probes = palloc0(sizeof(List *) * (nentries + 1));
 	ListCell   *cell;
@@ -158,25 +159,25 @@ check_equalities(ViewDef *view, List *conditions)
 		component[rti] = rti;
 	for (int rti = 1; rti <= nentries; rti++)
 	{
-		RangeTblEntry *rte = rt_fetch(rti, view->query->rtable);
+		RangeTblEntry *rte = rt_fetch(rti, arm->query->rtable);
 
 		if (rte->rtekind == RTE_FUNCTION)
 			connect(component, nentries, bms_add_member(pull_varnos(NULL, (Node *) rte->functions), rti));
 	}
 	foreach(cell, conditions)
-		use_equality(view, lfirst(cell), component, probes);
+		use_equality(arm, lfirst(cell), component, probes);
 
-	for (int i = 0; i < view->ninputs; i++)
+	for (int i = 0; i < arm->ninputs; i++)
 	{
-		ViewInput  *input = &view->inputs[i];
+		ViewInput  *input = &arm->inputs[i];
 
-		keep_probes(view, input, probes[input->rti], true);
+		keep_probes(arm, input, probes[input->rti], true);
 		if (input->probes == NIL)
-			keep_probes(view, input, probes[input->rti], false);
-		if (component[input->rti] != component[view->inputs[0].rti])
-			return kv_refusal(location_of_entry(view, input->rti),
+			keep_probes(arm, input, probes[input->rti], false);
+		if (component[input->rti] != component[arm->inputs[0].rti])
+			return kv_refusal(location_of_entry(arm, input->rti),
 							  psprintf("continuous view \"%%s\" cannot join \"%s\" without an equality",
-									   rt_fetch(input->rti, view->query->rtable)->eref->aliasname),
+									   rt_fetch(input->rti, arm->query->rtable)->eref->aliasname),
 							  "Every new row would be compared with all rows of the other inputs.",
 							  "Join on equal columns; further conditions of any kind may be added.");
 	}
@@ -185,7 +186,7 @@ check_equalities(ViewDef *view, List *conditions)
 
 /* Keeps the probes of an input that a driving input can make, or all. A table that is looked up itself asks no other. */
 static void
-keep_probes(ViewDef *view, ViewInput *input, List *probes, bool driving_only)
+keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only)
 {
 	ListCell   *cell;
 
@@ -194,8 +195,8 @@ keep_probes(ViewDef *view, ViewInput *input, List *probes, bool driving_only)
 		Probe	   *probe = lfirst(cell);
 		bool		driven = false;
 
-		for (int i = 0; i < view->ninputs; i++)
-			driven |= kv_input_drives(&view->inputs[i]) && bms_is_member(view->inputs[i].rti, probe->others);
+		for (int i = 0; i < arm->ninputs; i++)
+			driven |= kv_input_drives(&arm->inputs[i]) && bms_is_member(arm->inputs[i].rti, probe->others);
 		if ((driven || !driving_only) && !list_member(input->probes, probe->columns))
 			input->probes = lappend(input->probes, probe->columns);
 	}
@@ -206,9 +207,9 @@ keep_probes(ViewDef *view, ViewInput *input, List *probes, bool driving_only)
  * of its nullable table alone: it connects that one, not the tables on its other side with each other.
  */
 static void
-use_equality(ViewDef *view, JoinCondition *condition, int *component, List **probes)
+use_equality(ViewArm *arm, JoinCondition *condition, int *component, List **probes)
 {
-	int			nentries = list_length(view->query->rtable);
+	int			nentries = list_length(arm->query->rtable);
 	Node	   *left;
 	Node	   *right;
 	Bitmapset  *left_members;
@@ -219,6 +220,9 @@ use_equality(ViewDef *view, JoinCondition *condition, int *component, List **pro
 		return;
 	left_members = pull_varnos(NULL, left);
 	right_members = pull_varnos(NULL, right);
+	if (use_constant(arm, left, right_members, left_members, component, probes) ||
+		use_constant(arm, right, left_members, right_members, component, probes))
+		return;
 	if (bms_is_empty(left_members) || bms_is_empty(right_members) || bms_overlap(left_members, right_members))
 		return;
 	connected = bms_union(left_members, right_members);
@@ -230,8 +234,29 @@ use_equality(ViewDef *view, JoinCondition *condition, int *component, List **pro
 		connected = bms_add_member(bms_make_singleton(condition->nullable), bms_next_member(connected, -1));
 	}
 	connect(component, nentries, connected);
-	add_probe(view, probes, left, right_members);
-	add_probe(view, probes, right, left_members);
+	add_probe(arm, probes, left, right_members);
+	add_probe(arm, probes, right, left_members);
+}
+
+/*
+ * Connects a table whose column equals a constant to everything: each new row meets the same few of its
+ * rows. (A member of a union may have a constant where others have a column.) False: it is no such equality.
+ */
+static bool
+use_constant(ViewArm *arm, Node *side, Bitmapset *constant_members, Bitmapset *members, int *component, List **probes)
+{
+	int			rti;
+
+	if (!bms_is_empty(constant_members) || !bms_get_singleton_member(members, &rti))
+		return false;
+	for (int i = 0; i < arm->ninputs; i++)
+	{
+		if (arm->inputs[i].rti != rti || kv_input_drives(&arm->inputs[i]))
+			continue;
+		connect(component, list_length(arm->query->rtable), bms_add_member(bms_make_singleton(rti), arm->inputs[0].rti));
+		add_probe(arm, probes, side, NULL);
+	}
+	return true;
 }
 
 /* Is it an equality that an index or a hash can answer? Gives its sides. */
@@ -266,7 +291,7 @@ connect(int *component, int nentries, Bitmapset *members)
 
 /* Notes that others can be used to look up rows by the column that side is. */
 static void
-add_probe(ViewDef *view, List **probes, Node *side, Bitmapset *others)
+add_probe(ViewArm *arm, List **probes, Node *side, Bitmapset *others)
 {
 	Var		   *var;
 	Probe	   *probe = NULL;
@@ -292,7 +317,7 @@ add_probe(ViewDef *view, List **probes, Node *side, Bitmapset *others)
 
 /* Takes the bounds from comparisons of event times; those of left joins drop no row of a stream. */
 static void
-read_time_conditions(ViewDef *view, List *conditions)
+read_time_conditions(ViewArm *arm, List *conditions)
 {
 	ListCell   *cell;
 
@@ -302,13 +327,13 @@ read_time_conditions(ViewDef *view, List *conditions)
 		OpExpr	   *comparison = (OpExpr *) condition->clause;
 
 		if (condition->nullable == 0 && IsA(comparison, OpExpr) && list_length(comparison->args) == 2)
-			read_comparison(view, comparison);
+			read_comparison(arm, comparison);
 	}
 }
 
 /* Takes the bounds from one comparison, if it is one of event times. */
 static void
-read_comparison(ViewDef *view, OpExpr *comparison)
+read_comparison(ViewArm *arm, OpExpr *comparison)
 {
 	Node	   *left = linitial(comparison->args);
 	Node	   *right = lsecond(comparison->args);
@@ -319,32 +344,32 @@ read_comparison(ViewDef *view, OpExpr *comparison)
 		return;
 	strategy = get_op_opfamily_strategy(comparison->opno, lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf);
 	if (strategy == BTLessStrategyNumber || strategy == BTLessEqualStrategyNumber || strategy == BTEqualStrategyNumber)
-		bound_by(view, left, right);
+		bound_by(arm, left, right);
 	if (strategy == BTGreaterStrategyNumber || strategy == BTGreaterEqualStrategyNumber || strategy == BTEqualStrategyNumber)
-		bound_by(view, right, left);
+		bound_by(arm, right, left);
 }
 
 /* Takes the bound from lesser <= greater. */
 static void
-bound_by(ViewDef *view, Node *lesser, Node *greater)
+bound_by(ViewArm *arm, Node *lesser, Node *greater)
 {
 	TimeTerm	a;
 	TimeTerm	b;
 
 	if (exprType(lesser) == INTERVALOID)
 	{
-		bound_difference(view, lesser, greater);
+		bound_difference(arm, lesser, greater);
 		return;
 	}
-	if (!read_time_term(view, lesser, &a) || !read_time_term(view, greater, &b) || a.input == b.input)
+	if (!read_time_term(arm, lesser, &a) || !read_time_term(arm, greater, &b) || a.input == b.input)
 		return;
 	/* t_a + a <= t_b + b, so t_a - t_b <= b - a */
-	narrow(view, b.input, a.input, add_bounds(b.most, -a.least));
+	narrow(arm, b.input, a.input, add_bounds(b.most, -a.least));
 }
 
 /* Takes the bound from t_a - t_b <= constant, or constant <= t_a - t_b; interval comparison counts a day as 24 hours. */
 static bool
-bound_difference(ViewDef *view, Node *lesser, Node *greater)
+bound_difference(ViewArm *arm, Node *lesser, Node *greater)
 {
 	bool		constant_right = IsA(greater, Const);
 	Node	   *difference = constant_right ? lesser : greater;
@@ -361,7 +386,7 @@ bound_difference(ViewDef *view, Node *lesser, Node *greater)
 	function = get_opcode(minus->opno);
 	if (function != F_TIMESTAMPTZ_MI && function != F_TIMESTAMP_MI)
 		return false;
-	if (!read_time_term(view, linitial(minus->args), &a) || !read_time_term(view, lsecond(minus->args), &b) || a.input == b.input)
+	if (!read_time_term(arm, linitial(minus->args), &a) || !read_time_term(arm, lsecond(minus->args), &b) || a.input == b.input)
 		return false;
 
 	interval = DatumGetIntervalP(constant->constvalue);
@@ -369,15 +394,15 @@ bound_difference(ViewDef *view, Node *lesser, Node *greater)
 		pg_add_s64_overflow(length, interval->time, &length))
 		return false;
 	if (constant_right)
-		narrow(view, b.input, a.input, add_bounds(add_bounds(length, b.most), -a.least));
+		narrow(arm, b.input, a.input, add_bounds(add_bounds(length, b.most), -a.least));
 	else
-		narrow(view, a.input, b.input, add_bounds(add_bounds(-length, a.most), -b.least));
+		narrow(arm, a.input, b.input, add_bounds(add_bounds(-length, a.most), -b.least));
 	return true;
 }
 
 /* Reads an event-time column with constant intervals added or taken away. */
 static bool
-read_time_term(ViewDef *view, Node *node, TimeTerm *term)
+read_time_term(ViewArm *arm, Node *node, TimeTerm *term)
 {
 	OpExpr	   *sum = (OpExpr *) node;
 
@@ -385,9 +410,9 @@ read_time_term(ViewDef *view, Node *node, TimeTerm *term)
 	{
 		Var		   *var = (Var *) node;
 
-		for (int i = 0; i < view->ninputs; i++)
+		for (int i = 0; i < arm->ninputs; i++)
 		{
-			ViewInput  *input = &view->inputs[i];
+			ViewInput  *input = &arm->inputs[i];
 
 			if (input->rti == var->varno && input->time_attno == var->varattno && kv_input_drives(input))
 			{
@@ -403,17 +428,17 @@ read_time_term(ViewDef *view, Node *node, TimeTerm *term)
 	switch (get_opcode(sum->opno))
 	{
 		case F_TIMESTAMPTZ_PL_INTERVAL:
-			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), false, true);
+			return read_time_term(arm, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), false, true);
 		case F_TIMESTAMP_PL_INTERVAL:
-			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), false, false);
+			return read_time_term(arm, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), false, false);
 		case F_TIMESTAMPTZ_MI_INTERVAL:
-			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), true, true);
+			return read_time_term(arm, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), true, true);
 		case F_TIMESTAMP_MI_INTERVAL:
-			return read_time_term(view, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), true, false);
+			return read_time_term(arm, linitial(sum->args), term) && add_interval(term, lsecond(sum->args), true, false);
 		case F_INTERVAL_PL_TIMESTAMPTZ:
-			return read_time_term(view, lsecond(sum->args), term) && add_interval(term, linitial(sum->args), false, true);
+			return read_time_term(arm, lsecond(sum->args), term) && add_interval(term, linitial(sum->args), false, true);
 		case F_INTERVAL_PL_TIMESTAMP:
-			return read_time_term(view, lsecond(sum->args), term) && add_interval(term, linitial(sum->args), false, false);
+			return read_time_term(arm, lsecond(sum->args), term) && add_interval(term, linitial(sum->args), false, false);
 		default:
 			return false;
 	}
@@ -455,9 +480,9 @@ add_interval(TimeTerm *term, Node *node, bool minus, bool is_local)
 
 /* Notes t_j - t_i <= bound. */
 static void
-narrow(ViewDef *view, int i, int j, int64 bound)
+narrow(ViewArm *arm, int i, int j, int64 bound)
 {
-	BOUND(view, i, j) = Min(BOUND(view, i, j), bound);
+	BOUND(arm, i, j) = Min(BOUND(arm, i, j), bound);
 }
 
 /* Adds, staying unbounded. */
@@ -473,20 +498,20 @@ add_bounds(int64 a, int64 b)
 
 /* Closes the bounds over all pairs: shortest paths. */
 static void
-close_over_pairs(ViewDef *view)
+close_over_pairs(ViewArm *arm)
 {
-	for (int via = 0; via < view->ninputs; via++)
-		for (int i = 0; i < view->ninputs; i++)
-			for (int j = 0; j < view->ninputs; j++)
+	for (int via = 0; via < arm->ninputs; via++)
+		for (int i = 0; i < arm->ninputs; i++)
+			for (int j = 0; j < arm->ninputs; j++)
 				if (i != j)
-					narrow(view, i, j, add_bounds(BOUND(view, i, via), BOUND(view, via, j)));
+					narrow(arm, i, j, add_bounds(BOUND(arm, i, via), BOUND(arm, via, j)));
 }
 
 /* Says what condition is missing between the rows of i and those of j. */
 static Refusal *
-refuse_unbounded(ViewDef *view, int i, int j)
+refuse_unbounded(ViewArm *arm, int i, int j)
 {
-	ViewInput  *pair[2] = {&view->inputs[Min(i, j)], &view->inputs[Max(i, j)]};
+	ViewInput  *pair[2] = {&arm->inputs[Min(i, j)], &arm->inputs[Max(i, j)]};
 	char	   *names[2];
 	char	   *times[2] = {NULL, NULL};
 	Oid			types[2] = {InvalidOid, InvalidOid};
@@ -494,7 +519,7 @@ refuse_unbounded(ViewDef *view, int i, int j)
 
 	for (int k = 0; k < 2; k++)
 	{
-		RangeTblEntry *rte = rt_fetch(pair[k]->rti, view->query->rtable);
+		RangeTblEntry *rte = rt_fetch(pair[k]->rti, arm->query->rtable);
 
 		names[k] = rte->eref->aliasname;
 		if (pair[k]->time_attno == 0)
@@ -511,48 +536,48 @@ refuse_unbounded(ViewDef *view, int i, int j)
 	else
 		hint = psprintf("Give \"%s\" an event-time column (option event_time of the topic table, or of the view it is), and add a condition on the event times of both.",
 						times[0] ? names[1] : names[0]);
-	return kv_refusal(location_of_entry(view, pair[1]->rti),
+	return kv_refusal(location_of_entry(arm, pair[1]->rti),
 					  psprintf("continuous view \"%%s\" cannot join the streams \"%s\" and \"%s\" without a time bound", names[0], names[1]),
 					  psprintf("Nothing says how much later than a row of \"%s\" a row of \"%s\" may be, so rows would have to be kept for ever.",
-							   rt_fetch(view->inputs[i].rti, view->query->rtable)->eref->aliasname,
-							   rt_fetch(view->inputs[j].rti, view->query->rtable)->eref->aliasname),
+							   rt_fetch(arm->inputs[i].rti, arm->query->rtable)->eref->aliasname,
+							   rt_fetch(arm->inputs[j].rti, arm->query->rtable)->eref->aliasname),
 					  hint);
 }
 
 /* Derives lateness and retention of every driving input of a stream-stream join; nothing is late elsewhere. */
 static void
-set_retention(ViewDef *view)
+set_retention(ViewArm *arm)
 {
-	for (int i = 0; i < view->ninputs; i++)
+	for (int i = 0; i < arm->ninputs; i++)
 	{
-		ViewInput  *input = &view->inputs[i];
+		ViewInput  *input = &arm->inputs[i];
 		int64		ahead = 0;
 
 		input->lateness_us = KV_UNBOUNDED;
-		if (view->ndriving < 2 || !kv_input_drives(input))
+		if (arm->ndriving < 2 || !kv_input_drives(input))
 			continue;
-		for (int j = 0; j < view->ninputs; j++)
-			if (kv_input_drives(&view->inputs[j]))
-				ahead = Max(ahead, BOUND(view, i, j));
-		input->lateness_us = add_bounds(view->grace_us, ahead);
+		for (int j = 0; j < arm->ninputs; j++)
+			if (kv_input_drives(&arm->inputs[j]))
+				ahead = Max(ahead, BOUND(arm, i, j));
+		input->lateness_us = add_bounds(arm->grace_us, ahead);
 	}
-	for (int i = 0; i < view->ninputs && view->ndriving > 1; i++)
+	for (int i = 0; i < arm->ninputs && arm->ndriving > 1; i++)
 	{
-		ViewInput  *input = &view->inputs[i];
+		ViewInput  *input = &arm->inputs[i];
 
-		for (int j = 0; j < view->ninputs; j++)
-			if (j != i && kv_input_drives(input) && kv_input_drives(&view->inputs[j]))
-				input->retain_us = Max(input->retain_us, add_bounds(view->inputs[j].lateness_us, BOUND(view, i, j)));
+		for (int j = 0; j < arm->ninputs; j++)
+			if (j != i && kv_input_drives(input) && kv_input_drives(&arm->inputs[j]))
+				input->retain_us = Max(input->retain_us, add_bounds(arm->inputs[j].lateness_us, BOUND(arm, i, j)));
 	}
 }
 
 /* Gives the place of the first use of an input's column: conditions first. */
 static int
-location_of_entry(ViewDef *view, int rti)
+location_of_entry(ViewArm *arm, int rti)
 {
 	ListCell   *cell;
 
-	foreach(cell, pull_var_clause((Node *) list_make2(view->query->jointree, view->query->targetList),
+	foreach(cell, pull_var_clause((Node *) list_make2(arm->query->jointree, arm->query->targetList),
 								  PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
 	{
 		Var		   *var = lfirst(cell);

@@ -12,11 +12,11 @@
 #define KV_UNBOUNDED PG_INT64_MAX
 
 /*
- * Fills lateness_us, retain_us and probes of the view's inputs. Refuses joins
+ * Fills lateness_us, retain_us and probes of the arm's inputs. Refuses joins
  * without an equality and streams joined without a time bound.
  */
-extern Refusal *kv_join_graph(ViewDef *view);
-/* Least upper bound of time of input j minus time of input i in any result row, us; KV_UNBOUNDED: none. */
-extern int64 kv_join_time_bound(const ViewDef *view, int i, int j);
+extern Refusal *kv_join_graph(ViewArm *arm);
+/* Least upper bound of time of input j minus time of input i of the arm in any of its rows, us; KV_UNBOUNDED: none. */
+extern int64 kv_join_time_bound(const ViewArm *arm, int i, int j);
 
 #endif							/* KV_JOIN_GRAPH_H */

@@ -27,6 +27,8 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "subselect.h"
+
 /* A place in the row. */
 typedef struct FromStep
 {
@@ -48,13 +50,13 @@ typedef struct RenumberMap
 	int		   *numbers;
 } RenumberMap;
 
-static Refusal *expand_subqueries(Query *query);
+static Refusal *expand_query(Query *query, List **arms);
+static Refusal *expand_union(Query *query, int rti, Query *united, List **arms);
 static int	find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal);
-static Query *subquery_of(RangeTblEntry *rte);
+static Query *subquery_of(RangeTblEntry *rte, Refusal **refusal);
 static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
 static void pull_up(Query *query, int rti, Query *subquery);
 static Node *exchange_reference(Node *jtnode, int rti, Node *replacement);
-static void resolve_join_aliases(Query *query);
 static void collect_steps(Node *jtnode, StepList *list);
 static void collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list);
 static void add_step(StepList *list, int rti, bool is_left, Node *condition);
@@ -68,39 +70,67 @@ static void fill_join(Query *query, JoinExpr *join);
 static void join_columns(Query *query, Node *arm, List **vars, List **names, List **numbers);
 
 /* Normalises a query; see normalize.h. */
-Query *
-kv_normalize(Query *original, Refusal **refusal)
+Refusal *
+kv_normalize(Query *query, List **arms)
 {
-	Query	   *query = copyObject(original);
-	StepList	list = {NIL};
-
-	*refusal = NULL;
-	resolve_join_aliases(query);
-	*refusal = expand_subqueries(query);
-	if (*refusal)
-		return NULL;
-
-	collect_steps((Node *) query->jointree, &list);
-	*refusal = list.refusal;
-	return *refusal ? NULL : rebuild(query, &list);
+	*arms = NIL;
+	return expand_query(query, arms);
 }
 
-/* Expands plain views and subqueries in FROM until there are none. */
+/* Expands plain views and subqueries in FROM until there are none, a union into one query per member; normalises what comes out. */
 static Refusal *
-expand_subqueries(Query *query)
+expand_query(Query *query, List **arms)
 {
+	StepList	list = {NIL};
 	Refusal    *refusal = NULL;
 	int			rti;
 
+	kv_normalize_aliases(query);
 	while ((rti = find_subquery((Node *) query->jointree, query, false, &refusal)) > 0)
 	{
 		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
-		Query	   *subquery = subquery_of(rte);
+		Query	   *subquery = subquery_of(rte, &refusal);
 
-		refusal = refuse_subquery(subquery, rte);
+		if (!refusal)
+			refusal = refuse_subquery(subquery, rte);
 		if (refusal)
 			return refusal;
+		if (subquery->setOperations)
+			return expand_union(query, rti, subquery, arms);
 		pull_up(query, rti, subquery);
+	}
+	if (!refusal)
+	{
+		collect_steps((Node *) query->jointree, &list);
+		refusal = list.refusal;
+	}
+	if (!refusal)
+		*arms = lappend(*arms, rebuild(query, &list));
+	return refusal;
+}
+
+/* Expands copies of the query, one for each member of the union that stands at rti. */
+static Refusal *
+expand_union(Query *query, int rti, Query *united, List **arms)
+{
+	List	   *members;
+	Refusal    *refusal = kv_union_members(united, &members);
+	ListCell   *cell;
+
+	foreach(cell, members)
+	{
+		Query	   *copy;
+		RangeTblEntry *rte;
+
+		if (refusal)
+			break;
+		copy = copyObject(query);
+		rte = rt_fetch(rti, copy->rtable);
+		rte->rtekind = RTE_SUBQUERY;
+		rte->relkind = '\0';
+		rte->relid = InvalidOid;
+		rte->subquery = lfirst_node(Query, cell);
+		refusal = expand_query(copy, arms);
 	}
 	return refusal;
 }
@@ -150,9 +180,9 @@ find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
 	}
 }
 
-/* Gives a copy of the query behind a view or subquery, its relations locked. */
+/* Gives a copy of the query behind a view or subquery, its relations locked and WITH inlined. */
 static Query *
-subquery_of(RangeTblEntry *rte)
+subquery_of(RangeTblEntry *rte, Refusal **refusal)
 {
 	Query	   *subquery;
 
@@ -167,7 +197,8 @@ subquery_of(RangeTblEntry *rte)
 	}
 	else
 		subquery = copyObject(rte->subquery);
-	resolve_join_aliases(subquery);
+	*refusal = kv_inline_with(subquery);
+	kv_normalize_aliases(subquery);
 	return subquery;
 }
 
@@ -187,16 +218,16 @@ refuse_subquery(Query *subquery, RangeTblEntry *rte)
 		}
 		return inner;
 	}
-	if (subquery->hasAggs || subquery->groupClause || subquery->havingQual)
+	if (subquery->hasAggs || subquery->groupClause || subquery->havingQual || subquery->distinctClause)
 		return kv_refusal(rte->rtekind == RTE_RELATION ? -1 : exprLocation((Node *) subquery->targetList),
-						  psprintf("continuous view \"%%s\" cannot use the %s \"%s\", which aggregates", what, rte->eref->aliasname),
-						  "This version maintains an aggregate at the top of a view only.",
-						  "Make the aggregate a continuous view of its own.");
+						  psprintf("continuous view \"%%s\" cannot use the %s \"%s\", which groups or aggregates", what, rte->eref->aliasname),
+						  "A view groups once, at its top.",
+						  "Make the grouped query a continuous view of its own, and read that.");
 	if (rte->security_barrier)
 		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot use the security barrier view \"%s\"", rte->eref->aliasname),
 						  "Its conditions would not be kept apart from those of the view.",
 						  "Use the tables below it, or a view without security_barrier.");
-	if (subquery->jointree->fromlist == NIL)
+	if (subquery->jointree->fromlist == NIL && !subquery->setOperations)
 		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot use the %s \"%s\", which has no FROM", what, rte->eref->aliasname),
 						  "It reads no topic or table.",
 						  "Write its expressions where they are used.");
@@ -256,9 +287,9 @@ exchange_reference(Node *jtnode, int rti, Node *replacement)
 	return jtnode;
 }
 
-/* Exchanges columns of joins for the columns of their arms, everywhere in the query. */
-static void
-resolve_join_aliases(Query *query)
+/* Resolves join aliases; see normalize.h. */
+void
+kv_normalize_aliases(Query *query)
 {
 	ListCell   *cell;
 

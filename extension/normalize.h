@@ -8,12 +8,15 @@
 #include "refuse.h"
 
 /*
- * Gives a copy of the query with plain views and simple subqueries expanded, join aliases
- * resolved and inner conditions gathered in WHERE. Its first range table entries are the steps in FROM
+ * Gives the select-project-joins (List of Query *) whose rows together are those of a query without groups: one, or
+ * several where a UNION ALL is in FROM. In each, plain views and simple subqueries are expanded, join aliases
+ * resolved and inner conditions gathered in WHERE; its first range table entries are the steps in FROM
  * order, with unique aliases and real column names; RTE_JOINs follow where there is a left join.
- * NULL with *refusal set if the FROM clause cannot be written so.
+ * Uses query up. Refuses a FROM clause that cannot be written so.
  */
-extern Query *kv_normalize(Query *query, Refusal **refusal);
+extern Refusal *kv_normalize(Query *query, List **arms);
+/* Exchanges columns of joins for the columns of their arms, everywhere in the query. */
+extern void kv_normalize_aliases(Query *query);
 /* Brings the column lists of RTE_JOINs in line with their arms, after an arm was exchanged for another relation. */
 extern void kv_normalize_joins(Query *query);
 /* Makes names unique by appending _1, _2 ...; taken is a list of char *. */

@@ -32,7 +32,6 @@ static Refusal *refuse_rows(Query *query);
 static int	set_returning_location(Query *query);
 static int	location_of(Query *query, NodeTag tag);
 static bool search_walker(Node *node, NodeSearch *search);
-static int	set_operation_location(Query *query);
 static bool function_walker(Node *node, Refusal **refusal);
 static Refusal *refuse_function(Node *node, Oid function, const char *message, const char *detail, const char *hint);
 static bool is_unstable_function(Oid function, void *found);
@@ -107,33 +106,18 @@ kv_refuse(const Refusal *refusal, const char *name, const char *source_text)
 			 position > 0 ? errposition(position) : 0));
 }
 
-/* Refuses set operations, WITH, DISTINCT and grouping sets. */
+/* Refuses what is no SELECT, DISTINCT ON and grouping sets. */
 static Refusal *
 refuse_shape(Query *query)
 {
 	if (query->commandType != CMD_SELECT || query->utilityStmt)
 		return kv_refusal(-1, "continuous view \"%s\" must be defined by a SELECT",
 						  "Only the result of a query can be maintained.", NULL);
-	if (query->setOperations)
-		return kv_refusal(set_operation_location(query),
-						  "continuous view \"%s\" cannot use UNION, INTERSECT or EXCEPT",
-						  "This version maintains one SELECT per view.",
-						  "Make a continuous view of each SELECT, and attach them to the same sink or unite them in the query that reads them.");
-	if (query->cteList)
-		return kv_refusal(linitial_node(CommonTableExpr, query->cteList)->location,
-						  "continuous view \"%s\" cannot use WITH",
-						  "This version does not take common table expressions apart.",
-						  "Write the expression as a subquery in FROM, as a plain view, or as a continuous view of its own.");
 	if (query->hasDistinctOn)
 		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->distinctClause), query->targetList)),
 						  "continuous view \"%s\" cannot use DISTINCT ON",
 						  "This version does not keep the first row of a group.",
 						  "Use min() or max() with GROUP BY.");
-	if (query->distinctClause)
-		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->distinctClause), query->targetList)),
-						  "continuous view \"%s\" cannot use SELECT DISTINCT",
-						  "Distinct rows are groups, and this version keeps groups for GROUP BY only.",
-						  "Write GROUP BY with all columns instead.");
 	if (query->groupingSets)
 		return kv_refusal(exprLocation((Node *) query->groupingSets),
 						  "continuous view \"%s\" cannot use GROUPING SETS, ROLLUP or CUBE",
@@ -241,17 +225,6 @@ search_walker(Node *node, NodeSearch *search)
 	if (IsA(node, Query))
 		return false;
 	return expression_tree_walker(node, search_walker, search);
-}
-
-/* Gives the place of the second SELECT's first column, for want of one of the word UNION. */
-static int
-set_operation_location(Query *query)
-{
-	RangeTblEntry *last = llast_node(RangeTblEntry, query->rtable);
-
-	if (last->rtekind == RTE_SUBQUERY && last->subquery->targetList)
-		return exprLocation(linitial(last->subquery->targetList));
-	return -1;
 }
 
 /* Finds functions whose result depends on more than the rows; sets the refusal and stops at the first. */

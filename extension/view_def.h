@@ -1,6 +1,10 @@
 /*
  * view_def.h: a continuous view as the engine sees it. analyze.c fills it from the
  * defining query, join_graph.c its times and probes; nobody stores it.
+ *
+ * A view has two layers. The rows layer makes rows of the inputs: one arm, or several
+ * whose rows are united (UNION ALL), all with the same columns. The group layer, if there
+ * is one, groups and aggregates these rows; otherwise they are the view's.
  */
 #ifndef KV_VIEW_DEF_H
 #define KV_VIEW_DEF_H
@@ -20,8 +24,9 @@ typedef enum InputKind
 
 typedef struct ViewInput
 {
-	int			number;			/* from 0, in FROM order */
-	int			rti;			/* range table index in ViewDef.query */
+	int			number;			/* from 0, arm by arm in FROM order */
+	int			arm;			/* number of the arm it belongs to */
+	int			rti;			/* range table index in the arm's query */
 	Oid			relid;			/* foreign table, view's result table, or table */
 	InputKind	kind;
 	char	   *delta_name;		/* name its delta has in the statements, for example "orders_delta"; same relation twice: same name */
@@ -34,6 +39,19 @@ typedef struct ViewInput
 	List	   *probes;			/* of List of AttrNumber: columns other inputs look its rows up by */
 	int64		retain_us;		/* visible and buffered while time > frontier - retain_us */
 } ViewInput;
+
+/* One select-project-join of the rows layer. */
+typedef struct ViewArm
+{
+	int			number;
+	Query	   *query;			/* analysed and normalised (normalize.h); targetList: the row columns by number */
+	ViewInput  *inputs;			/* its part of ViewDef.inputs, in FROM order */
+	int			first;			/* number of its first input */
+	int			ninputs;
+	int			ndriving;		/* inputs that are streams or views */
+	int64		grace_us;
+	int64	   *time_bounds;	/* [i * ninputs + j]: least upper bound of time j - time i, us; i, j count within the arm (join_graph.c) */
+} ViewArm;
 
 typedef enum ViewShape
 {
@@ -48,19 +66,21 @@ typedef struct ViewDef
 	Oid			relid;			/* result table; InvalidOid while being created */
 	char	   *name;			/* qualified, for statements and messages */
 	Oid			owner;
-	Query	   *query;			/* analysed and rewritten (plain views expanded), before planning */
+	int			narms;			/* rows layer; stream-driven: every arm has a driving input */
+	ViewArm    *arms;
+	List	   *row_names;		/* char *: its columns, unique */
+	Query	   *groups;			/* group layer over the row columns, which are Vars of entry 1 (layers.h); NULL: none */
 	TupleDesc	result;			/* columns of the result table */
 	ViewShape	shape;
 	int			ninputs;
 	ViewInput  *inputs;
-	int			ndriving;		/* inputs that are streams or views */
+	int			ndriving;		/* of all arms */
 	List	   *keys;			/* keyed: AttrNumbers in result of the GROUP BY columns, all visible */
 	bool		own_state;		/* keyed: the result table is its own aggregate state (DESIGN.md 3) */
 	char	   *groups_name;	/* keyed and not own_state: qualified companion table */
 	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
 	int64		output_delay_us;	/* output watermark = inputs' least watermark - this */
 	int64		grace_us;
-	int64	   *time_bounds;	/* [i * ninputs + j]: least upper bound of time j - time i, us (join_graph.c) */
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
 } ViewDef;
@@ -70,6 +90,20 @@ static inline bool
 kv_input_drives(const ViewInput *input)
 {
 	return input->kind == INPUT_STREAM || input->kind == INPUT_VIEW;
+}
+
+/* The arm an input belongs to. */
+static inline ViewArm *
+kv_input_arm(const ViewDef *view, int input)
+{
+	return &view->arms[view->inputs[input].arm];
+}
+
+/* Does one stream alone make the rows, so that they can be aggregated as they come? */
+static inline bool
+kv_view_is_direct(const ViewDef *view)
+{
+	return view->narms == 1 && view->ndriving == 1;
 }
 
 #endif							/* KV_VIEW_DEF_H */

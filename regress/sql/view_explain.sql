@@ -58,6 +58,18 @@ SELECT explained('twice');
 CREATE MATERIALIZED VIEW hops WITH (kafka.continuous) AS
 SELECT w, min(amount) AS least FROM orders CROSS JOIN LATERAL kafka.hop(created_at, '10 min', '5 min') AS w GROUP BY w;
 SELECT explained('hops');
+-- unions: of streams, under a join and an aggregate, and without duplicates; WITH
+CREATE MATERIALIZED VIEW happened WITH (kafka.continuous) AS
+SELECT order_id, 'order' AS what, amount, created_at AS at FROM orders WHERE amount > 10
+UNION ALL SELECT order_id, state, 1, created_at FROM orders
+UNION ALL SELECT order_id, 'payment', NULL, paid_at FROM payments;
+SELECT explained('happened');
+CREATE MATERIALIZED VIEW known WITH (kafka.continuous) AS
+WITH both_kinds AS (SELECT order_id, customer_id, created_at AS at FROM orders UNION ALL SELECT order_id, -1, paid_at FROM payments)
+SELECT c.name, count(*), max(b.at) AS last_at FROM both_kinds b JOIN customers c USING (customer_id) GROUP BY c.name;
+SELECT explained('known');
+CREATE MATERIALIZED VIEW ids WITH (kafka.continuous) AS SELECT order_id FROM orders UNION SELECT order_id FROM payments;
+SELECT explained('ids');
 ROLLBACK;
 
 DROP SCHEMA view_explain CASCADE;

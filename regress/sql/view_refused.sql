@@ -15,9 +15,16 @@ CREATE VIEW top AS SELECT order_id FROM orders LIMIT 10;
 CREATE VIEW guarded WITH (security_barrier) AS SELECT * FROM orders;
 
 -- the shape of the query
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL SELECT order_id FROM payments;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS WITH x AS (SELECT * FROM orders) SELECT * FROM x;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT customer_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders EXCEPT ALL SELECT order_id FROM payments;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL (SELECT order_id FROM orders INTERSECT SELECT order_id FROM payments);
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION SELECT order_id FROM payments UNION ALL SELECT order_id FROM payments;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM (SELECT order_id FROM orders UNION SELECT order_id FROM payments) x;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL SELECT customer_id FROM customers;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL SELECT max(order_id) FROM payments;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS WITH RECURSIVE x AS (SELECT order_id FROM orders UNION ALL SELECT order_id + 1 FROM x) SELECT * FROM x;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS WITH x AS (SELECT customer_id, count(*) FROM orders GROUP BY 1) SELECT * FROM x;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM (SELECT DISTINCT customer_id FROM orders) x;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT customer_id, count(*) FROM orders GROUP BY customer_id, state;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders LIMIT 10;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders OFFSET 10;
