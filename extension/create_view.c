@@ -257,12 +257,18 @@ pipeline_of_views(NewView *new, ViewDef *view)
 					 errhint("Create the views it reads in one transaction with the same kafka.pipeline.")));
 		pipeline = row->pipeline;
 	}
-	if (pipeline != 0 && topics)
+	if (pipeline != 0 && topics && !was_made_here(pipeline))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("continuous view \"%s\" cannot read a topic and a continuous view", new->name),
-				 errdetail("A view over views is maintained by their pipeline, which has its positions in other topics."),
-				 errhint("Join the topics in one view, or write the query of the other view into this one.")));
+				 errmsg("continuous view \"%s\" cannot read a topic and a view that is at work", new->name),
+				 errdetail("A view over views is maintained by their pipeline, which has read topics beyond what the view would need."),
+				 errhint("Create both views in one transaction.")));
+	if (pipeline != 0 && topics && server_of_pipeline(pipeline) != server_of_topics(new, view))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot read a topic and a view of topics of another server", new->name),
+				 errdetail("A pipeline reads one server."),
+				 errhint("Mirror the topic into the other cluster.")));
 	return pipeline;
 }
 
@@ -312,7 +318,7 @@ server_of_topics(NewView *new, ViewDef *view)
 	{
 		TopicDef   *topic;
 
-		if (view->inputs[i].kind == INPUT_RELATION)
+		if (view->inputs[i].kind != INPUT_STREAM && view->inputs[i].kind != INPUT_LOOKUP)
 			continue;
 		topic = kv_topic_get(view->inputs[i].relid);
 		if (OidIsValid(server) && server != topic->serverid)
