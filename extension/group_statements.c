@@ -65,7 +65,6 @@ static Node *exchange_mutator(Node *node, Exchange *exchange);
 static List *value_names(GroupCompiler *groups);
 static char *assignments(List *names, const char *delta);
 static char *difference(GroupCompiler *groups, const char *delta);
-static char *combined_difference(List *names, List *kinds);
 static bool counts_every_row(ViewDef *view);
 
 /* Starts compiling: names the keys and the state. */
@@ -181,8 +180,9 @@ upsert_result(GroupCompiler *groups)
 {
 	ViewDef    *view = groups->view;
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
-	List	   *names = NIL;
-	List	   *kinds = NIL;
+	List	   *attnos = NIL;
+	List	   *stored = NIL;
+	List	   *combined = NIL;
 	StringInfoData sql;
 	MaintenanceStatement *statement;
 	ListCell   *cell;
@@ -199,15 +199,15 @@ upsert_result(GroupCompiler *groups)
 		if (list_member_int(view->keys, target->resno))
 			continue;
 		kind = kv_aggregate_combine_kind((Aggref *) target->expr);
-		appendStringInfo(&sql, "%s%s = %s", names == NIL ? "UPDATE SET " : ", ", quote_identifier(name),
-						 kv_aggregate_combine(kind, name, "excluded"));
-		names = lappend(names, name);
-		kinds = lappend_int(kinds, kind);
+		attnos = lappend_int(attnos, target->resno);
+		stored = lappend(stored, psprintf("t.%s", quote_identifier(name)));
+		combined = lappend(combined, kv_aggregate_combine(kind, name, "excluded"));
+		appendStringInfo(&sql, "%s%s = %s", list_length(attnos) == 1 ? "UPDATE SET " : ", ", quote_identifier(name), (char *) llast(combined));
 	}
-	if (names == NIL)
+	if (attnos == NIL)
 		appendStringInfoString(&sql, "NOTHING");
 	else if (!counts_every_row(view))
-		appendStringInfo(&sql, "\n  WHERE %s", combined_difference(names, kinds));
+		appendStringInfo(&sql, "\n  WHERE %s", kv_statement_difference(view->result, attnos, stored, combined));
 
 	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the view", sql.data, -1);
 	statement->writes_view = true;
@@ -331,7 +331,6 @@ derive_rows(GroupCompiler *groups)
 	ViewDef    *view = groups->view;
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
 	List	   *values = value_names(groups);
-	char	   *changed = difference(groups, "excluded");
 	StringInfoData sql;
 	MaintenanceStatement *statement;
 
@@ -341,9 +340,7 @@ derive_rows(GroupCompiler *groups)
 	if (values == NIL)
 		appendStringInfoString(&sql, "NOTHING");
 	else
-		appendStringInfo(&sql, "UPDATE SET %s", assignments(values, "excluded"));
-	if (values != NIL && changed)
-		appendStringInfo(&sql, "\n  WHERE %s", changed);
+		appendStringInfo(&sql, "UPDATE SET %s\n  WHERE %s", assignments(values, "excluded"), difference(groups, "excluded"));
 
 	statement = kv_statement(PHASE_COMPUTE, "write the rows of touched groups", sql.data, -1);
 	statement->writes_view = true;
@@ -357,10 +354,8 @@ update_only_row(GroupCompiler *groups)
 {
 	ViewDef    *view = groups->view;
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
-	char	   *changed = difference(groups, "final");
-	char	   *sql = psprintf("UPDATE %s AS t\n   SET %s\n   FROM (%s) AS final (%s)%s%s", view->name, assignments(columns, "final"),
-							   kv_delta_print(final_query(groups)), kv_statement_columns(columns, ""),
-							   changed ? "\n  WHERE " : "", changed ? changed : "");
+	char	   *sql = psprintf("UPDATE %s AS t\n   SET %s\n   FROM (%s) AS final (%s)\n  WHERE %s", view->name, assignments(columns, "final"),
+							   kv_delta_print(final_query(groups)), kv_statement_columns(columns, ""), difference(groups, "final"));
 	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, "write the only row", sql, -1);
 
 	statement->writes_view = true;
@@ -499,34 +494,25 @@ assignments(List *names, const char *delta)
 	return sql.data;
 }
 
-/* Gives the condition that a stored row differs from the derived one; NULL where a type's own equality does not tell. */
+/* Gives the condition that a stored row differs from the derived one. */
 static char *
 difference(GroupCompiler *groups, const char *delta)
 {
-	TupleDesc	result = groups->view->result;
-	List	   *values = value_names(groups);
+	List	   *attnos = NIL;
+	List	   *stored = NIL;
+	List	   *derived = NIL;
 
-	for (int i = 0; i < result->natts; i++)
-		if (!list_member_int(groups->view->keys, i + 1) && !kv_statement_has_plain_equality(TupleDescAttr(result, i)->atttypid))
-			return NULL;
-	return psprintf("(%s) IS DISTINCT FROM (%s)", kv_statement_columns(values, "t."), kv_statement_columns(values, psprintf("%s.", delta)));
-}
+	for (int i = 1; i <= groups->view->result->natts; i++)
+	{
+		const char *name = quote_identifier(get_attname(groups->view->relid, i, false));
 
-/* Gives the condition that combining changes a stored group. */
-static char *
-combined_difference(List *names, List *kinds)
-{
-	StringInfoData sql;
-	ListCell   *name;
-	ListCell   *kind;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "(%s) IS DISTINCT FROM (", kv_statement_columns(names, "t."));
-	forboth(name, names, kind, kinds)
-		appendStringInfo(&sql, "%s%s", foreach_current_index(name) > 0 ? ", " : "",
-						 kv_aggregate_combine(lfirst_int(kind), lfirst(name), "excluded"));
-	appendStringInfoChar(&sql, ')');
-	return sql.data;
+		if (list_member_int(groups->view->keys, i))
+			continue;
+		attnos = lappend_int(attnos, i);
+		stored = lappend(stored, psprintf("t.%s", name));
+		derived = lappend(derived, psprintf("%s.%s", delta, name));
+	}
+	return kv_statement_difference(groups->view->result, attnos, stored, derived);
 }
 
 /* Is there a count(*)? Then every touched group changes, and asking whether it does would be a waste. */

@@ -7,8 +7,10 @@
 #include "statement.h"
 
 #include "access/htup_details.h"
+#include "access/nbtree.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -16,6 +18,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+static bool equal_is_same(Oid type, Oid collation);
 static Oid	operator_namespace(Oid operator);
 
 /* Makes a statement; title and sql are kept. */
@@ -78,13 +81,54 @@ kv_statement_column_definition(const char *name, Oid type, int32 typmod, Oid col
 	return definition;
 }
 
-/* Tells whether IS DISTINCT FROM works on the type; see statement.h. */
-bool
-kv_statement_has_plain_equality(Oid type)
+/* Gives the condition that stored columns differ from new values; see statement.h. */
+char *
+kv_statement_difference(TupleDesc desc, List *attnos, List *stored, List *fresh)
 {
-	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	StringInfoData images;
+	StringInfoData new_images;
+	StringInfoData sql;
+	ListCell   *attno;
+	ListCell   *old;
+	ListCell   *new;
 
-	return OidIsValid(operator) && operator_namespace(operator) == PG_CATALOG_NAMESPACE;
+	initStringInfo(&images);
+	initStringInfo(&new_images);
+	initStringInfo(&sql);
+	forthree(attno, attnos, old, stored, new, fresh)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, lfirst_int(attno) - 1);
+		const char *comma = images.len > 0 ? ", " : "";
+
+		if (equal_is_same(column->atttypid, column->attcollation))
+			appendStringInfo(&sql, "%s%s IS DISTINCT FROM %s", sql.len > 0 ? " OR " : "", (char *) lfirst(old), (char *) lfirst(new));
+		else
+		{
+			appendStringInfo(&images, "%s%s", comma, (char *) lfirst(old));
+			appendStringInfo(&new_images, "%s%s", comma, (char *) lfirst(new));
+		}
+	}
+	if (images.len > 0)
+		appendStringInfo(&sql, "%sROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record", sql.len > 0 ? " OR " : "",
+						 images.data, new_images.data);
+	return sql.data;
+}
+
+/*
+ * Tells whether equal values of a type are the same bytes, as its btree operator class says. Not those of numeric,
+ * for one: 1.0 and 1.00 are equal and two different results. A type without an order says nothing.
+ */
+static bool
+equal_is_same(Oid type, Oid collation)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
+	Oid			same = InvalidOid;
+
+	if (!OidIsValid(entry->eq_opr) || operator_namespace(entry->eq_opr) != PG_CATALOG_NAMESPACE)
+		return false;
+	if (OidIsValid(entry->btree_opf))
+		same = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);
+	return OidIsValid(same) && DatumGetBool(OidFunctionCall1Coll(same, collation, ObjectIdGetDatum(entry->btree_opintype)));
 }
 
 static Oid

@@ -41,7 +41,11 @@ extern char *kv_statement_column_definition(const char *name, Oid type, int32 ty
 extern List *kv_statement_relation_columns(Oid relid, int count);
 /* The equality of a type as an operator in SQL, qualified unless it is Postgres' own. */
 extern char *kv_statement_equality(Oid type);
-/* Has the type an equality in pg_catalog, so that IS DISTINCT FROM finds it under any search_path? */
-extern bool kv_statement_has_plain_equality(Oid type);
+/*
+ * The condition that a stored row differs from the new one in any of the columns attnos of desc; stored and fresh are
+ * their expressions (char *). Values are the same if their bytes are: a result whose equal has other digits (1.0 and 1.00) is another
+ * one, and a type needs no equality for it (json, point).
+ */
+extern char *kv_statement_difference(TupleDesc desc, List *attnos, List *stored, List *fresh);
 
 #endif							/* KV_STATEMENT_H */
