@@ -2,32 +2,39 @@
  * advance.c: how time goes on.
  *
  * Watermark of a topic: the least stream time of its partitions that ever had a
- * record and are not idle; where all are idle it stays. Watermark of a view: the
+ * record and are not idle; where all are idle it stays, or goes on by the clock (kafka.idle_advance). Watermark of a view: the
  * least of its driving inputs'; for a view over a view the input's is the upper view's
  * watermark less its join bounds. A driving input without a watermark holds the view's back.
  *
  * Invariant: the closed frontier is the greatest watermark a view has had. It is
  * state: it is stored with the batch and never goes back, and every row a batch
- * applies is judged by the frontier before that batch. Eviction runs after the
- * batch's statements with the frontier after it, and removes only what the probes' own
- * predicate hides already.
+ * applies is judged by the frontier before that batch. Closing runs after the batch's
+ * statements and sees the frontiers before and after it, so that a moment which the frontier
+ * passes is closed by exactly one batch, in the transaction that stores the frontier. Eviction comes
+ * last, with the frontier after the batch, and removes only what the predicates of the next batches hide already.
  */
 #include "postgres.h"
 
 #include "apply.h"
 #include "advance.h"
+#include "delta.h"
+#include "format.h"
+#include "outbox.h"
 
 /* Rows are evicted each time the frontier has moved by this part of what is kept. */
 #define EVICT_PART 8
 
-static TimestampTz topic_watermark(TopicInput *input, TimestampTz now);
+static TimestampTz topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
 static bool is_idle(const Partition *partition, TimestampTz now);
+static TimestampTz idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
+static TimestampTz greatest_frontier(Pipeline *pipeline, const TopicInput *input);
 static TimestampTz view_watermark(Pipeline *pipeline, PipelineView *view);
+static bool closing_due(const PipelineView *view);
 static bool eviction_due(const PipelineView *view);
 static void prune_marks(Pipeline *pipeline);
 
 
-/* Notes since when each partition is at its end with nothing new. */
+/* Notes since when each partition is at its end with nothing new. While the broker is silent nobody knows that. */
 void
 kv_advance_note_idle(Pipeline *pipeline, TimestampTz now)
 {
@@ -37,7 +44,7 @@ kv_advance_note_idle(Pipeline *pipeline, TimestampTz now)
 		{
 			Partition  *partition = &pipeline->topics[i].partitions[n];
 
-			if (!partition->at_end || partition->fifo_given < partition->fifo_count)
+			if (pipeline->broker_silent || !partition->at_end || partition->fifo_given < partition->fifo_count)
 				partition->idle_since = 0;
 			else if (partition->idle_since == 0)
 				partition->idle_since = now;
@@ -50,7 +57,7 @@ void
 kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)
 {
 	for (int i = 0; i < pipeline->ntopics; i++)
-		pipeline->topics[i].watermark = topic_watermark(&pipeline->topics[i], now);
+		pipeline->topics[i].watermark = topic_watermark(pipeline, &pipeline->topics[i], now);
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
@@ -62,7 +69,7 @@ kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)
 
 /* Gives the watermark of a topic. */
 static TimestampTz
-topic_watermark(TopicInput *input, TimestampTz now)
+topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
 {
 	TimestampTz least = DT_NOEND;
 
@@ -73,7 +80,10 @@ topic_watermark(TopicInput *input, TimestampTz now)
 		if (partition->stream_time != DT_NOBEGIN && !is_idle(partition, now))
 			least = Min(least, partition->stream_time);
 	}
-	return least == DT_NOEND ? input->watermark : least;
+	if (least == DT_NOEND)
+		return idle_watermark(pipeline, input, now);
+	input->idle_from = 0;
+	return least;
 }
 
 /* Tells whether a partition has been at its end with nothing new for kafka.idle_timeout. */
@@ -82,6 +92,53 @@ is_idle(const Partition *partition, TimestampTz now)
 {
 	return kv_idle_timeout_ms > 0 && partition->idle_since != 0 &&
 		now - partition->idle_since >= (int64) kv_idle_timeout_ms * 1000;
+}
+
+/*
+ * Gives the watermark of a topic without a partition that counts: it stays, or with kafka.idle_advance goes on by the wall
+ * time since the last partition became idle. It goes on from what was reached, which after a restart the views' frontiers
+ * tell: an advance before it is in them, so it is neither lost nor made again.
+ */
+static TimestampTz
+idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
+{
+	if (!kv_idle_advance || input->watermark == DT_NOBEGIN)
+	{
+		input->idle_from = 0;
+		return input->watermark;
+	}
+	if (input->idle_from == 0)
+	{
+		TimestampTz last = 0;
+
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			if (input->partitions[n].stream_time != DT_NOBEGIN)
+				last = Max(last, input->partitions[n].idle_since);
+		}
+		input->idle_from = last + (int64) kv_idle_timeout_ms * 1000;
+		input->idle_base = Max(input->watermark, greatest_frontier(pipeline, input));
+	}
+	return input->idle_base + Max(now - input->idle_from, 0);
+}
+
+/* Gives the greatest frontier of the views that a topic drives: its watermark has been there. */
+static TimestampTz
+greatest_frontier(Pipeline *pipeline, const TopicInput *input)
+{
+	TimestampTz greatest = DT_NOBEGIN;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		for (int j = 0; j < view->view->ninputs; j++)
+		{
+			if (view->view->inputs[j].kind == INPUT_STREAM && view->view->inputs[j].relid == input->topic->relid)
+				greatest = Max(greatest, view->frontier);
+		}
+	}
+	return greatest;
 }
 
 /* Gives the least watermark of a view's driving inputs; views come after those they read. */
@@ -111,6 +168,70 @@ view_watermark(Pipeline *pipeline, PipelineView *view)
 	return least == DT_NOEND ? DT_NOBEGIN : least;
 }
 
+/* Tells whether the view's frontier moves and something happens then. */
+static bool
+closing_due(const PipelineView *view)
+{
+	return view->closes && view->next_frontier > view->frontier;
+}
+
+bool
+kv_advance_closing_due(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		if (closing_due(&pipeline->views[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Closes the views in order: what one writes is new to those that read it, and may be closed there in turn. */
+void
+kv_advance_close(Pipeline *pipeline)
+{
+	if (!kv_advance_closing_due(pipeline))
+		return;
+	kv_delta_begin(pipeline);
+	kv_delta_begin_views(pipeline);
+	for (int i = 0; i < pipeline->nviews; i++)
+		kv_advance_close_view(pipeline, &pipeline->views[i]);
+	kv_delta_end_views(pipeline);
+	kv_delta_end(pipeline);
+}
+
+/*
+ * Applies what the view's inputs got and closes it. The PG_TRY gives an error of the data a hint: many records, all of them
+ * applied long ago, may be behind it, so none can be set aside, and the run ends.
+ */
+void
+kv_advance_close_view(Pipeline *pipeline, PipelineView *view)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	kv_outbox_default_time = view->next_frontier;
+	PG_TRY();
+	{
+		kv_apply_view(pipeline, view);
+		if (closing_due(view))
+			kv_apply_close(pipeline, view);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (error->hint == NULL && kv_fault_of_record(error->sqlerrcode))
+			error->hint = "No single record is at fault, so none became a dead letter. Correct the function, constraint or trigger that failed, "
+				"and the pipeline goes on by itself; or drop the view and create it again with a query that bears such rows.";
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	kv_outbox_default_time = DT_NOBEGIN;
+}
+
 /* Gives the longest time that an input of the view is buffered; 0: none is. */
 int64
 kv_advance_retain(const PipelineView *view)
@@ -133,7 +254,7 @@ eviction_due(const PipelineView *view)
 {
 	int64		retain_us = kv_advance_retain(view);
 
-	if (!view->needs_frontier || view->next_frontier == DT_NOBEGIN)
+	if (!view->evicts || view->next_frontier == DT_NOBEGIN)
 		return false;
 	return view->evicted_at == DT_NOBEGIN || view->next_frontier - view->evicted_at > retain_us / EVICT_PART;
 }

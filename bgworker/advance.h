@@ -8,6 +8,12 @@
 extern void kv_advance_note_idle(Pipeline *pipeline, TimestampTz now);
 /* Computes watermarks and every view's next_frontier from what merge has given out. */
 extern void kv_advance_frontiers(Pipeline *pipeline, TimestampTz now);
+/* Does a frontier move of a view that closes something? */
+extern bool kv_advance_closing_due(Pipeline *pipeline);
+/* Runs what the moves of the frontiers ask for, views in order, after all else of the batch. Runs: in its transaction. */
+extern void kv_advance_close(Pipeline *pipeline);
+/* The same of one view, between begin and end of deltas and views' rows. */
+extern void kv_advance_close_view(Pipeline *pipeline, PipelineView *view);
 /* Has a frontier moved so far that rows should be evicted, though no record came? */
 extern bool kv_advance_eviction_due(Pipeline *pipeline);
 /* Evicts where a frontier has moved far enough, and forgets marks nobody will reload from. Runs: in the batch's transaction. */

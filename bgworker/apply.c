@@ -6,7 +6,7 @@
  * left them, in the order accumulate.c gave; what one statement captures is read by
  * later ones of the same view, and by the views over it, in the same (sub)batch.
  * It takes no decision about the batch: batch.c calls it within its transaction,
- * dead_letter.c within a subtransaction, advance.c to evict and reload.c to refill.
+ * dead_letter.c within a subtransaction, advance.c to close and evict and reload.c to refill.
  */
 #include "postgres.h"
 
@@ -37,13 +37,14 @@ typedef struct ViewRun
 {
 	Pipeline   *pipeline;
 	PipelineView *view;
-	Datum		frontier;		/* $1 of every statement */
+	Datum		frontiers[2];	/* $1 and $2 of every statement */
 	const char *title;			/* statement that is running, for the error context */
 	List	   *captures;		/* of Capture * */
 } ViewRun;
 
 static void refresh_plans(PipelineView *view, int64 nrows);
-static void enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier);
+static void run_statements(Pipeline *pipeline, PipelineView *view, bool closing);
+static void enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier, TimestampTz next_frontier);
 static void leave_view(ViewRun *run, KvSql *sql);
 static void register_deltas(ViewRun *run);
 static int64 input_rows(Pipeline *pipeline, const ViewInput *input);
@@ -62,18 +63,12 @@ kv_apply_views(Pipeline *pipeline)
 		kv_apply_view(pipeline, &pipeline->views[i]);
 }
 
-/* Runs the statements of one view as its owner, with deferred constraints checked by each statement. */
+/* Runs the statements of one view over what its inputs got. */
 void
 kv_apply_view(Pipeline *pipeline, PipelineView *view)
 {
-	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
 	int64		nrows = 0;
-	ViewRun		run;
-	KvSql		sql;
-	ListCell   *statement;
-	ListCell   *plan;
 
-	context.arg = &run;
 	for (int i = 0; i < view->view->ninputs; i++)
 	{
 		ViewInput  *input = &view->view->inputs[i];
@@ -86,7 +81,31 @@ kv_apply_view(Pipeline *pipeline, PipelineView *view)
 		return;
 
 	refresh_plans(view, nrows);
-	enter_view(&run, &sql, pipeline, view, view->frontier);
+	run_statements(pipeline, view, false);
+}
+
+/* Runs the statements that the move of the view's frontier asks for; kv_apply_view has been called before. */
+void
+kv_apply_close(Pipeline *pipeline, PipelineView *view)
+{
+	run_statements(pipeline, view, true);
+}
+
+/*
+ * Runs the statements of a (sub)batch, or those of the batch's end, as the view's owner, with deferred constraints checked by
+ * each statement. What reads captures (the aggregate over joined rows) has its turn in both, on the rows captured there.
+ */
+static void
+run_statements(Pipeline *pipeline, PipelineView *view, bool closing)
+{
+	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	ViewRun		run;
+	KvSql		sql;
+	ListCell   *statement;
+	ListCell   *plan;
+
+	context.arg = &run;
+	enter_view(&run, &sql, pipeline, view, view->frontier, closing ? view->next_frontier : view->frontier);
 	error_context_stack = &context;
 	/* before the statements: a deferred trigger would fire outside of the role, which Postgres refuses to queue */
 	run.title = "deferred constraints";
@@ -95,8 +114,9 @@ kv_apply_view(Pipeline *pipeline, PipelineView *view)
 	forboth(statement, view->plan->statements, plan, view->compiled)
 	{
 		MaintenanceStatement *next = lfirst(statement);
+		bool		is_close = next->phase == PHASE_CLOSE || (next->phase == PHASE_COMPUTE && next->reads != NULL);
 
-		if (next->phase != PHASE_EVICT)
+		if (next->phase != PHASE_EVICT && (closing ? is_close : next->phase != PHASE_CLOSE))
 			run_statement(&run, next, lfirst(plan));
 	}
 	error_context_stack = context.previous;
@@ -105,11 +125,12 @@ kv_apply_view(Pipeline *pipeline, PipelineView *view)
 
 /* Enters the owner's role with the view's settings; writes to the engine's tables are let through until leave_view. */
 static void
-enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier)
+enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier, TimestampTz next_frontier)
 {
 	run->pipeline = pipeline;
 	run->view = view;
-	run->frontier = TimestampTzGetDatum(frontier);
+	run->frontiers[0] = TimestampTzGetDatum(frontier);
+	run->frontiers[1] = TimestampTzGetDatum(next_frontier);
 	run->title = NULL;
 	run->captures = NIL;
 	kv_sql_enter_role(sql, view->view->owner, view->row->settings);
@@ -219,7 +240,7 @@ run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
 	else if (statement->writes_view)
 		target = run->view->rows;
 
-	processed = kv_plan_run(plan, kv_size_class(nrows), &run->frontier, NULL, target);
+	processed = kv_plan_run(plan, kv_size_class(nrows), run->frontiers, NULL, target);
 	if (capture != NULL)
 		capture->nrows += processed;
 }
@@ -246,7 +267,7 @@ refresh_plans(PipelineView *view, int64 nrows)
 static void
 run_late_statement(ViewRun *run, KvPlan *plan, int size_class)
 {
-	kv_plan_run(plan, size_class, &run->frontier, NULL, NULL);
+	kv_plan_run(plan, size_class, run->frontiers, NULL, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		bool		isnull;
@@ -335,7 +356,7 @@ kv_apply_evict(Pipeline *pipeline, PipelineView *view)
 	ListCell   *plan;
 
 	context.arg = &run;
-	enter_view(&run, &sql, pipeline, view, view->next_frontier);
+	enter_view(&run, &sql, pipeline, view, view->frontier, view->next_frontier);
 	error_context_stack = &context;
 	forboth(statement, view->plan->statements, plan, view->compiled)
 	{
@@ -343,7 +364,7 @@ kv_apply_evict(Pipeline *pipeline, PipelineView *view)
 
 		run.title = next->title;
 		if (next->phase == PHASE_EVICT)
-			kv_plan_run(lfirst(plan), 0, &run.frontier, NULL, NULL);
+			kv_plan_run(lfirst(plan), 0, run.frontiers, NULL, NULL);
 	}
 	error_context_stack = context.previous;
 	leave_view(&run, &sql);
@@ -359,19 +380,19 @@ kv_apply_reload(Pipeline *pipeline, PipelineView *view, TopicInput *topic)
 	ListCell   *lc;
 
 	context.arg = &run;
-	enter_view(&run, &sql, pipeline, view, DT_NOBEGIN);
+	enter_view(&run, &sql, pipeline, view, DT_NOBEGIN, DT_NOBEGIN);
 	error_context_stack = &context;
 	foreach(lc, view->plan->reload)
 	{
 		MaintenanceStatement *statement = lfirst(lc);
 		ViewInput  *input = &view->view->inputs[statement->input];
-		const Oid	types[] = {TIMESTAMPTZOID};
+		const Oid	types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
 
 		if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || topic->delta_rows == 0)
 			continue;
 		run.title = statement->title;
 		kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
-		kv_sql_run(statement->sql, 1, types, &run.frontier, NULL);
+		kv_sql_run(statement->sql, 2, types, run.frontiers, NULL);
 	}
 	error_context_stack = context.previous;
 	leave_view(&run, &sql);

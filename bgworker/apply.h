@@ -7,6 +7,8 @@
 /* Run the statements of all views, or of one, over the current deltas. */
 extern void kv_apply_views(Pipeline *pipeline);
 extern void kv_apply_view(Pipeline *pipeline, PipelineView *view);
+/* Runs the CLOSE statements of a view whose next_frontier is beyond its frontier; behind kv_apply_view. */
+extern void kv_apply_close(Pipeline *pipeline, PipelineView *view);
 /* Deletes what no probe of the view can see any more after this batch. */
 extern void kv_apply_evict(Pipeline *pipeline, PipelineView *view);
 /* Puts the current delta of a topic into the buffers of the view, as its APPEND statements do. */

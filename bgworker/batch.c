@@ -49,7 +49,7 @@ static bool take_head(Pipeline *pipeline, Partition *partition, bool *stream_see
 static void apply(Pipeline *pipeline);
 static void finish(Pipeline *pipeline);
 static bool store_positions(Pipeline *pipeline);
-static void store_frontiers(Pipeline *pipeline);
+static void store_frontier(PipelineView *view);
 static void store_marks(Pipeline *pipeline);
 static void store_outbox_batch(Pipeline *pipeline);
 static char *positions_json(Pipeline *pipeline);
@@ -208,11 +208,13 @@ finish(Pipeline *pipeline)
 {
 	kv_advance_note_idle(pipeline, pipeline->clock);
 	kv_advance_frontiers(pipeline, pipeline->clock);
+	kv_advance_close(pipeline);
 	kv_advance_evict(pipeline);
 	pipeline->outbox_written = kv_outbox_end_batch();
 	if (store_positions(pipeline))
 		pipeline->offsets_moved = true;
-	store_frontiers(pipeline);
+	for (int i = 0; i < pipeline->nviews; i++)
+		store_frontier(&pipeline->views[i]);
 	store_marks(pipeline);
 	if (pipeline->outbox_written || kv_batch_offsets_due(pipeline, pipeline->clock))
 	{
@@ -263,18 +265,14 @@ store_positions(Pipeline *pipeline)
 	return nrows > 0;
 }
 
-/* Stores frontiers that moved and late rows that were counted. */
+/* Stores a view's frontier if it moved, and late rows that were counted. */
 static void
-store_frontiers(Pipeline *pipeline)
+store_frontier(PipelineView *view)
 {
-	for (int i = 0; i < pipeline->nviews; i++)
-	{
-		PipelineView *view = &pipeline->views[i];
-		bool		moved = view->needs_frontier && view->next_frontier > view->frontier;
+	bool		moved = view->needs_frontier && view->next_frontier > view->frontier;
 
-		if (moved || view->late_rows > 0)
-			kv_view_set_progress(view->row->view, view->needs_frontier ? view->next_frontier : DT_NOBEGIN, view->late_rows);
-	}
+	if (moved || view->late_rows > 0)
+		kv_view_set_progress(view->row->view, view->needs_frontier ? view->next_frontier : DT_NOBEGIN, view->late_rows);
 }
 
 /* Notes places in topics with unlogged buffers from which these can be reloaded. */
@@ -361,11 +359,13 @@ frontiers_json(Pipeline *pipeline)
 
 /*
  * Computes the first rows of views over views whose upper views had rows already: their
- * statements over a delta that is all rows of the upper view. Each is a batch of its own without records.
+ * statements over a delta that is all rows of the upper view, and what time has closed since. Each is a batch of its own
+ * without records.
  */
 void
 kv_batch_initialize_views(Pipeline *pipeline)
 {
+	kv_advance_frontiers(pipeline, GetCurrentTimestamp());
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
@@ -387,15 +387,18 @@ kv_batch_initialize_views(Pipeline *pipeline)
 			if (view->view->inputs[j].kind == INPUT_VIEW)
 				read_view_rows(pipeline, kv_pipeline_view(pipeline, view->view->inputs[j].relid));
 		}
-		kv_apply_view(pipeline, view);
+		kv_advance_close_view(pipeline, view);
 		kv_delta_end_views(pipeline);
 		kv_delta_end(pipeline);
 		kv_view_set_initialized(view->row->view);
+		store_frontier(view);
 		if (kv_outbox_end_batch())
 			store_outbox_batch(pipeline);
 		MemoryContextSwitchTo(old);
 		CommitTransactionCommand();
 		view->row->initialized = true;
+		view->frontier = view->next_frontier;
+		view->late_rows = 0;
 		MemoryContextReset(pipeline->batch);
 	}
 }

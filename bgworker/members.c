@@ -30,6 +30,7 @@ volatile bool kv_members_invalid = false;
 static Pipeline *watched = NULL;
 
 static void load_views(Pipeline *pipeline, List *rows);
+static void need_frontiers_above(Pipeline *pipeline, PipelineView *view);
 static void compile_view(Pipeline *pipeline, PipelineView *view);
 static void load_topics(Pipeline *pipeline);
 static void add_topic(Pipeline *pipeline, const ViewInput *input);
@@ -98,13 +99,29 @@ load_views(Pipeline *pipeline, List *rows)
 	}
 	for (int i = 0; i < pipeline->nviews; i++)
 		compile_view(pipeline, &pipeline->views[i]);
+	for (int i = pipeline->nviews - 1; i >= 0; i--)
+		need_frontiers_above(pipeline, &pipeline->views[i]);
+}
+
+/* Has the frontiers of the views that a view reads kept where its own is: after a restart they say how far time had gone. */
+static void
+need_frontiers_above(Pipeline *pipeline, PipelineView *view)
+{
+	for (int j = 0; j < view->view->ninputs && view->needs_frontier; j++)
+	{
+		for (int u = 0; u < pipeline->nviews; u++)
+		{
+			if (view->view->inputs[j].kind == INPUT_VIEW && pipeline->views[u].row->relation == view->view->inputs[j].relid)
+				pipeline->views[u].needs_frontier = true;
+		}
+	}
 }
 
 /* Makes a view's statements and the plans that will keep them prepared. */
 static void
 compile_view(Pipeline *pipeline, PipelineView *view)
 {
-	const Oid	types[] = {TIMESTAMPTZOID};
+	const Oid	types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
 	ListCell   *lc;
 
 	view->view->read_by_views = view->is_read;
@@ -112,13 +129,15 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 	foreach(lc, view->plan->statements)
 	{
 		MaintenanceStatement *statement = lfirst(lc);
-
-		KvPlan	   *plan = kv_plan_make(pipeline->context, statement->sql, 1, types);
+		KvPlan	   *plan = kv_plan_make(pipeline->context, statement->sql, 2, types);
 
 		if (statement->phase == PHASE_COMPUTE && !kv_view_is_direct(view->view))
 			kv_plan_probe_only(plan);
 		view->compiled = lappend(view->compiled, plan);
+		view->closes |= statement->phase == PHASE_CLOSE;
+		view->evicts |= statement->phase == PHASE_EVICT;
 	}
+	view->needs_frontier = view->closes;
 	if (view->is_read)
 	{
 		view->row_desc = kv_delta_row_desc(pipeline->context, view->view->result);

@@ -79,6 +79,8 @@ typedef struct TopicInput
 	int			npartitions;
 	Partition  *partitions;
 	TimestampTz watermark;		/* advance.c; DT_NOBEGIN: none yet */
+	TimestampTz idle_from;		/* advance.c, worker's clock: since when all partitions are idle; 0: not all are */
+	TimestampTz idle_base;		/* event time that was reached by then: where kafka.idle_advance goes on from */
 	/* delta.c: rows of the current (sub)batch */
 	TupleDesc	delta_desc;		/* topic's columns + kv_time, kv_before, kv_row (+ kv_deleted boolean for tables) */
 	Tuplestorestate *delta;
@@ -94,7 +96,9 @@ typedef struct PipelineView
 	List	   *compiled;		/* KvPlan * parallel to plan->statements */
 	int64		applied;		/* rows of inputs since the run began */
 	int64		replan_at;		/* when applied reaches this, tables have grown too much for the kept plans */
-	bool		needs_frontier; /* some input can be late or is buffered */
+	bool		closes;			/* it has CLOSE statements: something happens when its frontier moves */
+	bool		evicts;			/* it has EVICT statements */
+	bool		needs_frontier; /* it closes, some input can be late or is buffered, or a view over it needs one */
 	TimestampTz watermark;		/* least of its driving inputs'; DT_NOBEGIN: none yet */
 	TimestampTz frontier;		/* closed frontier before the current batch */
 	TimestampTz next_frontier;	/* after it */
@@ -137,6 +141,7 @@ typedef struct Pipeline
 				max_sources;
 	TimestampTz batch_time;		/* greatest event time in it */
 	TimestampTz clock;			/* when it began */
+	bool		broker_silent;	/* it did not answer when it was asked last */
 	/* state */
 	bool		bootstrap_done; /* false: only tables are read so far */
 	int64		batch_number;

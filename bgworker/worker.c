@@ -66,7 +66,6 @@ typedef struct LoopClock
 	TimestampTz asked_broker;
 	TimestampTz rate_since;
 	uint64		rate_records;
-	bool		broker_silent;
 } LoopClock;
 
 static void handle_stop(SIGNAL_ARGS);
@@ -304,7 +303,7 @@ should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *mu
 	{
 		kv_advance_note_idle(pipeline, now);
 		kv_advance_frontiers(pipeline, now);
-		*must_run = kv_advance_eviction_due(pipeline);
+		*must_run = kv_advance_closing_due(pipeline) || kv_advance_eviction_due(pipeline);
 	}
 	return *must_run;
 }
@@ -369,7 +368,7 @@ count_batch(Pipeline *pipeline, LoopClock *clock)
 	pipeline->uncommitted_records = pipeline->uncommitted_dead_letters = pipeline->uncommitted_null_values = 0;
 	if (pipeline->outbox_written)
 		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
-	if (took_records && !clock->broker_silent)
+	if (took_records && !pipeline->broker_silent)
 		kv_slot_clear_error(slot);
 	pgstat_report_stat(false);
 }
@@ -420,7 +419,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 		clock->asked_broker = now;
 		ask_broker(pipeline, clock, &changed);
 	}
-	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !clock->broker_silent)
+	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->broker_silent)
 		kv_slot_clear_error(kv_my_slot);
 	wait_for_outbox(pipeline);
 	kv_my_slot->phase = kv_merge_is_live(pipeline) ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
@@ -444,12 +443,12 @@ ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 	{
 		kv_slot_set_error(kv_my_slot, "could not reach the Kafka server", error,
 						  "Check that the brokers run. The pipeline goes on by itself when they answer.");
-		clock->broker_silent = true;
+		pipeline->broker_silent = true;
 	}
-	else if (clock->broker_silent)
+	else if (pipeline->broker_silent)
 	{
 		kv_slot_clear_error(kv_my_slot);
-		clock->broker_silent = false;
+		pipeline->broker_silent = false;
 	}
 }
 

@@ -233,7 +233,7 @@ add_evictions(ViewDef *view, MaintenancePlan *plan)
 			continue;
 		plan->statements = lappend(plan->statements,
 								   kv_statement(PHASE_EVICT, psprintf("evict old rows of %s", get_rel_name(input->relid)),
-												psprintf("DELETE FROM %s\n  WHERE kv_time <= ($1 - %s)",
+												psprintf("DELETE FROM %s\n  WHERE kv_time <= ($2 - %s)",
 														 input->buffer_name, kv_delta_interval(input->retain_us)), -1));
 	}
 }

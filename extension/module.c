@@ -33,6 +33,7 @@ void		_PG_init(void);
 int			kv_batch_rows = 100000;
 int			kv_batch_interval_ms = 20;
 int			kv_idle_timeout_ms = 60 * 1000;
+bool		kv_idle_advance = false;
 int			kv_default_grace_ms = 10 * 60 * 1000;
 int			kv_max_ahead_ms = 60 * 60 * 1000;
 int			kv_commit_interval_ms = 5000;
@@ -78,6 +79,10 @@ define_settings(void)
 	define_milliseconds("kafka.idle_timeout",
 						"Sets after how long at its end with nothing new a partition no longer holds back event time.",
 						"0 is never.", &kv_idle_timeout_ms, 0);
+	DefineCustomBoolVariable("kafka.idle_advance",
+							 "Lets event time go on with the clock while no partition of a topic gets anything new.",
+							 "It begins when all are idle (kafka.idle_timeout). What comes later and is older than that is late.",
+							 &kv_idle_advance, kv_idle_advance, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	define_milliseconds("kafka.default_grace",
 						"Sets how much out of order the rows of joined streams may come where the view does not say.",
 						NULL, &kv_default_grace_ms, 0);

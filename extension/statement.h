@@ -14,11 +14,16 @@ typedef enum StatementPhase
 	PHASE_LOOKUP,				/* applies a table's delta to its lookup table */
 	PHASE_COMPUTE,				/* computes and writes result rows */
 	PHASE_APPEND,				/* puts a delta into its buffer; after the COMPUTE of the same input */
+	PHASE_CLOSE,				/* computes and writes what the frontier's move from $1 to $2 decides; once a batch, behind the other statements */
 	PHASE_EVICT,				/* deletes what no probe can see any more; now and then */
 	PHASE_LATE					/* SELECT late_rows bigint, skipped bigint[]: late rows, and kv_row of those that only the frontier made late (null: none) */
 } StatementPhase;
 
-/* All statements take one parameter: $1 timestamptz, the view's closed frontier before the batch (-infinity: none). */
+/*
+ * All statements take two parameters, timestamptz: $1, the view's closed frontier before the batch, and $2, the one after it
+ * (-infinity: none). $2 equals $1 in those that run before the end of the batch, that is all but CLOSE, EVICT and what reads
+ * the captures of CLOSE.
+ */
 typedef struct MaintenanceStatement
 {
 	StatementPhase phase;
@@ -28,7 +33,7 @@ typedef struct MaintenanceStatement
 	bool		writes_view;	/* it writes the result table; with capture_desc and no captures its RETURNING rows are new rows of the view (append-only, read_by_views) */
 	char	   *captures;		/* name under which its result rows become a delta for later statements of this batch; NULL: none. Several statements may append to the same */
 	TupleDesc	capture_desc;	/* row type of captures */
-	char	   *reads;			/* name of such a capture that it reads (skipped when empty), or NULL */
+	char	   *reads;			/* name of such a capture that it reads (skipped when empty), or NULL; a COMPUTE with it runs on what CLOSE captures too */
 } MaintenanceStatement;
 
 /* Makes a statement; title and sql are kept. input -1: not tied to a delta. */

@@ -31,7 +31,7 @@ PG_FUNCTION_INFO_V1(kafka_explain);
 /* What the scans of this backend are bounded by while kafka.verify runs. */
 static List *verified_positions;
 
-static const char *const phase_names[] = {"lookup", "compute", "append", "evict", "late"};
+static const char *const phase_names[] = {"lookup", "compute", "append", "close", "evict", "late"};
 
 static void check_verifiable(ViewDef *view);
 static void lock_pipeline(int64 pipeline);
