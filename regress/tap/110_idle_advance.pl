@@ -52,7 +52,7 @@ wait_until('time to go on after the restart', sub { gained() > $paused });
 my $now = gained();
 my $run = since($restarted);
 cmp_ok($now - $paused, '<=', $run, 'the gain before the restart is not made again');
-cmp_ok($now, '>', $run, 'nor is it lost: it went on from there') if $paused > $run;
+cmp_ok($now, '>', $run, 'nor is it lost: it went on from there');
 
 $broker->produce('idle_lefts', qq(partition=0 1\t{"id":1,"at":"2024-01-01 00:00:10.5+00"}));
 wait_for_view($node, 'pairs');
