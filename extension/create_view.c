@@ -128,7 +128,8 @@ find_name(NewView *new, bool if_not_exists, Oid *existing)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("continuous view \"%s\" cannot be temporary or unlogged", new->name),
-				 errdetail("Its rows and its positions in the topics must survive together.")));
+				 errdetail("Its rows and its positions in the topics must survive together."),
+				 errhint("Leave TEMPORARY or UNLOGGED out, and name no temporary schema.")));
 	if (!OidIsValid(*existing))
 		return false;
 	ereport(if_not_exists ? NOTICE : ERROR,

@@ -110,9 +110,6 @@ kv_refuse(const Refusal *refusal, const char *name, const char *source_text)
 static Refusal *
 refuse_shape(Query *query)
 {
-	if (query->commandType != CMD_SELECT || query->utilityStmt)
-		return kv_refusal(-1, "continuous view \"%s\" must be defined by a SELECT",
-						  "Only the result of a query can be maintained.", NULL);
 	if (query->hasDistinctOn)
 		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->distinctClause), query->targetList)),
 						  "continuous view \"%s\" cannot use DISTINCT ON",

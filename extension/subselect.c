@@ -69,9 +69,6 @@ inline_reference(RangeTblEntry *rte, List *levels)
 		return kv_refusal(with->location, "continuous view \"%s\" cannot use WITH RECURSIVE",
 						  "How often a later row would be followed cannot be told from the rows that come with it.",
 						  "Follow the references in the query that reads the view.");
-	if (!IsA(with->ctequery, Query) || ((Query *) with->ctequery)->commandType != CMD_SELECT)
-		return kv_refusal(with->location, "continuous view \"%s\" cannot write in WITH",
-						  "Only the result of a query can be maintained.", NULL);
 
 	subquery = copyObject((Query *) with->ctequery);
 	IncrementVarSublevelsUp((Node *) subquery, rte->ctelevelsup, 1);

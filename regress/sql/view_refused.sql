@@ -80,6 +80,14 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM ord
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM top;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM guarded;
 
+CREATE FOREIGN TABLE orders_again (order_id bigint, created_at timestamptz) SERVER view_refused OPTIONS (topic 'orders', event_time 'created_at');
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT a.order_id FROM orders a JOIN orders_again b ON b.order_id = a.order_id AND b.created_at BETWEEN a.created_at AND a.created_at + interval '1 hour';
+CREATE SERVER view_refused_other FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers 'localhost:1');
+CREATE FOREIGN TABLE refunds_there (order_id bigint, at timestamptz) SERVER view_refused_other OPTIONS (topic 'refunds', event_time 'at');
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o JOIN refunds_there r ON r.order_id = o.order_id AND r.at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+
 -- joins
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 	SELECT o.order_id FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
@@ -124,11 +132,17 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, array_
 BEGIN;
 CREATE MATERIALIZED VIEW per_state WITH (kafka.continuous) AS SELECT state, count(*) FROM orders GROUP BY state;
 CREATE MATERIALIZED VIEW timeless WITH (kafka.continuous) AS SELECT order_id FROM orders;
+CREATE MATERIALIZED VIEW timed WITH (kafka.continuous) AS SELECT order_id, created_at FROM orders;
 SAVEPOINT s;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM per_state;
 ROLLBACK TO s;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM timeless;
+ROLLBACK TO s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM timed UNION ALL SELECT order_id FROM refunds_there;
 ROLLBACK;
+
+-- where it is
+SELECT kafka.create_view('pg_temp.v', 'SELECT order_id FROM orders');
 
 -- windows: sizes are exact lengths
 SELECT kafka.tumble('2026-01-01', '1 month');
@@ -137,4 +151,4 @@ SELECT kafka.hop('2026-01-01', '1 hour', '-5 min');
 SELECT kafka.tumble('infinity', '1 hour');
 
 DROP SCHEMA view_refused CASCADE;
-DROP SERVER view_refused;
+DROP SERVER view_refused, view_refused_other;

@@ -41,6 +41,7 @@ static const char usage_text[] =
 "      F: %p partition %o offset %t timestamp (ms) %k key %v value %h headers (NAME=VALUE, by comma)\n"
 "      %T topic, \\t \\n; default %p\\t%o\\t%t\\t%k\\t%v\\t%h; null is \\N; tab and newline in data are \\t \\n\n"
 "  end TOPIC                      partition <tab> first offset <tab> high watermark\n"
+"  settle TOPIC ...               waits until no transaction is open in them\n"
 "  group GROUP                    topic <tab> partition <tab> committed offset <tab> metadata\n";
 
 static const char *broker;
@@ -681,6 +682,44 @@ print_ends(int argc, char **argv)
 	}
 }
 
+/*
+ * Waits until whoever reads committed records sees all there are: a commit is
+ * known to its producer a moment before its markers are in the topics.
+ */
+static void
+settle_topics(int argc, char **argv)
+{
+	rd_kafka_t *committed,
+			   *all;
+
+	isolation = "read_committed";
+	committed = make_consumer();
+	isolation = "read_uncommitted";
+	all = make_consumer();
+	for (int i = 0; i < argc; i++)
+	{
+		int			partitions = require_topic(all, argv[i]);
+
+		for (int partition = 0; partition < partitions; partition++)
+		{
+			int64_t		low,
+						high,
+						stable;
+
+			fetch_watermarks(all, argv[i], partition, &low, &high);
+			for (int tries = 0;; tries++)
+			{
+				fetch_watermarks(committed, argv[i], partition, &low, &stable);
+				if (stable >= high)
+					break;
+				if (tries == TIMEOUT_MS / 5)
+					die("%s [%d]: a transaction is open for %d s", argv[i], partition, TIMEOUT_MS / 1000);
+				usleep(5 * 1000);
+			}
+		}
+	}
+}
+
 static void
 print_group(int argc, char **argv)
 {
@@ -756,6 +795,7 @@ main(int argc, char **argv)
 		{"produce", 1, produce},
 		{"consume", 1, consume},
 		{"end", 1, print_ends},
+		{"settle", 1, settle_topics},
 		{"group", 1, print_group},
 	};
 	int			letter;
