@@ -22,6 +22,7 @@
 #include "apply.h"
 #include "delta.h"
 #include "run_sql.h"
+#include "sinks.h"
 
 /* Result rows that later statements of the same view read by name. */
 typedef struct Capture
@@ -119,6 +120,8 @@ run_statements(Pipeline *pipeline, PipelineView *view, bool closing)
 		if (next->phase != PHASE_EVICT && (closing ? is_close : next->phase != PHASE_CLOSE))
 			run_statement(&run, next, lfirst(plan));
 	}
+	run.title = "write to sinks";
+	kv_sinks_publish(view);
 	error_context_stack = context.previous;
 	leave_view(&run, &sql);
 }

@@ -28,11 +28,13 @@
 #include "utils/snapmgr.h"
 
 #include "advance.h"
+#include "applied.h"
 #include "apply.h"
 #include "batch.h"
 #include "consumer.h"
 #include "dead_letter.h"
 #include "delta.h"
+#include "members.h"
 #include "merge.h"
 #include "outbox.h"
 #include "run_sql.h"
@@ -110,6 +112,7 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 /*
  * Takes the batch's number and directs output to it. The result tables are locked before the pipeline's row, as by
  * everybody who needs both: DROP has the tables when it comes to the row, so the other order would deadlock.
+ * Raises an error, which starts the next run, for definitions that have changed meanwhile.
  * Runs: in a transaction. Blocks: until whoever changes a view or holds the row commits.
  */
 static void
@@ -118,6 +121,12 @@ begin_numbered(Pipeline *pipeline)
 	for (int i = 0; i < pipeline->nviews; i++)
 		LockRelationOid(pipeline->views[i].row->relation, RowExclusiveLock);
 	pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
+	/* whoever had the locks before may have attached a sink to an unstored view, which this run does not know */
+	if (kv_members_invalid)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("definitions of pipeline \"%s\" have changed", pipeline->row->name),
+				 errdetail("The batch is run again with the new ones.")));
 	kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
 }
 
@@ -403,7 +412,7 @@ kv_batch_initialize_views(Pipeline *pipeline)
 	}
 }
 
-/* Puts all rows of a view into its rows of this (sub)batch. */
+/* Puts all rows of a view into its rows of this (sub)batch; those of an unstored one are what its query gives. */
 static void
 read_view_rows(Pipeline *pipeline, PipelineView *upper)
 {
@@ -413,11 +422,16 @@ read_view_rows(Pipeline *pipeline, PipelineView *upper)
 
 	if (upper->delta != NULL)
 		return;
-	text = psprintf("SELECT * FROM %s", upper->view->name);
-	plan = kv_plan_make(pipeline->batch, text, 0, NULL);
-	kv_sql_enter_role(&sql, upper->view->owner, NULL);
-	kv_plan_run(plan, kv_size_class(1e9), NULL, NULL, upper->rows);
-	kv_sql_leave(&sql);
+	if (upper->view->unstored)
+		kv_applied_rows(upper->row, upper->rows);
+	else
+	{
+		text = psprintf("SELECT * FROM %s", upper->view->name);
+		plan = kv_plan_make(pipeline->batch, text, 0, NULL);
+		kv_sql_enter_role(&sql, upper->view->owner, NULL);
+		kv_plan_run(plan, kv_size_class(1e9), NULL, NULL, upper->rows);
+		kv_sql_leave(&sql);
+	}
 	kv_delta_of_view(pipeline, upper);
 }
 

@@ -203,7 +203,7 @@ kv_delta_restore(Pipeline *pipeline, DeltaSaved *saved)
 	pfree(saved);
 }
 
-/* Begins the stores for the rows that read views get. */
+/* Begins the stores for the rows that read views get, and that unstored views give. */
 void
 kv_delta_begin_views(Pipeline *pipeline)
 {
@@ -213,7 +213,7 @@ kv_delta_begin_views(Pipeline *pipeline)
 	{
 		PipelineView *view = &pipeline->views[i];
 
-		view->rows = view->is_read ? tuplestore_begin_heap(false, false, DELTA_MEMORY_KB) : NULL;
+		view->rows = view->is_read || view->view->unstored ? tuplestore_begin_heap(false, false, DELTA_MEMORY_KB) : NULL;
 		view->delta = NULL;
 		view->delta_rows = 0;
 	}

@@ -2,11 +2,11 @@
  * members.c: the definitions that one run of a pipeline works with.
  *
  * Everything is loaded once per run: views in creation order, their statements,
- * the topics they read with the columns they need. When something of it changes the
+ * the topics they read with the columns they need, the sinks of unstored views. When something of it changes the
  * run ends between two batches and the next one loads it again; nothing is patched.
  *
  * Two signs of change: the signature (rows of the catalog; looked at once a second
- * and after a wake-up) and invalidations of topics, servers and definitions. Other
+ * and after a wake-up) and invalidations of topics, servers, definitions and unstored views' sinks. Other
  * changes of a result table or an ordinary table concern only its plans, and those
  * Postgres makes again by itself.
  */
@@ -23,6 +23,8 @@
 
 #include "delta.h"
 #include "members.h"
+#include "sink_list.h"
+#include "sinks.h"
 #include "view_options.h"
 
 volatile bool kv_members_invalid = false;
@@ -98,7 +100,10 @@ load_views(Pipeline *pipeline, List *rows)
 		}
 	}
 	for (int i = 0; i < pipeline->nviews; i++)
+	{
 		compile_view(pipeline, &pipeline->views[i]);
+		kv_sinks_load(pipeline, &pipeline->views[i]);
+	}
 	for (int i = pipeline->nviews - 1; i >= 0; i--)
 		need_frontiers_above(pipeline, &pipeline->views[i]);
 }
@@ -254,6 +259,7 @@ kv_members_signature(int64 id)
 	PipelineRow *row = kv_catalog_installed() ? kv_pipeline_get(id, true) : NULL;
 	StringInfoData signature;
 	ListCell   *lc;
+	ListCell   *sink;
 
 	initStringInfo(&signature);
 	if (row == NULL)
@@ -263,6 +269,8 @@ kv_members_signature(int64 id)
 		ViewRow    *view = lfirst(lc);
 
 		appendStringInfo(&signature, INT64_FORMAT ":%u:%u ", view->view, view->relation, view->definition);
+		foreach(sink, kv_sink_list(view->view))
+			appendStringInfo(&signature, ">%u ", lfirst_oid(sink));
 	}
 	if (signature.len > 0)
 		appendStringInfo(&signature, "%s %s", row->token, row->paused ? "paused" : "running");
@@ -300,8 +308,15 @@ note_relation(Datum arg, Oid relid)
 	}
 	for (int i = 0; i < watched->nviews; i++)
 	{
+		ListCell   *sink;
+
 		if (watched->views[i].row->definition == relid)
 			kv_members_invalid = true;
+		foreach(sink, watched->views[i].sinks)
+		{
+			if (((ViewSink *) lfirst(sink))->topic->relid == relid)
+				kv_members_invalid = true;
+		}
 	}
 }
 

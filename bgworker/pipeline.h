@@ -17,6 +17,7 @@
 #include "analyze.h"
 #include "catalog.h"
 #include "client.h"
+#include "encode.h"
 #include "format.h"
 #include "run_sql.h"
 #include "shared.h"
@@ -87,6 +88,13 @@ typedef struct TopicInput
 	int64		delta_rows;
 } TopicInput;
 
+/* A topic that an unstored view writes to (sinks.c). */
+typedef struct ViewSink
+{
+	TopicDef   *topic;
+	Encoder    *encoder;
+} ViewSink;
+
 /* One continuous view of the pipeline. */
 typedef struct PipelineView
 {
@@ -104,7 +112,8 @@ typedef struct PipelineView
 	TimestampTz next_frontier;	/* after it */
 	TimestampTz evicted_at;		/* frontier at the last eviction */
 	int64		late_rows;		/* since the last commit */
-	/* rows this view got in the current (sub)batch, when views read it */
+	List	   *sinks;			/* of ViewSink *; only of an unstored view */
+	/* rows this view got in the current (sub)batch, when views read it or when it is unstored */
 	bool		is_read;
 	TupleDesc	row_desc;		/* its columns without dropped ones */
 	Tuplestorestate *rows;

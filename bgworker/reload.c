@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/hsearch.h"
@@ -29,6 +28,7 @@
 #include "merge.h"
 #include "reload.h"
 #include "run_sql.h"
+#include "skipped.h"
 
 /* Rows that are put back in one transaction. */
 #define RELOAD_ROWS 50000
@@ -43,15 +43,6 @@ typedef struct ReloadTarget
 	bool		done;
 } ReloadTarget;
 
-/* A row of kafka_state.skipped; view 0: for all. */
-typedef struct SkippedKey
-{
-	int64		offset;
-	int64		view;
-	Oid			relation;
-	int32		partition;
-} SkippedKey;
-
 typedef struct ViewFilter
 {
 	Pipeline   *pipeline;
@@ -62,7 +53,6 @@ typedef struct ViewFilter
 static List *find_targets(Pipeline *pipeline);
 static void find_mark(Pipeline *pipeline, ReloadTarget *target);
 static void empty_buffers(Pipeline *pipeline);
-static HTAB *read_skipped(Pipeline *pipeline);
 static void refill(Pipeline *pipeline, List *targets, HTAB *skipped);
 static int64 collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped);
 static bool is_skipped(HTAB *skipped, const Partition *partition, int64 offset, int64 view);
@@ -88,7 +78,7 @@ kv_reload_start(Pipeline *pipeline)
 		targets = find_targets(pipeline);
 	if (targets != NIL)
 	{
-		skipped = read_skipped(pipeline);
+		skipped = kv_skipped_read(pipeline->context, pipeline->row->pipeline);
 		empty_buffers(pipeline);
 	}
 	CommitTransactionCommand();
@@ -196,41 +186,6 @@ empty_buffers(Pipeline *pipeline)
 	}
 }
 
-/* Reads kafka_state.skipped of the pipeline into the run's context. */
-static HTAB *
-read_skipped(Pipeline *pipeline)
-{
-	static const char text[] =
-		"SELECT relation::oid, partition, record_offset, coalesce(view, 0) FROM kafka_state.skipped WHERE pipeline = $1";
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(pipeline->row->pipeline);
-	HASHCTL		control = {0};
-	HTAB	   *skipped;
-	KvSql		sql;
-	uint64		nrows;
-
-	control.keysize = sizeof(SkippedKey);
-	control.entrysize = sizeof(SkippedKey);
-	control.hcxt = pipeline->context;
-	skipped = hash_create("kv skipped", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	kv_sql_enter_engine(&sql);
-	nrows = kv_sql_read(text, 1, types, &value, NULL, 0);
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		SkippedKey	key;
-		bool		isnull;
-
-		memset(&key, 0, sizeof(key));
-		key.relation = DatumGetObjectId(kv_sql_value(row, 1, &isnull));
-		key.partition = DatumGetInt32(kv_sql_value(row, 2, &isnull));
-		key.offset = DatumGetInt64(kv_sql_value(row, 3, &isnull));
-		key.view = DatumGetInt64(kv_sql_value(row, 4, &isnull));
-		(void) hash_search(skipped, &key, HASH_ENTER, NULL);
-	}
-	kv_sql_leave(&sql);
-	return skipped;
-}
-
 /* Reads every target up to its position, chunk by chunk. */
 static void
 refill(Pipeline *pipeline, List *targets, HTAB *skipped)
@@ -313,14 +268,7 @@ collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
 static bool
 is_skipped(HTAB *skipped, const Partition *partition, int64 offset, int64 view)
 {
-	SkippedKey	key;
-
-	memset(&key, 0, sizeof(key));
-	key.relation = partition->input->topic->relid;
-	key.partition = partition->number;
-	key.offset = offset;
-	key.view = view;
-	return hash_search(skipped, &key, HASH_FIND, NULL) != NULL;
+	return kv_skipped_has(skipped, partition->input->topic->relid, partition->number, offset, view);
 }
 
 /* Puts a chunk into the buffers of every view, without the records that view has skipped. */

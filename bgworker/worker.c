@@ -149,6 +149,7 @@ run_once(int64 id)
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "kv run", ALLOCSET_DEFAULT_SIZES);
 	volatile RunEnd end = RUN_FAILED;
 	ErrorData  *volatile error = NULL;
+	bool		invalid;
 
 	PG_TRY();
 	{
@@ -167,13 +168,14 @@ run_once(int64 id)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(TopMemoryContext);
+	invalid = kv_members_invalid;
 	kv_members_watch(NULL);
 	MemoryContextDelete(context);
 	if (error != NULL)
 	{
 		if (should_stop())
 			end = RUN_STOP;
-		else if (definitions_changed(id))
+		else if (invalid || definitions_changed(id))
 			end = RUN_CHANGED;
 		else
 			report_failure(error);

@@ -8,7 +8,7 @@
  * has a buffer of its own even where two inputs read the same topic. Arms of a union do not
  * meet at all.
  *
- * Rows of an append-only view are inserted as they are found. Rows under an aggregate
+ * Rows of an append-only view are inserted as they are found, or given to the worker where the view is unstored. Rows under an aggregate
  * are captured (or, where a single stream drives, taken as they come), aggregated, and
  * combined with the stored groups by one upsert; see group_statements.c.
  */
@@ -191,20 +191,21 @@ lookup_delete(ViewInput *input)
 	return kv_statement(PHASE_LOOKUP, psprintf("apply deletions of %s", get_rel_name(input->relid)), sql.data, input->number);
 }
 
-/* Inserts the result rows that new rows of an input make. */
+/* Inserts the result rows that new rows of an input make; of an unstored view it only gives them. */
 static MaintenanceStatement *
 insert_rows(ViewDef *view, int driver)
 {
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
 	Query	   *query = kv_delta_query(view, kv_input_arm(view, driver)->query, driver);
-	char	   *sql = psprintf("INSERT INTO %s (%s)\n%s", view->name, kv_statement_columns(columns, ""), kv_delta_print(query));
+	char	   *sql = kv_delta_print(query);
 	MaintenanceStatement *statement;
 
-	if (view->read_by_views)
-		sql = psprintf("%s\nRETURNING %s", sql, kv_statement_columns(columns, ""));
-	statement = kv_statement(PHASE_COMPUTE, driven_title(view, driver, "insert"), sql, driver);
+	if (!view->unstored)
+		sql = psprintf("INSERT INTO %s (%s)\n%s%s%s", view->name, kv_statement_columns(columns, ""), sql,
+					   view->read_by_views ? "\nRETURNING " : "", view->read_by_views ? kv_statement_columns(columns, "") : "");
+	statement = kv_statement(PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"), sql, driver);
 	statement->writes_view = true;
-	if (view->read_by_views)
+	if (view->unstored || view->read_by_views)
 		statement->capture_desc = view->result;
 	return statement;
 }

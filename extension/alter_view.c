@@ -143,10 +143,16 @@ is_unique_constraint(Oid relid, const char *name)
 	return result;
 }
 
-/* Refuses triggers that would change or swallow the rows of a continuous view. */
+/* Refuses triggers that would change or swallow the rows of a continuous view, or that would never fire. */
 void
 kv_check_view_trigger(Oid relid, CreateTrigStmt *stmt)
 {
+	if (get_rel_relkind(relid) == RELKIND_VIEW)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot have triggers", get_rel_name(relid)),
+				 errdetail("Its rows are not stored, so no trigger would fire for them."),
+				 errhint("Write them to a topic with kafka.attach_sink(view, topic_table), or make it a materialized view.")));
 	if (stmt->row && stmt->timing == TRIGGER_TYPE_BEFORE)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -38,7 +38,7 @@ static Refusal *make_arms(ViewDef *view, List *queries);
 static Refusal *find_inputs(ViewDef *view, ViewArm *arm);
 static Refusal *refuse_undriven(ViewDef *view);
 static Refusal *classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte);
-static Refusal *classify_view(ViewInput *input, RangeTblEntry *rte, ViewRow *row);
+static Refusal *classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row);
 static Refusal *find_columns(ViewArm *arm, ViewInput *input);
 static void name_delta(ViewDef *view, ViewInput *input);
 static Refusal *check_left_joins(ViewArm *arm, Node *jtnode);
@@ -189,16 +189,16 @@ classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte)
 			input->keys = lappend_int(input->keys, topic->columns[topic->keys[i]].attno);
 		return NULL;
 	}
-	row = rte->relkind == RELKIND_RELATION ? kv_view_by_relation(rte->relid, true) : NULL;
+	row = rte->relkind == RELKIND_RELATION || rte->relkind == RELKIND_VIEW ? kv_view_by_relation(rte->relid, true) : NULL;
 	if (row)
-		return classify_view(input, rte, row);
+		return classify_view(view, input, rte, row);
 	input->kind = INPUT_RELATION;
 	return NULL;
 }
 
 /* Takes a continuous view as a stream; refuses keyed ones and those without a time. */
 static Refusal *
-classify_view(ViewInput *input, RangeTblEntry *rte, ViewRow *row)
+classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 {
 	ViewDef    *upper = kv_view_load(row->view);
 
@@ -212,6 +212,8 @@ classify_view(ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 						  psprintf("Select the event-time column of its input in \"%s\", or name the column that carries the time with kafka.event_time.", rte->eref->aliasname));
 	input->kind = INPUT_VIEW;
 	input->time_attno = upper->time_attno;
+	if (upper->unstored && !upper->has_oracle)
+		view->has_oracle = false;
 	return NULL;
 }
 
@@ -395,6 +397,7 @@ kv_view_load(int64 id)
 	SetUserIdAndSecContext(save_user, save_sec_context);
 
 	kv_view_set_id(view, id, row->pipeline, row->relation);
+	view->unstored = row->relation == row->definition;
 	view->owner = owner;
 	return view;
 }

@@ -1,12 +1,12 @@
 /*
- * attach_sink.c: kafka.attach_sink and kafka.create_sink: a topic that follows a
- * continuous view from now on, with the rows that are there already.
+ * attach_sink.c: kafka.attach_sink, kafka.create_sink and kafka.detach_sink: a topic that
+ * follows a continuous view from now on, with the rows that are there already.
  *
  * Invariant: every row of the view is published once: the rows that stand when the
- * pipeline's row is locked, by this transaction, as a batch of their own; what
- * comes after, by the triggers that this transaction creates. The worker holds the
- * same lock from the start of a batch to its commit. The rows are read
- * with a snapshot taken under the lock, whatever the transaction's isolation level.
+ * pipeline's row is locked, by this transaction, as a batch of their own
+ * (sink_snapshot.c); what comes after, by the triggers that this transaction creates, or by the worker,
+ * to which an unstored view's sinks are told (sink_list.c). The worker holds the
+ * same lock from the start of a batch to its commit.
  */
 #include "postgres.h"
 
@@ -14,11 +14,10 @@
 
 #include "access/genam.h"
 #include "access/table.h"
-#include "access/tableam.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "executor/tuptable.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -27,27 +26,29 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "ddl.h"
 #include "outbox.h"
 #include "publish.h"
 #include "run_sql.h"
+#include "sink_list.h"
+#include "sink_snapshot.h"
 
 PG_FUNCTION_INFO_V1(kafka_attach_sink);
 PG_FUNCTION_INFO_V1(kafka_create_sink);
+PG_FUNCTION_INFO_V1(kafka_detach_sink);
 
 static ViewRow *owned_view(Oid relid);
 static void attach(ViewRow *view, Oid topic_relid, bool snapshot);
+static bool is_stored(const ViewRow *view);
+static void add_sink(const ViewRow *view, Oid topic_relid);
+static bool drop_triggers(Oid relid, Oid topic_relid);
 static List *unique_columns(Oid relid);
 static void create_triggers(Oid relid, Oid topic_relid, const char *topic_name);
 static void create_trigger(Oid topic_relid, const char *event, const char *transition, const char *table,
 						   const char *topic_name);
-static void publish_rows(ViewRow *view, Oid topic_relid);
-static void store_batch(int64 pipeline, int64 batch);
-static char *positions_json(int64 pipeline);
 static char *sink_table_name(const char *topic, Oid schema);
 static char *column_list(Oid relid, List *keys);
 static List *key_columns(Oid relid, ArrayType *key);
@@ -128,6 +129,7 @@ owned_view(Oid relid)
 	return view;
 }
 
+/* Makes a topic table a sink of a view. */
 static void
 attach(ViewRow *view, Oid topic_relid, bool snapshot)
 {
@@ -141,17 +143,87 @@ attach(ViewRow *view, Oid topic_relid, bool snapshot)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", topic_relid)));
 	topic_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(topic_relid)), table);
-	/* in the worker's order: the result table, with the lock that CREATE TRIGGER needs, then the pipeline's row */
+	/* in the worker's order: the view, with the lock that CREATE TRIGGER needs, then the pipeline's row */
 	LockRelationOid(view->relation, ShareRowExclusiveLock);
 	batch = kv_pipeline_next_batch(view->pipeline);
 	(void) kv_publish_check(view->relation, topic_name);
-	create_triggers(view->relation, topic_relid, topic_name);
-	if (!snapshot)
-		return;
-	kv_outbox_begin_batch(view->pipeline, batch);
-	publish_rows(view, topic_relid);
-	if (kv_outbox_end_batch())
-		store_batch(view->pipeline, batch);
+	kv_outbox_check_server(view->pipeline, kv_topic_get(topic_relid));
+	if (is_stored(view))
+		create_triggers(view->relation, topic_relid, topic_name);
+	else
+		add_sink(view, topic_relid);
+	if (snapshot)
+		kv_sink_snapshot(kv_view_get(view->view, false), batch, topic_relid);
+}
+
+static bool
+is_stored(const ViewRow *view)
+{
+	return view->relation != view->definition;
+}
+
+/* Tells the worker of a sink of an unstored view. */
+static void
+add_sink(const ViewRow *view, Oid topic_relid)
+{
+	if (!kv_sink_add(view, topic_relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("topic table \"%s\" is a sink of \"%s\" already", get_rel_name(topic_relid), get_rel_name(view->relation)),
+				 errhint("kafka.detach_sink(view, topic_table) ends it.")));
+	kv_pipeline_wake(view->pipeline);
+}
+
+/* kafka.detach_sink(view, topic_table) */
+Datum
+kafka_detach_sink(PG_FUNCTION_ARGS)
+{
+	ViewRow    *view = owned_view(PG_GETARG_OID(0));
+	Oid			topic_relid = PG_GETARG_OID(1);
+	bool		detached;
+
+	if (is_stored(view))
+		detached = drop_triggers(view->relation, topic_relid);
+	else
+	{
+		LockRelationOid(view->relation, ShareRowExclusiveLock);
+		detached = kv_sink_remove(view, topic_relid);
+		kv_pipeline_wake(view->pipeline);
+	}
+	if (!detached)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("%s is not a sink of continuous view \"%s\"",
+						DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(topic_relid))), get_rel_name(view->relation)),
+				 errhint("kafka.sinks lists the sinks of views.")));
+	PG_RETURN_VOID();
+}
+
+/* Drops the triggers that publish a table to a topic, as the user; false: there is none. */
+static bool
+drop_triggers(Oid relid, Oid topic_relid)
+{
+	Relation	rel = table_open(relid, AccessExclusiveLock);
+	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+	List	   *names = NIL;
+	ListCell   *cell;
+	KvSql		sql;
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgfoid == kv_publish_function() && trigger->tgnargs == 1 &&
+			kv_sink_resolve(trigger->tgargs[0], true) == topic_relid)
+			names = lappend(names, pstrdup(trigger->tgname));
+	}
+	table_close(rel, NoLock);
+
+	kv_sql_enter_role(&sql, GetUserId(), NULL);
+	foreach(cell, names)
+		kv_sql_ddl("DROP TRIGGER %s ON %s", quote_identifier(lfirst(cell)), table);
+	kv_sql_leave(&sql);
+	return names != NIL;
 }
 
 /* Gives the columns (attnos) of the relation's first unique index: a keyed view's keys; NIL for an append-only view. */
@@ -202,71 +274,6 @@ create_trigger(Oid topic_relid, const char *event, const char *transition, const
 	kv_sql_ddl("CREATE TRIGGER %s AFTER %s ON %s REFERENCING %s TABLE AS kafka_rows FOR EACH STATEMENT "
 			   "EXECUTE FUNCTION kafka.publish(%s)",
 			   quote_identifier(name), event, table, transition, quote_literal_cstr(topic_name));
-}
-
-/* Appends all rows that stand now to the outbox. */
-static void
-publish_rows(ViewRow *view, Oid topic_relid)
-{
-	Relation	rel = table_open(view->relation, AccessShareLock);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv attach sink", ALLOCSET_DEFAULT_SIZES);
-	TopicDef   *topic = kv_topic_copy(context, kv_topic_get(topic_relid));
-	Encoder    *encoder = kv_encoder_make(context, topic, RelationGetDescr(rel));
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
-
-	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false);
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	UnregisterSnapshot(snapshot);
-	MemoryContextDelete(context);
-	table_close(rel, NoLock);
-}
-
-/* Stores what the Kafka commit of the batch carries: positions as they are, for it consumes nothing. */
-static void
-store_batch(int64 pipeline, int64 batch)
-{
-	static const char text[] =
-		"INSERT INTO kafka_state.outbox_batch (pipeline, batch, positions, frontiers) "
-		"SELECT $1, $2, $3::pg_catalog.jsonb, coalesce((SELECT pg_catalog.jsonb_object_agg(v.view::text, v.frontier) "
-		" FROM kafka_state.view v WHERE v.pipeline = $1 AND v.frontier IS NOT NULL), '{}')";
-	const Oid	types[] = {INT8OID, INT8OID, TEXTOID};
-	Datum		values[3];
-	KvSql		sql;
-
-	values[0] = Int64GetDatum(pipeline);
-	values[1] = Int64GetDatum(batch);
-	values[2] = CStringGetTextDatum(positions_json(pipeline));
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 3, types, values, NULL);
-	kv_sql_leave(&sql);
-}
-
-/* Topic names need no escape in JSON. */
-static char *
-positions_json(int64 pipeline)
-{
-	StringInfoData json;
-	ListCell   *cell;
-
-	initStringInfo(&json);
-	foreach(cell, kv_position_list(pipeline))
-	{
-		PositionRow *position = lfirst(cell);
-
-		appendStringInfo(&json, "%c{\"topic\":\"%s\",\"partition\":%d,\"offset\":" INT64_FORMAT "}",
-						 json.len == 0 ? '[' : ',', kv_topic_get(position->relation)->topic, position->partition,
-						 position->next_offset);
-	}
-	appendStringInfoString(&json, json.len == 0 ? "[]" : "]");
-	return json.data;
 }
 
 /* Makes a free table name of a topic's: what an unquoted name cannot have becomes an underscore. */

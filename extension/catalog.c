@@ -300,6 +300,8 @@ void
 kv_catalog_forget(List *relids)
 {
 	static const char *const statements[] = {
+		"DELETE FROM kafka_state.sink WHERE topic_table::oid = ANY ($1) "
+		"OR view IN (SELECT view FROM kafka_state.view WHERE relation::oid = ANY ($1))",
 		"DELETE FROM kafka_state.view WHERE relation::oid = ANY ($1)",
 		"DELETE FROM kafka_state.position WHERE relation::oid = ANY ($1)",
 		"DELETE FROM kafka_state.mark WHERE relation::oid = ANY ($1)",

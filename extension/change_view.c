@@ -50,7 +50,7 @@ static void take_identity(bool new_names);
 
 /* ------------------------------------------------------------------ what is a continuous view */
 
-/* Tells whether relid is a continuous view's result table; costs two syscache look-ups for any table without triggers. */
+/* Tells whether relid is a continuous view's result table, or an unstored one; costs two syscache look-ups for any relation without triggers. */
 bool
 kv_is_continuous_view(Oid relid)
 {
@@ -61,7 +61,7 @@ kv_is_continuous_view(Oid relid)
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
 
-		candidate = form->relkind == RELKIND_RELATION && form->relhastriggers;
+		candidate = (form->relkind == RELKIND_RELATION || form->relkind == RELKIND_VIEW) && form->relhastriggers;
 		ReleaseSysCache(tuple);
 	}
 	return candidate && kv_catalog_installed() && kv_view_by_relation(relid, true) != NULL;
@@ -183,7 +183,7 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 	static const char text[] =
 		"SELECT objid FROM pg_catalog.pg_event_trigger_dropped_objects() "
 		"WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0 "
-		"AND object_type IN ('table', 'foreign table') AND schema_name <> 'kafka_state'";
+		"AND object_type IN ('table', 'view', 'foreign table') AND schema_name <> 'kafka_state'";
 	List	   *relids = NIL;
 	MemoryContext caller = CurrentMemoryContext;
 	uint64		count;

@@ -1,5 +1,5 @@
 /*
- * create_view.c: CREATE MATERIALIZED VIEW ... WITH (kafka.continuous) from
+ * create_view.c: CREATE MATERIALIZED VIEW and CREATE VIEW ... WITH (kafka.continuous) from
  * the analysed statement to committed rows of kafka_state; kafka.create_view.
  *
  * Invariants: no broker is asked, so a view can be created while it is down. What
@@ -55,6 +55,7 @@ static void check_permissions(Query *query);
 static bool check_permissions_walker(Node *node, void *context);
 static PipelineRow *choose_pipeline(NewView *new, ViewDef *view);
 static int64 pipeline_of_views(NewView *new, ViewDef *view);
+static void check_first_rows(NewView *new, ViewRow *upper);
 static PipelineRow *join_pipeline(NewView *new, int64 pipeline);
 static Oid	server_of_topics(NewView *new, ViewDef *view);
 static PipelineRow *make_pipeline(NewView *new);
@@ -63,18 +64,18 @@ static Oid	server_of_pipeline(int64 pipeline);
 static void check_topics_differ(NewView *new);
 static Query *parse_query(const char *text);
 static void report_inside(void *text);
-static List *options_from_jsonb(Jsonb *options);
+static List *options_from_jsonb(Jsonb *options, bool *stored);
 
 
 /*
- * Creates a continuous view and gives its result table. query is the analysed
+ * Creates a continuous view and gives its result table, or itself where it is unstored. query is the analysed
  * query of the statement, before rewriting. Raises an error for everything that
  * cannot be maintained.
  */
 Oid
-kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_not_exists)
+kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_not_exists, bool stored)
 {
-	NewView		new = {.into = into, .query = copyObject(query), .owner = GetUserId()};
+	NewView		new = {.into = into, .stored = stored, .query = copyObject(query), .owner = GetUserId()};
 	Refusal    *refusal = NULL;
 	ViewDef    *view;
 	Oid			existing;
@@ -87,14 +88,21 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 	apply_column_names(&new);
 
 	view = kv_analyze(copyObject(new.query), new.options, &refusal);
-	if (view == NULL)
+	if (view != NULL && !stored)
+		refusal = kv_refuse_unstored(view);
+	if (refusal != NULL)
 		kv_refuse(refusal, new.name, source_text);
 	check_permissions(new.query);
 	new.pipeline = choose_pipeline(&new, view);
 
 	new.id = kv_view_reserve_id();
-	kv_make_definition(&new);
-	kv_make_result_table(&new, view);
+	if (stored)
+	{
+		kv_make_definition(&new);
+		kv_make_result_table(&new, view);
+	}
+	else
+		kv_make_unstored(&new);
 	kv_view_insert(new.id, new.pipeline->pipeline, new.relid, new.definition, new.given, new.settings, false);
 	CommandCounterIncrement();
 	check_topics_differ(&new);
@@ -250,6 +258,7 @@ pipeline_of_views(NewView *new, ViewDef *view)
 			continue;
 		}
 		row = kv_view_by_relation(input->relid, false);
+		check_first_rows(new, row);
 		if (pipeline != 0 && pipeline != row->pipeline)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -271,6 +280,19 @@ pipeline_of_views(NewView *new, ViewDef *view)
 				 errdetail("A pipeline reads one server."),
 				 errhint("Mirror the topic into the other cluster.")));
 	return pipeline;
+}
+
+/* Refuses a view over an unstored one whose rows so far nobody can tell any more. */
+static void
+check_first_rows(NewView *new, ViewRow *upper)
+{
+	if (upper->relation == upper->definition && !was_made_here(upper->pipeline) && !kv_view_load(upper->view)->has_oracle)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("continuous view \"%s\" cannot read \"%s\", whose earlier rows are not stored", new->name, get_rel_name(upper->relation)),
+				 errdetail("\"%s\" has looked up rows of a table as they were when each record arrived; its query sees them as they are now.",
+						   get_rel_name(upper->relation)),
+				 errhint("Create both views in one transaction, or make the first a materialized view.")));
 }
 
 /* Checks that the view can be a member of a pipeline that exists. */
@@ -444,17 +466,18 @@ kafka_create_view(PG_FUNCTION_ARGS)
 	char	   *query_text = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	IntoClause *into = makeNode(IntoClause);
 	ErrorContextCallback callback;
+	bool		stored;
 	Oid			relid;
 
 	into->rel = makeRangeVarFromNameList(names);
-	into->options = options_from_jsonb(PG_GETARG_JSONB_P(2));
+	into->options = options_from_jsonb(PG_GETARG_JSONB_P(2), &stored);
 	into->skipData = !PG_GETARG_BOOL(3);
 
 	callback.callback = report_inside;
 	callback.arg = query_text;
 	callback.previous = error_context_stack;
 	error_context_stack = &callback;
-	relid = kv_create_view(into, parse_query(query_text), query_text, false);
+	relid = kv_create_view(into, parse_query(query_text), query_text, false, stored);
 	error_context_stack = callback.previous;
 	PG_RETURN_OID(relid);
 }
@@ -490,9 +513,9 @@ report_inside(void *text)
 	}
 }
 
-/* Turns {"grace": "1 minute", "bootstrap": false} into options of our namespace. */
+/* Turns {"grace": "1 minute", "bootstrap": false} into options of our namespace; "stored" stands for the kind of the statement. */
 static List *
-options_from_jsonb(Jsonb *options)
+options_from_jsonb(Jsonb *options, bool *stored)
 {
 	List	   *result = list_make1(makeDefElemExtended(KV_OPTION_NAMESPACE, "continuous", NULL, DEFELEM_UNSPEC, -1));
 	JsonbIterator *iterator;
@@ -505,6 +528,7 @@ options_from_jsonb(Jsonb *options)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("options of a continuous view must be a JSON object"),
 				 errhint("For example {\"grace\": \"1 minute\"}.")));
+	*stored = true;
 	iterator = JsonbIteratorInit(&options->root);
 	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
 	{
@@ -522,6 +546,8 @@ options_from_jsonb(Jsonb *options)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"%s\" must be a string or a boolean", name)));
+		if (strcmp(name, "stored") == 0 && parse_bool(text, stored))
+			continue;
 		result = lappend(result, makeDefElemExtended(KV_OPTION_NAMESPACE, name, (Node *) makeString(text),
 													 DEFELEM_UNSPEC, -1));
 	}

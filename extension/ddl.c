@@ -6,13 +6,15 @@
  * the extension passes through untouched, and without a catalog look-up that it
  * would not cause itself (ROLLBACK must work in an aborted transaction).
  *
- * A continuous view is a table to Postgres and a materialized view to its user, so
- * DROP, ALTER and COMMENT ON MATERIALIZED VIEW are turned into those of a table.
+ * A stored continuous view is a table to Postgres and a materialized view to its user, so
+ * DROP, ALTER and COMMENT ON MATERIALIZED VIEW are turned into those of a table. An
+ * unstored one is a view to both.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -50,7 +52,7 @@ static void process_utility(PlannedStmt *pstmt, const char *source_text, bool re
 static void pass_on(Utility *utility);
 static Node *own_copy(Utility *utility);
 static void handle_create_as(Utility *utility, CreateTableAsStmt *stmt);
-static void refuse_create_view(ViewStmt *stmt);
+static void handle_create_view(Utility *utility, ViewStmt *stmt);
 static void refuse_refresh(RefreshMatViewStmt *stmt);
 static void refuse_explain(ExplainStmt *stmt);
 static void handle_drop(Utility *utility, DropStmt *stmt);
@@ -70,6 +72,7 @@ static void rename_server(Utility *utility, RenameStmt *stmt);
 static void hold_database(Utility *utility, const char *name, bool as_template);
 static void pass_on_alone(Utility *utility, Oid database);
 static Oid	view_named(RangeVar *name);
+static bool names_stored_view(RangeVar *name);
 static Oid	relation_named(RangeVar *name);
 
 
@@ -94,8 +97,8 @@ process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree
 			handle_create_as(&utility, (CreateTableAsStmt *) stmt);
 			return;
 		case T_ViewStmt:
-			refuse_create_view((ViewStmt *) stmt);
-			break;
+			handle_create_view(&utility, (ViewStmt *) stmt);
+			return;
 		case T_RefreshMatViewStmt:
 			refuse_refresh((RefreshMatViewStmt *) stmt);
 			break;
@@ -177,19 +180,23 @@ handle_create_as(Utility *utility, CreateTableAsStmt *stmt)
 		pass_on(utility);
 		return;
 	}
-	kv_create_view(stmt->into, castNode(Query, stmt->query), utility->source_text, stmt->if_not_exists);
+	kv_create_view(stmt->into, castNode(Query, stmt->query), utility->source_text, stmt->if_not_exists, true);
 }
 
-/* CREATE VIEW WITH (kafka.continuous), whose rows are not stored, is for a later version. */
+/* CREATE VIEW: a continuous view whose rows are not stored, or one that shall take the place of such a view. */
 static void
-refuse_create_view(ViewStmt *stmt)
+handle_create_view(Utility *utility, ViewStmt *stmt)
 {
-	if (kv_has_view_options(stmt->options))
+	if (stmt->replace && OidIsValid(view_named(stmt->view)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("continuous view \"%s\" cannot be created without stored rows in this version", stmt->view->relname),
-				 errdetail("CREATE VIEW asks for a continuous view that keeps no rows of its own."),
-				 errhint("Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).")));
+				 errmsg("cannot replace continuous view \"%s\"", stmt->view->relname),
+				 errdetail("What it has written to its sinks came from its present query."),
+				 errhint("Create a view with the new query, attach its sinks, and drop this one.")));
+	if (kv_has_view_options(stmt->options))
+		kv_create_unstored_view(stmt, utility->pstmt, utility->source_text);
+	else
+		pass_on(utility);
 }
 
 static void
@@ -234,7 +241,7 @@ handle_drop(Utility *utility, DropStmt *stmt)
 	{
 		foreach(cell, stmt->objects)
 		{
-			if (OidIsValid(view_named(makeRangeVarFromNameList(lfirst(cell)))))
+			if (names_stored_view(makeRangeVarFromNameList(lfirst(cell))))
 				ours = lappend(ours, lfirst(cell));
 			else
 				others = lappend(others, lfirst(cell));
@@ -280,7 +287,7 @@ handle_drop(Utility *utility, DropStmt *stmt)
 	}
 }
 
-/* ALTER TABLE, MATERIALIZED VIEW and FOREIGN TABLE. */
+/* ALTER TABLE, MATERIALIZED VIEW, VIEW and FOREIGN TABLE. */
 static void
 handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 {
@@ -288,13 +295,14 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 	bool		is_view;
 	ListCell   *cell;
 
-	if (stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_MATVIEW || stmt->objtype == OBJECT_FOREIGN_TABLE)
+	if (stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_MATVIEW || stmt->objtype == OBJECT_VIEW ||
+		stmt->objtype == OBJECT_FOREIGN_TABLE)
 		relid = relation_named(stmt->relation);
 	is_view = OidIsValid(relid) && kv_is_continuous_view(relid);
 	if (is_view)
 	{
 		kv_check_alter_view(relid, stmt);
-		if (stmt->objtype == OBJECT_MATVIEW)
+		if (stmt->objtype == OBJECT_MATVIEW && names_stored_view(stmt->relation))
 			((AlterTableStmt *) own_copy(utility))->objtype = OBJECT_TABLE;
 		pass_on(utility);
 		CommandCounterIncrement();
@@ -359,19 +367,16 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 		rename_server(utility, stmt);
 		return;
 	}
-	if ((stmt->renameType == OBJECT_MATVIEW ||
-		 (stmt->renameType == OBJECT_COLUMN &&
-		  (stmt->relationType == OBJECT_MATVIEW || stmt->relationType == OBJECT_TABLE))) &&
+	if (stmt->renameType == OBJECT_COLUMN &&
+		(stmt->relationType == OBJECT_MATVIEW || stmt->relationType == OBJECT_VIEW || stmt->relationType == OBJECT_TABLE) &&
 		OidIsValid(view_named(stmt->relation)))
-	{
-		if (stmt->renameType == OBJECT_COLUMN)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("cannot rename a column of continuous view \"%s\"", stmt->relation->relname),
-					 errdetail("Its columns are those of its query, and sinks find them by name."),
-					 errhint("Create a view with the new name of the column, and drop this one.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot rename a column of continuous view \"%s\"", stmt->relation->relname),
+				 errdetail("Its columns are those of its query, and sinks find them by name."),
+				 errhint("Create a view with the new name of the column, and drop this one.")));
+	if (stmt->renameType == OBJECT_MATVIEW && names_stored_view(stmt->relation))
 		((RenameStmt *) own_copy(utility))->renameType = OBJECT_TABLE;
-	}
 	if (stmt->renameType == OBJECT_TRIGGER && stmt->subname != NULL && strcmp(stmt->subname, KV_REFUSE_TRIGGER) == 0 &&
 		OidIsValid(view_named(stmt->relation)))
 		ereport(ERROR,
@@ -395,8 +400,7 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 static void
 handle_comment(Utility *utility, CommentStmt *stmt)
 {
-	if (stmt->objtype == OBJECT_MATVIEW &&
-		OidIsValid(view_named(makeRangeVarFromNameList(castNode(List, stmt->object)))))
+	if (stmt->objtype == OBJECT_MATVIEW && names_stored_view(makeRangeVarFromNameList(castNode(List, stmt->object))))
 		((CommentStmt *) own_copy(utility))->objtype = OBJECT_TABLE;
 	pass_on(utility);
 }
@@ -404,7 +408,7 @@ handle_comment(Utility *utility, CommentStmt *stmt)
 static void
 handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt)
 {
-	if (stmt->objectType == OBJECT_MATVIEW && OidIsValid(view_named(stmt->relation)))
+	if (stmt->objectType == OBJECT_MATVIEW && names_stored_view(stmt->relation))
 		((AlterObjectSchemaStmt *) own_copy(utility))->objectType = OBJECT_TABLE;
 	pass_on(utility);
 }
@@ -594,13 +598,22 @@ pass_on_alone(Utility *utility, Oid database)
 
 /* ------------------------------------------------------------------ names */
 
-/* Gives the result table of the continuous view of this name, else InvalidOid. */
+/* Gives the result table, or the unstored view, of the continuous view of this name, else InvalidOid. */
 static Oid
 view_named(RangeVar *name)
 {
 	Oid			relid = relation_named(name);
 
 	return OidIsValid(relid) && kv_is_continuous_view(relid) ? relid : InvalidOid;
+}
+
+/* Is it a continuous view whose rows are in a table? To its user that is a materialized view; an unstored one is a view to Postgres too. */
+static bool
+names_stored_view(RangeVar *name)
+{
+	Oid			relid = view_named(name);
+
+	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_RELATION;
 }
 
 /* Gives the relation of this name, InvalidOid where there is none; takes no lock. */

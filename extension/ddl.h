@@ -4,19 +4,24 @@
 
 #include "kafka_views.h"
 #include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
 #include "analyze.h"
 #include "catalog.h"
 #include "view_options.h"
 
-#define KV_REFUSE_TRIGGER "kafka_refuse_write"	/* on every result table */
+#define KV_REFUSE_TRIGGER "kafka_refuse_write"	/* on every result table and unstored view */
 
 extern void kv_ddl_init(void);	/* installs the hook; by _PG_init */
 
 /* create_view.c */
-extern Oid	kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_not_exists);
+/* stored: its rows are kept in a table; else it is a plain view, and they go to its sinks and to views over it only. */
+extern Oid	kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_not_exists, bool stored);
+
+/* unstored_view.c: CREATE VIEW with options of ours */
+extern Oid	kv_create_unstored_view(ViewStmt *stmt, PlannedStmt *pstmt, const char *source_text);
 
 /* change_view.c */
-/* Is it a continuous view's result table? False without the extension. */
+/* Is it a continuous view's result table, or an unstored one itself? False without the extension. */
 extern bool kv_is_continuous_view(Oid relid);
 /* Relations of kafka_state that live and die with a result table: definition, buffers, companion (Oid). */
 extern List *kv_view_relations(Oid relid);

@@ -75,6 +75,7 @@ typedef struct TopicScan
 
 ScanOverride kv_scan_start_override = NULL;
 ScanOverride kv_scan_end_override = NULL;
+ScanSkip	kv_scan_skip = NULL;
 
 static void get_rel_size(PlannerInfo *root, RelOptInfo *baserel, Oid relid);
 static void get_paths(PlannerInfo *root, RelOptInfo *baserel, Oid relid);
@@ -313,6 +314,8 @@ next_row(TopicScan *scan, TupleTableSlot *slot, const rd_kafka_message_t **msg, 
 	if (*msg == NULL)
 		return DECODE_NOTHING;
 	scan->records++;
+	if (kv_scan_skip != NULL && kv_scan_skip(scan->topic->relid, (*msg)->partition, (*msg)->offset))
+		return DECODE_NOTHING;
 	MemoryContextReset(scan->record_context);
 	before = MemoryContextSwitchTo(scan->record_context);
 	result = kv_decode(scan->decoder, *msg, slot->tts_values, slot->tts_isnull, time_us, &bad);

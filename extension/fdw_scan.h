@@ -16,4 +16,8 @@ typedef int64 (*ScanOverride) (Oid relid, int partition, int64 offset);
 extern ScanOverride kv_scan_start_override;
 extern ScanOverride kv_scan_end_override;
 
+/* Which records such a scan passes over besides, as if they were not there; under the same rules. */
+typedef bool (*ScanSkip) (Oid relid, int partition, int64 offset);
+extern ScanSkip kv_scan_skip;
+
 #endif							/* KV_FDW_SCAN_H */

@@ -27,6 +27,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "catalog.h"
 #include "subselect.h"
 
 /* A place in the row. */
@@ -53,6 +54,7 @@ typedef struct RenumberMap
 static Refusal *expand_query(Query *query, List **arms);
 static Refusal *expand_union(Query *query, int rti, Query *united, List **arms);
 static int	find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal);
+static bool is_plain_view(RangeTblEntry *rte);
 static Query *subquery_of(RangeTblEntry *rte, Refusal **refusal);
 static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
 static void pull_up(Query *query, int rti, Query *subquery);
@@ -147,7 +149,7 @@ find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
 		int			rti = ((RangeTblRef *) jtnode)->rtindex;
 		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 
-		if (rte->rtekind != RTE_SUBQUERY && !(rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW))
+		if (rte->rtekind != RTE_SUBQUERY && !is_plain_view(rte))
 			return 0;
 		if (!nullable)
 			return rti;
@@ -178,6 +180,13 @@ find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
 			found = find_subquery(join->rarg, query, nullable || right_nullable, refusal);
 		return found;
 	}
+}
+
+/* Is it a view to be expanded? An unstored continuous view is an input of its own. */
+static bool
+is_plain_view(RangeTblEntry *rte)
+{
+	return rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && kv_view_by_relation(rte->relid, true) == NULL;
 }
 
 /* Gives a copy of the query behind a view or subquery, its relations locked and WITH inlined. */

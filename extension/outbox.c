@@ -174,14 +174,21 @@ current_target(const TopicDef *topic)
 		return target;
 	if (batch_state.target.serverid == InvalidOid)
 		batch_state.target.serverid = pipeline_server(batch_state.target.pipeline);
-	if (batch_state.target.serverid != topic->serverid)
+	kv_outbox_check_server(batch_state.target.pipeline, topic);
+	return batch_state.target;
+}
+
+/* Refuses a sink on another server than the pipeline's; see the header. */
+void
+kv_outbox_check_server(int64 pipeline, const TopicDef *topic)
+{
+	if (pipeline_server(pipeline) != topic->serverid)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a continuous view cannot write to %s", topic->relation_name),
 				 errdetail("The topic is on server \"%s\", and the view reads from another one; one Kafka transaction "
 						   "carries both its output and its positions.", topic->server_name),
 				 errhint("Use a topic of the server that the view reads from.")));
-	return batch_state.target;
 }
 
 /* Gives the server of a pipeline's topics; a pipeline never changes it. */

@@ -26,6 +26,9 @@ extern bool kv_outbox_held_back;
 /* Event time of the rows that are being written now, for messages without a time of their own; DT_NOBEGIN: none. */
 extern TimestampTz kv_outbox_default_time;
 
+/* Raises an error for a sink that a pipeline cannot write to: one on another server. */
+extern void kv_outbox_check_server(int64 pipeline, const TopicDef *topic);
+
 /* Creates kafka_state.outbox_N of a pipeline; kv_catalog_forget drops it. */
 extern void kv_outbox_create(int64 pipeline);
 

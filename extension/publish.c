@@ -67,7 +67,6 @@ static void invalidate_plans(Datum arg, Oid relid);
 static void publish_row(PublishPlan *plan, TriggerData *trigger);
 static void publish_statement(PublishPlan *plan, TriggerData *trigger);
 static void require_table(TriggerData *trigger, Tuplestorestate *rows, const char *clause);
-static void publish_new_rows(PublishPlan *plan, TupleDesc desc, Tuplestorestate *rows);
 static void publish_all_tombstones(PublishPlan *plan, TupleDesc desc, Tuplestorestate *rows);
 static bool any_key_differs(PublishPlan *plan, TupleDesc desc, Tuplestorestate *old_rows, Tuplestorestate *new_rows);
 static void publish_gone_keys(PublishPlan *plan, TupleDesc desc, Tuplestorestate *old_rows, Tuplestorestate *new_rows);
@@ -231,7 +230,7 @@ publish_statement(PublishPlan *plan, TriggerData *trigger)
 		if (any_key_differs(plan, desc, old_rows, new_rows))
 			publish_gone_keys(plan, desc, old_rows, new_rows);
 	}
-	publish_new_rows(plan, desc, new_rows);
+	kv_publish_store(plan->topic, plan->encoder, desc, new_rows);
 }
 
 /* Raises an error where the trigger was created without a transition table that is needed. */
@@ -248,17 +247,6 @@ require_table(TriggerData *trigger, Tuplestorestate *rows, const char *clause)
 			 errdetail("kafka.publish FOR EACH STATEMENT reads the changed rows from there; an upsert topic needs the old "
 					   "rows too, for the tombstones of keys that are gone."),
 			 errhint("Add REFERENCING %s AS %s to CREATE TRIGGER, or create it FOR EACH ROW.", clause, name)));
-}
-
-static void
-publish_new_rows(PublishPlan *plan, TupleDesc desc, Tuplestorestate *rows)
-{
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	int			pointer = open_rows(rows);
-
-	while (next_row(rows, pointer, slot))
-		publish_slot(plan, slot, false);
-	ExecDropSingleTupleTableSlot(slot);
 }
 
 static void
@@ -410,6 +398,18 @@ publish_slot(PublishPlan *plan, TupleTableSlot *slot, bool tombstone)
 {
 	slot_getallattrs(slot);
 	kv_publish_values(plan->topic, plan->encoder, slot->tts_values, slot->tts_isnull, tombstone);
+}
+
+/* Hands all rows of a tuplestore to the outbox. */
+void
+kv_publish_store(const TopicDef *topic, Encoder *encoder, TupleDesc desc, Tuplestorestate *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	int			pointer = open_rows(rows);
+
+	while (next_row(rows, pointer, slot))
+		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false);
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 /* Encodes a row, or only its key for a tombstone, and hands it to the outbox. */

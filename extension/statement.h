@@ -30,7 +30,7 @@ typedef struct MaintenanceStatement
 	char	   *title;			/* "join new rows of orders with buffered payments" */
 	char	   *sql;
 	int			input;			/* skipped when the delta of this input has no rows; -1: always run */
-	bool		writes_view;	/* it writes the result table; with capture_desc and no captures its RETURNING rows are new rows of the view (append-only, read_by_views) */
+	bool		writes_view;	/* it writes the result table; with capture_desc and no captures the rows it gives are new rows of the view (append-only: read_by_views or unstored) */
 	char	   *captures;		/* name under which its result rows become a delta for later statements of this batch; NULL: none. Several statements may append to the same */
 	TupleDesc	capture_desc;	/* row type of captures */
 	char	   *reads;			/* name of such a capture that it reads (skipped when empty), or NULL; a COMPUTE with it runs on what CLOSE captures too */

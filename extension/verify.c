@@ -2,9 +2,8 @@
  * verify.c: a continuous view held against its query, and the statements that
  * maintain it.
  *
- * kafka.verify locks the pipeline's row, so that no batch commits meanwhile, reads
- * the positions and bounds the scans of the topics by them: then query and view
- * speak of the same records. Invariant: the bound ends with the function, error or not.
+ * kafka.verify locks the pipeline's row, so that no batch commits meanwhile, and bounds
+ * the scans of the topics by its positions: then query and view speak of the same records.
  */
 #include "postgres.h"
 
@@ -20,16 +19,13 @@
 
 #include "accumulate.h"
 #include "analyze.h"
+#include "applied.h"
 #include "catalog.h"
 #include "ddl.h"
-#include "fdw_scan.h"
 #include "run_sql.h"
 
 PG_FUNCTION_INFO_V1(kafka_verify);
 PG_FUNCTION_INFO_V1(kafka_explain);
-
-/* What the scans of this backend are bounded by while kafka.verify runs. */
-static List *verified_positions;
 
 static const char *const phase_names[] = {"lookup", "compute", "append", "close", "evict", "late"};
 
@@ -38,9 +34,6 @@ static void lock_pipeline(int64 pipeline);
 static char *comparison(ViewDef *view, Oid definition);
 static char *comparable_columns(TupleDesc desc);
 static void put_differences(ReturnSetInfo *result, ViewRow *row, const char *text);
-static PositionRow *verified_position(Oid relid, int partition);
-static int64 bound_start(Oid relid, int partition, int64 start);
-static int64 bound_end(Oid relid, int partition, int64 end);
 
 
 /* kafka.verify(view): rows of the query that the view lacks, and rows of the view that the query has not. */
@@ -57,18 +50,14 @@ kafka_verify(PG_FUNCTION_ARGS)
 	lock_pipeline(row->pipeline);
 	text = comparison(view, row->definition);
 
-	verified_positions = kv_position_list(row->pipeline);
-	kv_scan_start_override = bound_start;
-	kv_scan_end_override = bound_end;
 	PG_TRY();
 	{
+		kv_applied_begin(row->pipeline);
 		put_differences((ReturnSetInfo *) fcinfo->resultinfo, row, text);
 	}
 	PG_FINALLY();
 	{
-		kv_scan_start_override = NULL;
-		kv_scan_end_override = NULL;
-		verified_positions = NIL;
+		kv_applied_end();
 	}
 	PG_END_TRY();
 	return (Datum) 0;
@@ -86,6 +75,12 @@ check_verifiable(ViewDef *view)
 				 errmsg("cannot verify a continuous view in a transaction with one snapshot"),
 				 errdetail("Positions and rows must be of the same moment."),
 				 errhint("Use READ COMMITTED.")));
+	if (view->unstored)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
+				 errdetail("Its rows are not stored, so there is nothing to compare with its query."),
+				 errhint("Select from it to see the rows of its query, or from the topics that are its sinks.")));
 	if (!view->has_oracle)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -165,39 +160,6 @@ put_differences(ReturnSetInfo *result, ViewRow *row, const char *text)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	kv_sql_leave(&sql);
-}
-
-static PositionRow *
-verified_position(Oid relid, int partition)
-{
-	ListCell   *cell;
-
-	foreach(cell, verified_positions)
-	{
-		PositionRow *position = lfirst(cell);
-
-		if (position->relation == relid && position->partition == partition)
-			return position;
-	}
-	return NULL;
-}
-
-/* Begins the scan of a partition where the pipeline began. */
-static int64
-bound_start(Oid relid, int partition, int64 start)
-{
-	PositionRow *position = verified_position(relid, partition);
-
-	return position == NULL ? start : Max(start, position->start_offset);
-}
-
-/* Ends the scan of a partition at what the pipeline has applied of it. */
-static int64
-bound_end(Oid relid, int partition, int64 end)
-{
-	PositionRow *position = verified_position(relid, partition);
-
-	return position == NULL ? 0 : Min(end, position->next_offset);
 }
 
 /* kafka.explain(view): the maintenance statements in the order in which a batch runs them. */

@@ -63,7 +63,8 @@ typedef struct ViewDef
 {
 	int64		id;				/* 0 while it is being created */
 	int64		pipeline;
-	Oid			relid;			/* result table; InvalidOid while being created */
+	Oid			relid;			/* result table, or an unstored view itself; InvalidOid while being created */
+	bool		unstored;		/* a plain view: its rows go to its sinks and to views over it only */
 	char	   *name;			/* qualified, for statements and messages */
 	Oid			owner;
 	int			narms;			/* rows layer; stream-driven: every arm has a driving input */

@@ -3,11 +3,13 @@
  *
  *	result table	where the user said; made as the user, so that his rights,
  *					default privileges and tablespaces count
+ *	unstored view	the same place, made the same way: a real view with the defining
+ *					query, which needs no definition_N beside it
  *	definition_N	real view with the defining query        \
  *	buffer_N_i, lookup_N_i, groups_N (accumulate.c)           | in kafka_state; made by the engine, owned by the user
  *
- * Invariant: what is in kafka_state lives and dies with the result table: an internal
- * dependency takes it along when the table is dropped, and takes the table along
+ * Invariant: what is in kafka_state lives and dies with the result table or unstored view: an internal
+ * dependency takes it along when that is dropped, and takes the table along
  * when a topic under the definition is dropped with CASCADE. pg_dump knows no
  * internal dependencies; kafka.adopt and kafka.fork make them again (kv_bind_view).
  */
@@ -31,6 +33,7 @@
 
 #define KEYED_FILLFACTOR 80		/* leaves room for HOT updates of groups (ENGINEERING.md) */
 
+static char *column_names(Query *query);
 static char *column_definitions(TupleDesc desc);
 static char *key_constraint(ViewDef *view);
 static char *storage_clauses(NewView *new, bool keyed);
@@ -43,25 +46,48 @@ void
 kv_make_definition(NewView *new)
 {
 	char	   *name = psprintf("definition_" INT64_FORMAT, new->id);
-	StringInfoData columns;
-	ListCell   *cell;
 	KvSql		sql;
 
-	initStringInfo(&columns);
-	foreach(cell, new->query->targetList)
+	/* deparsed where nothing but pg_catalog is visible, so every other name comes out qualified */
+	kv_sql_enter_engine(&sql);
+	kv_sql_ddl("CREATE VIEW kafka_state.%s (%s) AS %s", name, column_names(new->query),
+			   pg_get_querydef(copyObject(new->query), false));
+	kv_sql_leave(&sql);
+	new->definition = get_relname_relid(name, get_namespace_oid(KV_STATE_SCHEMA, false));
+}
+
+/* Makes an unstored view as the user: the real view with the defining query is the view itself. */
+void
+kv_make_unstored(NewView *new)
+{
+	KvSql		sql;
+
+	kv_sql_enter_role(&sql, new->owner, NULL);
+	kv_sql_ddl("CREATE VIEW %s (%s)%s AS %s", new->qualified, column_names(new->query), storage_clauses(new, false),
+			   pg_get_querydef(copyObject(new->query), false));
+	/* or a view of one topic would hand them on to that */
+	kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " INSTEAD OF INSERT OR UPDATE OR DELETE ON %s "
+			   "FOR EACH ROW EXECUTE FUNCTION kafka_state.refuse_write()", new->qualified);
+	kv_sql_leave(&sql);
+	new->relid = new->definition = get_relname_relid(new->name, get_namespace_oid(new->schema, false));
+}
+
+/* Lists the names of a query's columns. */
+static char *
+column_names(Query *query)
+{
+	StringInfoData names;
+	ListCell   *cell;
+
+	initStringInfo(&names);
+	foreach(cell, query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
 
 		if (!entry->resjunk)
-			appendStringInfo(&columns, "%s%s", columns.len > 0 ? ", " : "", quote_identifier(entry->resname));
+			appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", quote_identifier(entry->resname));
 	}
-
-	/* deparsed where nothing but pg_catalog is visible, so every other name comes out qualified */
-	kv_sql_enter_engine(&sql);
-	kv_sql_ddl("CREATE VIEW kafka_state.%s (%s) AS %s", name, columns.data,
-			   pg_get_querydef(copyObject(new->query), false));
-	kv_sql_leave(&sql);
-	new->definition = get_relname_relid(name, get_namespace_oid(KV_STATE_SCHEMA, false));
+	return names.data;
 }
 
 /* Makes the result table as the user, and binds the definition to it. */
@@ -114,7 +140,8 @@ kv_make_buffers(NewView *new)
 void
 kv_bind_view(ViewDef *view)
 {
-	bind_named(view->relid, psprintf("kafka_state.definition_" INT64_FORMAT, view->id));
+	if (!view->unstored)
+		bind_named(view->relid, psprintf("kafka_state.definition_" INT64_FORMAT, view->id));
 	for (int i = 0; i < view->ninputs; i++)
 	{
 		if (view->inputs[i].buffer_name != NULL)

@@ -108,7 +108,7 @@ kv_view_options_from_list(List *list, const char *view_name, ArrayType **given, 
 	if (!continuous)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("materialized view \"%s\" has options of a continuous view, but is none", view_name),
+				 errmsg("view \"%s\" has options of a continuous view, but is none", view_name),
 				 errhint("Add kafka.continuous to WITH, or leave the other options out.")));
 	*given = construct_array(texts, count, TEXTOID, -1, false, TYPALIGN_INT);
 	return options;

@@ -38,8 +38,8 @@ COMMENT ON TABLE kafka_state.pipeline IS 'One row a pipeline; whoever writes to 
 CREATE TABLE kafka_state.view (
 	view bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,	-- creation order, so inputs come before their readers
 	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
-	relation regclass NOT NULL UNIQUE,	-- the result table
-	definition regclass NOT NULL,		-- the real view kafka_state.definition_N with the defining query
+	relation regclass NOT NULL UNIQUE,	-- the result table; of an unstored view the real view itself
+	definition regclass NOT NULL,		-- the real view with the defining query: kafka_state.definition_N; of an unstored view the relation
 	options text[] NOT NULL,		-- name=value, as given, without the prefix kafka.
 	settings text[] NOT NULL,		-- name=value: TimeZone, DateStyle, IntervalStyle, search_path, lc_* at creation
 	initialized boolean NOT NULL DEFAULT false,	-- a view over views: its first rows have been computed; tables: bootstrapped
@@ -47,6 +47,13 @@ CREATE TABLE kafka_state.view (
 	late_rows bigint NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE kafka_state.view IS 'One row a continuous view';
+
+CREATE TABLE kafka_state.sink (
+	view bigint NOT NULL REFERENCES kafka_state.view,
+	topic_table regclass NOT NULL,
+	PRIMARY KEY (view, topic_table)
+);
+COMMENT ON TABLE kafka_state.sink IS 'Sinks of unstored views, to which the worker writes; those of stored views are triggers';
 
 CREATE TABLE kafka_state.position (
 	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
@@ -154,7 +161,7 @@ COMMENT ON FOREIGN DATA WRAPPER kafka IS 'Kafka topics as foreign tables; a serv
 
 CREATE FUNCTION kafka.create_view(name text, query text, options jsonb DEFAULT '{}', with_data boolean DEFAULT true) RETURNS regclass
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_create_view';
-COMMENT ON FUNCTION kafka.create_view(text, text, jsonb, boolean) IS 'Creates a continuous view, like CREATE MATERIALIZED VIEW name WITH (kafka.continuous, kafka.option = value) AS query; with_data false: paused';
+COMMENT ON FUNCTION kafka.create_view(text, text, jsonb, boolean) IS 'Creates a continuous view, like CREATE MATERIALIZED VIEW name WITH (kafka.continuous, kafka.option = value) AS query; {"stored": false}: like CREATE VIEW; with_data false: paused';
 
 CREATE FUNCTION kafka_state.refuse_write() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_refuse_write';
@@ -193,6 +200,10 @@ CREATE FUNCTION kafka.create_sink(view regclass, topic text, key text[] DEFAULT 
 	RETURNS regclass
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_create_sink';
 COMMENT ON FUNCTION kafka.create_sink(regclass, text, text[], name, boolean) IS 'Creates a topic table with the view''s columns, by default with its key and on its server, and attaches it';
+
+CREATE FUNCTION kafka.detach_sink(view regclass, topic_table regclass) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_detach_sink';
+COMMENT ON FUNCTION kafka.detach_sink(regclass, regclass) IS 'Ends what attach_sink began: changes from now on are not written to the topic; what is under way still is';
 
 -------------------------------------------------------------------------------------------------------------- seeing (DESIGN.md 1.5)
 
@@ -245,6 +256,7 @@ CREATE VIEW kafka.views WITH (security_barrier) AS
 SELECT v.relation AS view,
 	p.name AS pipeline,
 	c.relowner::regrole AS owner,
+	v.relation <> v.definition AS stored,
 	v.options,
 	p.paused,
 	kafka_state.time_of(v.frontier) AS frontier,
@@ -309,10 +321,10 @@ COMMENT ON VIEW kafka.lag IS 'How far each pipeline is in each partition; asks t
 GRANT SELECT ON kafka.lag TO PUBLIC;
 
 CREATE VIEW kafka.sinks WITH (security_barrier) AS
-SELECT t.tgrelid::regclass AS relation,
-	t.tgname AS trigger,
-	to_regclass(a.topic_table) AS topic,
-	t.tgenabled <> 'D' AS enabled,
+SELECT s.relation,
+	s.trigger,
+	s.topic,
+	s.enabled,
 	p.name AS pipeline,
 	p.batch - n.batch AS unpublished_batches,
 	w.pid AS publisher,
@@ -320,17 +332,24 @@ SELECT t.tgrelid::regclass AS relation,
 	coalesce(o.error, w.error) AS error,
 	coalesce(o.error_detail, w.error_detail) AS error_detail,
 	coalesce(o.error_hint, w.error_hint) AS error_hint
-FROM pg_catalog.pg_trigger t
-CROSS JOIN LATERAL (
-	SELECT convert_from(rtrim(t.tgargs, '\x00'::bytea), getdatabaseencoding()) AS topic_table) a
-LEFT JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = to_regclass(a.topic_table)
-LEFT JOIN kafka_state.view v ON v.relation = t.tgrelid::regclass
+FROM (
+	SELECT t.tgrelid::regclass AS relation, t.tgname AS trigger, to_regclass(a.topic_table) AS topic, t.tgenabled <> 'D' AS enabled
+	FROM pg_catalog.pg_trigger t
+	CROSS JOIN LATERAL (
+		SELECT convert_from(rtrim(t.tgargs, '\x00'::bytea), getdatabaseencoding()) AS topic_table) a
+	WHERE t.tgfoid = to_regprocedure('kafka.publish()')
+	UNION ALL
+	SELECT v.relation, NULL, k.topic_table, true
+	FROM kafka_state.sink k
+	JOIN kafka_state.view v USING (view)) s
+LEFT JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = s.topic
+LEFT JOIN kafka_state.view v ON v.relation = s.relation
 LEFT JOIN kafka_state.pipeline p ON p.pipeline = v.pipeline
 LEFT JOIN kafka_state.published n ON n.pipeline = v.pipeline
 LEFT JOIN kafka_state.processes() w ON w.kind = 'publisher' AND w.id = f.ftserver::bigint
 LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = v.pipeline
-WHERE t.tgfoid = to_regprocedure('kafka.publish()') AND has_table_privilege(t.tgrelid, 'SELECT');
-COMMENT ON VIEW kafka.sinks IS 'Triggers with kafka.publish on tables and views that the role may read';
+WHERE has_table_privilege(s.relation::oid, 'SELECT');
+COMMENT ON VIEW kafka.sinks IS 'Topics that follow the tables and views that the role may read: by triggers with kafka.publish, or, of unstored views, without';
 GRANT SELECT ON kafka.sinks TO PUBLIC;
 
 CREATE VIEW kafka.dead_letters WITH (security_barrier) AS
@@ -400,6 +419,7 @@ SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.pipeline_pipeline_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.view', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.view_view_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.sink', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.position', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.mark', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.skipped', '');

@@ -63,7 +63,6 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'nope') AS
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, no_such_option = 1) AS SELECT id FROM orders;
 
 -- Other forms of the statement.
-CREATE VIEW v WITH (kafka.continuous) AS SELECT id FROM orders;
 EXPLAIN CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT id FROM orders;
 CREATE MATERIALIZED VIEW plain AS SELECT 1 AS one;
 REFRESH MATERIALIZED VIEW plain;

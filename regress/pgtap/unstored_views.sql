@@ -1,0 +1,132 @@
+-- Views whose rows are not stored: what reaches their sinks, attached before, while and after they run, and the views over them
+-- (DESIGN.md 1.3). Every sink must hold each row once, in the order of its key.
+SELECT plan(35);
+SELECT kafka_test.create_server('broker') \g /dev/null
+SELECT kafka_test.create_topic(t, 2, 'retention.ms=-1') FROM unnest('{un_orders,un_payments}'::text[]) t \g /dev/null
+SELECT kafka_test.create_topic(t, 1) FROM unnest('{un_customers,un_first,un_late,un_none,un_paid,un_named,un_again,un_bad,un_over,un_made}'::text[]) t \g /dev/null
+
+-- the values in a topic, once there are that many or for half a minute
+CREATE FUNCTION sink(topic text, expected int) RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
+DECLARE
+	found int;
+BEGIN
+	FOR attempt IN 1 .. 300 LOOP
+		SELECT count(*) INTO found FROM kafka_test.consume(topic);
+		EXIT WHEN found >= expected;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+	RETURN QUERY SELECT c.value::jsonb FROM kafka_test.consume(topic) c ORDER BY c."offset";
+END $$;
+-- orders from one to another, one a minute
+CREATE FUNCTION orders(first int, last int) RETURNS void LANGUAGE sql AS $$
+	SELECT kafka_test.produce_at('un_orders', format($q$SELECT NULL, 1700000000000 + i * 60000, i %% 5, jsonb_build_object('id', i, 'customer', i %% 5,
+		'amount', i * 10, 'parts', CASE WHEN i %% 7 = 0 THEN 0 ELSE 1 END, 'at', 1700000000000 + i * 60000) FROM generate_series(%s, %s) i$q$, first, last))
+$$;
+CREATE FUNCTION payments(first int, last int) RETURNS void LANGUAGE sql AS $$
+	SELECT kafka_test.produce_at('un_payments', format($q$SELECT NULL, 1700000000000 + i * 60000, i, jsonb_build_object('order_id', i,
+		'at', 1700000000000 + i * 60000 + 1000) FROM generate_series(%s, %s) i$q$, first, last))
+$$;
+
+CREATE FOREIGN TABLE orders (id int, customer int, amount numeric(12,2), parts int, at timestamptz) SERVER broker OPTIONS (topic 'un_orders', event_time 'at');
+CREATE FOREIGN TABLE payments (order_id int, at timestamptz) SERVER broker OPTIONS (topic 'un_payments', event_time 'at');
+CREATE FOREIGN TABLE customers (customer int OPTIONS (key 'true'), name text) SERVER broker OPTIONS (topic 'un_customers', mode 'upsert');
+CREATE FOREIGN TABLE first (customer int OPTIONS (key 'true'), id int, amount numeric, at timestamptz) SERVER broker OPTIONS (topic 'un_first');
+CREATE FOREIGN TABLE late (customer int OPTIONS (key 'true'), id int) SERVER broker OPTIONS (topic 'un_late');
+CREATE FOREIGN TABLE "none" (id int) SERVER broker OPTIONS (topic 'un_none');
+CREATE FOREIGN TABLE paid_sink (id int OPTIONS (key 'true'), amount numeric, paid_at timestamptz) SERVER broker OPTIONS (topic 'un_paid');
+CREATE FOREIGN TABLE named_sink (id int, name text) SERVER broker OPTIONS (topic 'un_named');
+CREATE FOREIGN TABLE again_sink (id int, name text) SERVER broker OPTIONS (topic 'un_again');
+CREATE FOREIGN TABLE bad_sink (id int, each_part numeric) SERVER broker OPTIONS (topic 'un_bad');
+CREATE FOREIGN TABLE over_sink (id int) SERVER broker OPTIONS (topic 'un_over');
+
+-- a filter and projection; its sink attached in the transaction that creates it
+SELECT orders(1, 50) \g /dev/null
+BEGIN;
+CREATE VIEW large WITH (kafka.continuous) AS SELECT id, customer, amount, at FROM orders WHERE amount > 100;
+SELECT kafka.attach_sink('large', 'first') \g /dev/null
+COMMIT;
+SELECT ok(kafka.wait_for_view('large', '60s'), 'a projection catches up');
+SELECT results_eq('SELECT sink(''un_first'', 40)', $$SELECT jsonb_build_object('id', id, 'customer', customer, 'amount', amount, 'at', to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) FROM large ORDER BY id$$,
+	'its sink has every row, in processing order, as the query gives them');
+SELECT is((SELECT count(*)::int FROM large), 40, 'SELECT on the view runs its query over the topic');
+SELECT is((SELECT count(*)::int FROM pg_class WHERE relname ~ '^(definition|lookup|buffer)_\d+' AND relnamespace = 'kafka_state'::regnamespace), 0, 'nothing is stored for it');
+
+-- attached while it runs: with and without the rows so far
+SELECT kafka.attach_sink('large', 'late') \g /dev/null
+SELECT kafka.attach_sink('large', 'none', snapshot => false) \g /dev/null
+SELECT orders(51, 60) \g /dev/null
+SELECT ok(kafka.wait_for_view('large', '60s'), 'goes on');
+SELECT results_eq($$SELECT (v->>'id')::int FROM sink('un_late', 50) v WHERE (v->>'customer')::int = 3$$, 'SELECT id FROM large WHERE customer = 3 ORDER BY id',
+	'a sink attached later has the rows so far and those since, of a key in its order');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_late', 50) v$$, 'SELECT id FROM large', 'each once');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_none', 10) v$$, 'SELECT generate_series(51, 60)', 'without snapshot it has those since');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_first', 50) v$$, 'SELECT id FROM large', 'the first sink has all');
+SELECT kafka.detach_sink('large', 'late') \g /dev/null
+SELECT orders(61, 65) \g /dev/null
+SELECT ok(kafka.wait_for_view('large', '60s'), 'a sink is detached');
+SELECT is((SELECT count(*)::int FROM sink('un_first', 55)), 55, 'the others go on');
+SELECT is((SELECT count(*)::int FROM sink('un_late', 50)), 50, 'it gets nothing more');
+
+-- streams joined
+BEGIN;
+CREATE VIEW paid WITH (kafka.continuous, kafka.event_time = 'paid_at') AS
+SELECT o.id, o.amount, p.at AS paid_at FROM orders o JOIN payments p ON p.order_id = o.id AND p.at BETWEEN o.at AND o.at + interval '1 hour';
+SELECT kafka.attach_sink('paid', 'paid_sink') \g /dev/null
+COMMIT;
+SELECT payments(1, 30) \g /dev/null
+SELECT ok(kafka.wait_for_view('paid', '60s'), 'streams are joined');
+SELECT bag_eq($$SELECT (v->>'id')::int, (v->>'amount')::numeric FROM sink('un_paid', 30) v$$, 'SELECT id, amount FROM paid', 'the sink of a join has what its query gives');
+SELECT kafka.create_sink('paid', 'un_made', '{id}') \g /dev/null
+SELECT payments(31, 40) \g /dev/null
+SELECT ok(kafka.wait_for_view('paid', '60s'), 'with another sink, made while it runs');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_made', 40) v$$, 'SELECT generate_series(1, 40)', 'which has every row once');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_paid', 40) v$$, 'SELECT generate_series(1, 40)', 'as has the first');
+
+-- a view over it, created while it runs: stored, aggregated, and read on
+CREATE MATERIALIZED VIEW daily WITH (kafka.continuous) AS SELECT date_trunc('day', paid_at) AS day, count(*) AS n, sum(amount) AS total FROM paid GROUP BY 1;
+SELECT payments(41, 45) \g /dev/null
+SELECT ok(kafka.wait_for_view('daily', '60s'), 'a view over a running unstored view');
+SELECT is((SELECT sum(n)::int FROM daily), 45, 'has the rows from before it and those since');
+SELECT is_empty($$SELECT * FROM kafka.verify('daily')$$, 'and equals its query');
+BEGIN;
+CREATE VIEW early WITH (kafka.continuous) AS SELECT id, paid_at FROM paid WHERE id <= 43;
+SELECT kafka.attach_sink('early', 'over_sink') \g /dev/null
+COMMIT;
+SELECT payments(46, 50) \g /dev/null
+SELECT ok(kafka.wait_for_view('early', '60s'), 'an unstored view over an unstored view');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_over', 43) v$$, 'SELECT generate_series(1, 43)', 'writes its first rows to its sink, once');
+
+-- a stream with a table; a view over that, made in the same transaction
+SELECT kafka_test.produce('un_customers', $$SELECT i, jsonb_build_object('name', 'name ' || i) FROM generate_series(0, 3) i$$) \g /dev/null
+BEGIN;
+CREATE VIEW named WITH (kafka.continuous) AS SELECT o.id, c.name, o.at FROM orders o LEFT JOIN customers c USING (customer);
+CREATE MATERIALIZED VIEW names WITH (kafka.continuous) AS SELECT name, count(*) AS n FROM named GROUP BY name;
+SELECT kafka.attach_sink('named', 'named_sink') \g /dev/null
+COMMIT;
+SELECT ok(kafka.wait_for_view('names', '60s'), 'a stream enriched from a table');
+SELECT bag_eq($$SELECT (v->>'id')::int, v->>'name' FROM sink('un_named', 65) v$$, 'SELECT id, name FROM named', 'the sink has the names');
+SELECT bag_eq('SELECT name, n FROM names', 'SELECT name, count(*) FROM named GROUP BY name', 'and so has the view over it');
+SELECT throws_like($$SELECT kafka.attach_sink('named', 'again_sink')$$, 'cannot publish the rows that continuous view "named" has given already',
+	'what such a view has given cannot be told again');
+SELECT kafka.attach_sink('named', 'again_sink', snapshot => false) \g /dev/null
+SELECT kafka_test.produce('un_customers', $$VALUES ('4', '{"name": "name 4"}')$$) \g /dev/null
+SELECT ok(kafka.wait_for_view('named', '60s'), 'the table changes');
+SELECT orders(66, 70) \g /dev/null
+SELECT ok(kafka.wait_for_view('named', '60s'), 'and later rows find that');
+SELECT bag_eq($$SELECT (v->>'id')::int, v->>'name' FROM sink('un_again', 5) v$$, $$SELECT i, 'name ' || i % 5 FROM generate_series(66, 70) i$$, 'without snapshot it has those since');
+
+-- a record whose expression fails is the view's dead letter, with sinks and before any
+CREATE VIEW parts WITH (kafka.continuous) AS SELECT id, amount / parts AS each_part, at FROM orders;
+SELECT ok(kafka.wait_for_view('parts', '60s'), 'divisions by zero do not stop it');
+SELECT kafka.attach_sink('parts', 'bad_sink') \g /dev/null
+SELECT orders(71, 80) \g /dev/null
+SELECT ok(kafka.wait_for_view('parts', '60s'), 'nor do they with a sink');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_bad', 69) v$$, 'SELECT i FROM generate_series(1, 80) i WHERE i % 7 <> 0', 'the sink has all others, from before it too');
+SELECT is((SELECT dead_letters FROM kafka.views WHERE view = 'parts'::regclass), 11::bigint, 'the failing ones are dead letters');
+
+-- paused and resumed
+SELECT kafka.pause('large'::regclass) \g /dev/null
+SELECT is((SELECT state FROM kafka.pipelines WHERE pipeline = 'large'), 'paused', 'its pipeline is paused');
+SELECT kafka.resume('large'::regclass) \g /dev/null
+SELECT ok(kafka.wait_for_view('large', '60s') AND (SELECT count(*) = 70 FROM sink('un_first', 70)), 'and goes on where it was');
+SELECT * FROM finish();
