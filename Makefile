@@ -13,13 +13,14 @@ export NODE_EXTRA_CA_CERTS ?= $(SYSTEM_CAS)
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: help demo test bench up down deps
+.PHONY: help demo test soak bench up down deps
 
 help:
 	@echo 'make            build the extension and the test tool (warnings are errors)'
 	@echo 'make install    install it into the Postgres of PG_CONFIG (with sudo where needed)'
 	@echo 'make demo       the whole product in two minutes; KEEP=1 leaves it running'
 	@echo 'make test       all tests;  regress/run sql/NAME, regress/run tap/NAME.pl: one of them'
+	@echo 'make soak       1,000 random topologies against the reference simulator (hours); N=5000: more, SEED=...: again'
 	@echo 'make bench      the benchmark of DESIGN.md section 6'
 	@echo 'make up, down   a broker and a cluster to play with, in $(PLAY)'
 
@@ -33,6 +34,10 @@ demo: deps
 test: deps
 	$(MAKE) --no-print-directory install
 	regress/run
+
+soak: deps
+	$(MAKE) --no-print-directory install
+	N=$${N:-1000} GO_ON=1 TIMEOUT=86400 regress/run random/topologies.py
 
 bench: deps
 	$(MAKE) --no-print-directory install

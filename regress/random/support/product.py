@@ -1,0 +1,167 @@
+"""The product's side of a topology: making it, feeding it, and reading what it has made of it, as Python values.
+
+Rows are compared as canonical text, with multiplicity, both ways: a number without trailing zeros, an average to ten digits
+(its denominators are far too small for a tie there), a time in microseconds, a range as its bounds.
+"""
+import json
+from collections import Counter
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from definitions import View
+from expressions import EPOCH
+from harness import Failed, kv_kafka
+
+DIGITS = 10
+
+
+def canonical(value, type_name):
+    """A value of the simulator or of the product as text."""
+    if value is None:
+        return "NULL"
+    if type_name.endswith("[]"):
+        return "{" + ",".join(canonical(one, type_name[:-2]) for one in value) + "}"
+    if type_name == "average":
+        scaled = Fraction(value) * 10 ** DIGITS
+        return str(int(scaled + Fraction(1, 2)) if scaled >= 0 else -int(-scaled + Fraction(1, 2)))
+    if type_name in ("numeric", "bigint"):
+        return f"{Decimal(value).normalize():f}" if value else "0"
+    if type_name == "timestamptz":
+        return str(value)
+    if type_name == "tstzrange":
+        return f"{value[2][0]}{value[0]},{value[1]}{value[2][1]}"
+    return str(value)
+
+
+def canonical_row(row, columns):
+    return " | ".join(f"{name}={canonical(row[name], kind)}" for name, kind in columns.items())
+
+
+def time_us(text):
+    return (datetime.fromisoformat(text.replace("Z", "+00:00")) - EPOCH) // timedelta(microseconds=1)
+
+
+def range_value(value):
+    """A range as Postgres writes it, or as a sink has it."""
+    if isinstance(value, dict):
+        return time_us(value["start"]), time_us(value["end"]), value.get("bounds", "[)")
+    lower, upper = value[1:-1].split(",")
+    return time_us(lower.strip('"')), time_us(upper.strip('"')), value[0] + value[-1]
+
+
+def from_json(value, type_name):
+    if value is None:
+        return None
+    if type_name == "timestamptz":
+        return time_us(value)
+    if type_name == "tstzrange":
+        return range_value(value)
+    if type_name in ("numeric", "average"):
+        return Decimal(value)
+    return value
+
+
+def json_row(text, columns):
+    fields = json.loads(text, parse_float=Decimal)
+    return {name: from_json(fields.get(name), kind) for name, kind in columns.items()}
+
+
+def view_rows(database, view):
+    """The rows of a view as canonical text."""
+    rows = database.run(f"SELECT to_json(whole_row) FROM {view.name} whole_row")
+    return [canonical_row(json_row(row[0], view.columns), view.columns) for row in rows]
+
+
+def sink_messages(topic):
+    """(key, value) of every message, partition by partition."""
+    lines = kv_kafka("consume", topic, "--copy").splitlines()
+    messages = []
+    for line in lines:
+        partition, offset, at, key, value, *_ = (unescape(field) for field in line.split("\t"))
+        messages.append((int(partition), int(offset), key, value))
+    return messages
+
+
+def unescape(field):
+    if field == "\\N":
+        return None
+    out, at = [], 0
+    while at < len(field):
+        if field[at] == "\\":
+            at += 1
+            out.append({"t": "\t", "n": "\n", "r": "\r"}.get(field[at], field[at]))
+        else:
+            out.append(field[at])
+        at += 1
+    return "".join(out)
+
+
+def folded_sink(view, messages):
+    """What a consumer keeps: all values of an append topic, the last one per key of an upsert topic."""
+    if view.is_stream:
+        values = [value for *_, value in messages]
+    else:
+        check_messages(view, messages)
+        last = {}
+        for _, _, key, value in messages:
+            last[key] = value
+        values = [value for value in last.values() if value is not None]
+    return [canonical_row(json_row(value, view.columns), view.columns) for value in values]
+
+
+def check_messages(view, messages):
+    """No message may change nothing, and a key stays in its partition."""
+    before = {}
+    for partition, offset, key, value in messages:
+        last = before.get(key)
+        if last == (partition, value) or (last is None and value is None):
+            raise Failed(f"sink of {view.name}: message {offset} of partition {partition} changes nothing: {key} {value}")
+        if last is not None and last[0] != partition:
+            raise Failed(f"sink of {view.name}: key {key} in partitions {last[0]} and {partition}")
+        before[key] = (partition, value)
+
+
+def difference(what, is_there, must_be):
+    """The difference of two lists of rows as text, empty where they are equal."""
+    is_there, must_be = Counter(is_there), Counter(must_be)
+    lines = [f"    missing:  {row}" for row in sorted((must_be - is_there).elements())]
+    lines += [f"    too much: {row}" for row in sorted((is_there - must_be).elements())]
+    if not lines:
+        return ""
+    more = f"\n    ... {len(lines) - 30} more" if len(lines) > 30 else ""
+    return f"{what}: {sum(is_there.values())} rows, must be {sum(must_be.values())}\n" + "\n".join(lines[:30]) + more
+
+
+def expected_rows(view, rows):
+    return [canonical_row(row, view.columns) for row in rows]
+
+
+def sink_columns(database, view):
+    return database.columns(view.query())
+
+
+def create_sink(database, view, topic):
+    """The foreign table of a view's sink, and the statement that attaches it."""
+    keys = [] if view.is_stream else view.keys
+    listed = ", ".join(f"{name} {kind}" + (" OPTIONS (key 'true')" if name in keys else "") for name, kind in sink_columns(database, view))
+    mode = "append" if view.is_stream else "upsert"
+    return (f"CREATE FOREIGN TABLE {view.name}_sink ({listed}) SERVER {database.schema} OPTIONS (topic '{topic}', mode '{mode}')",
+            f"SELECT kafka.attach_sink('{view.name}', '{view.name}_sink')")
+
+
+def can_have_sink(view):
+    """A single key that may be NULL is no key of a record."""
+    if view.is_stream:
+        return True
+    return len(view.keys) > 1
+
+
+def topics_of(view):
+    """All topics a view depends on."""
+    found = []
+    for source in view.sources:
+        for topic in topics_of(source) if isinstance(source, View) else [source]:
+            if topic not in found:
+                found.append(topic)
+    return found
