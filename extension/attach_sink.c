@@ -28,6 +28,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "analyze.h"
 #include "catalog.h"
 #include "ddl.h"
 #include "outbox.h"
@@ -45,8 +46,8 @@ static void attach(ViewRow *view, Oid topic_relid, bool snapshot);
 static bool is_stored(const ViewRow *view);
 static void add_sink(const ViewRow *view, Oid topic_relid);
 static bool drop_triggers(Oid relid, Oid topic_relid);
-static List *unique_columns(Oid relid);
-static void create_triggers(Oid relid, Oid topic_relid, const char *topic_name);
+static List *key_of(ViewRow *view);
+static void create_triggers(ViewRow *view, Oid topic_relid, const char *topic_name);
 static void create_trigger(Oid topic_relid, const char *event, const char *transition, const char *table,
 						   const char *topic_name);
 static char *sink_table_name(const char *topic, Oid schema);
@@ -85,7 +86,7 @@ kafka_create_sink(PG_FUNCTION_ARGS)
 	relid = PG_GETARG_OID(0);
 	view = owned_view(relid);
 	topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	unique = unique_columns(relid);
+	unique = key_of(view);
 	keys = PG_ARGISNULL(2) ? unique : key_columns(relid, PG_GETARG_ARRAYTYPE_P(2));
 	/* a topic whose key names fewer columns than the view's keeps every change instead of the last */
 	upsert = unique != NIL && list_difference_int(unique, keys) == NIL;
@@ -147,9 +148,8 @@ attach(ViewRow *view, Oid topic_relid, bool snapshot)
 	LockRelationOid(view->relation, ShareRowExclusiveLock);
 	batch = kv_pipeline_next_batch(view->pipeline);
 	(void) kv_publish_check(view->relation, topic_name);
-	kv_outbox_check_server(view->pipeline, kv_topic_get(topic_relid));
 	if (is_stored(view))
-		create_triggers(view->relation, topic_relid, topic_name);
+		create_triggers(view, topic_relid, topic_name);
 	else
 		add_sink(view, topic_relid);
 	if (snapshot)
@@ -226,15 +226,15 @@ drop_triggers(Oid relid, Oid topic_relid)
 	return names != NIL;
 }
 
-/* Gives the columns (attnos) of the relation's first unique index: a keyed view's keys; NIL for an append-only view. */
+/* Gives the columns (attnos) that identify the view's rows: its key, or those of a unique index that somebody made on it; NIL: none. */
 static List *
-unique_columns(Oid relid)
+key_of(ViewRow *view)
 {
-	Relation	rel = table_open(relid, AccessShareLock);
-	List	   *columns = NIL;
+	Relation	rel = table_open(view->relation, AccessShareLock);
+	List	   *columns = kv_sink_view_key(rel);
 	ListCell   *cell;
 
-	foreach(cell, RelationGetIndexList(rel))
+	foreach(cell, columns == NIL ? RelationGetIndexList(rel) : NIL)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
@@ -250,17 +250,24 @@ unique_columns(Oid relid)
 
 /* One trigger an event; rows of an append-only view are only ever inserted. */
 static void
-create_triggers(Oid relid, Oid topic_relid, const char *topic_name)
+create_triggers(ViewRow *view, Oid topic_relid, const char *topic_name)
 {
-	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	ViewDef    *definition = kv_view_load(view->view);
+	TopicDef   *topic = kv_topic_get(topic_relid);
+	Relation	rel = table_open(view->relation, AccessShareLock);
+	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+	bool		upsert = topic->mode == MODE_UPSERT;
+	bool		fixed = kv_sink_key_is_fixed(rel, topic);
 	KvSql		sql;
+
+	table_close(rel, NoLock);
 
 	kv_sql_enter_role(&sql, GetUserId(), NULL);
 	create_trigger(topic_relid, "insert", "NEW", table, topic_name);
-	if (unique_columns(relid) != NIL)
+	if (definition->shape == SHAPE_KEYED)
 	{
-		create_trigger(topic_relid, "update", "NEW", table, topic_name);
-		if (kv_topic_get(topic_relid)->mode == MODE_UPSERT)
+		create_trigger(topic_relid, "update", upsert && !fixed ? "OLD TABLE AS kafka_old_rows NEW" : "NEW", table, topic_name);
+		if (upsert)
 			create_trigger(topic_relid, "delete", "OLD", table, topic_name);
 	}
 	kv_sql_leave(&sql);

@@ -445,14 +445,8 @@ handle_create_trigger(Utility *utility, CreateTrigStmt *stmt)
 		publishes = LookupFuncName(stmt->funcname, 0, NULL, true) == publish;
 	if (publishes)
 	{
-		char	   *qualified;
+		char	   *qualified = kv_publish_check_trigger(relid, stmt);
 
-		if (list_length(stmt->args) != 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("kafka.publish takes one argument, the name of a topic table"),
-					 errhint("For example kafka.publish('emails_to_send').")));
-		qualified = kv_publish_check(relid, strVal(linitial(stmt->args)));
 		stmt = (CreateTrigStmt *) own_copy(utility);
 		stmt->args = list_make1(makeString(qualified));
 	}

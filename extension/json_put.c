@@ -268,7 +268,7 @@ kv_put_bytes(JsonWriter *writer, StringInfo out, Datum value)
 			kv_put_interval(out, DatumGetIntervalP(value));
 			break;
 		default:
-			appendStringInfoString(out, OutputFunctionCall(&writer->output, value));
+			appendStringInfoString(out, kv_scalar_output(&writer->output, value));
 			break;
 	}
 }
@@ -385,7 +385,7 @@ kv_put_json_string(StringInfo out, const char *text, size_t len)
 static void
 put_quoted_output(JsonWriter *writer, StringInfo out, Datum value)
 {
-	char	   *text = OutputFunctionCall(&writer->output, value);
+	char	   *text = kv_scalar_output(&writer->output, value);
 
 	kv_put_json_string(out, text, strlen(text));
 	pfree(text);

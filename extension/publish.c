@@ -43,7 +43,7 @@ typedef struct PublishPlan
 	Oid			topic_relid;
 	TopicDef   *topic;
 	Encoder    *encoder;
-	bool		key_is_fixed;	/* a continuous view: its rows' keys never change */
+	bool		key_is_fixed;	/* no update changes the topic's key */
 	MemoryContext context;
 } PublishPlan;
 
@@ -157,7 +157,7 @@ make_plan(PublishPlan *plan, TriggerData *trigger)
 	plan->topic = kv_topic_copy(plan->context, kv_topic_get(plan->topic_relid));
 	plan->encoder = kv_encoder_make(plan->context, plan->topic, CreateTupleDescCopy(RelationGetDescr(rel)));
 	MemoryContextSwitchTo(save);
-	plan->key_is_fixed = kv_view_by_relation(plan->relid, true) != NULL;
+	plan->key_is_fixed = kv_sink_key_is_fixed(rel, plan->topic);
 	plan->valid = !plan->stale;
 }
 

@@ -1,9 +1,9 @@
 /*
- * scalar_put.c: numbers, times and uuids to text.
+ * scalar_put.c: numbers, times and uuids to text, and every other type through its output function.
  *
  * Why it exists: output functions palloc each text, and those of times and floats depend
  * on settings. Invariant: the text depends on the value alone and reads back as
- * the same value.
+ * the same value; so a key is the same bytes whoever writes it.
  */
 #include "scalar_put.h"
 
@@ -11,9 +11,22 @@
 #include "miscadmin.h"
 #include "scalar_text.h"
 #include "utils/builtins.h"
+#include "utils/bytea.h"
 #include "utils/datetime.h"
+#include "utils/float.h"
+
+/* The variables behind the settings that output functions look at. */
+typedef struct OutputSettings
+{
+	pg_tz	   *zone;
+	int			date_style;
+	int			interval_style;
+	int			float_digits;
+	int			bytea_format;
+} OutputSettings;
 
 static char *put_two_digits(char *p, int value);
+static void exchange_settings(OutputSettings *settings);
 
 /* Appends an integer. */
 void
@@ -254,4 +267,49 @@ kv_put_hex(StringInfo out, const char *bytes, size_t len)
 		*p++ = digits[(unsigned char) bytes[i] & 0xF];
 	}
 	out->len += len * 2;
+}
+
+/*
+ * Gives what the output function of a type says with times in UTC and ISO 8601, floats in full and bytea in hex: of ranges,
+ * arrays and rows the text has those of their parts. Not SET, which would cost more than the output.
+ */
+char *
+kv_scalar_output(FmgrInfo *output, Datum value)
+{
+	static pg_tz *utc = NULL;
+	OutputSettings settings;
+	char	   *volatile text = NULL;
+
+	if (utc == NULL)
+		utc = pg_tzset("GMT");
+	settings = (OutputSettings) {
+		.zone = utc,.date_style = USE_ISO_DATES,.interval_style = INTSTYLE_ISO_8601,.float_digits = 1,.bytea_format = BYTEA_OUTPUT_HEX
+	};
+	exchange_settings(&settings);
+	PG_TRY();
+	{
+		text = OutputFunctionCall(output, value);
+	}
+	PG_FINALLY();
+	{
+		exchange_settings(&settings);
+	}
+	PG_END_TRY();
+	return text;
+}
+
+/* Puts the given settings in force, and those that were into their place. */
+static void
+exchange_settings(OutputSettings *settings)
+{
+	OutputSettings before = {
+		.zone = session_timezone,.date_style = DateStyle,.interval_style = IntervalStyle,.float_digits = extra_float_digits,.bytea_format = bytea_output
+	};
+
+	session_timezone = settings->zone;
+	DateStyle = settings->date_style;
+	IntervalStyle = settings->interval_style;
+	extra_float_digits = settings->float_digits;
+	bytea_output = settings->bytea_format;
+	*settings = before;
 }

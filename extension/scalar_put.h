@@ -48,6 +48,8 @@ extern void kv_put_date(StringInfo out, DateADT value);
 extern void kv_put_interval(StringInfo out, const Interval *value);
 extern void kv_put_uuid(StringInfo out, const pg_uuid_t *value);
 extern void kv_put_hex(StringInfo out, const char *bytes, size_t len);
+/* The text of any type by its output function, palloc'd, whatever the settings of the session. */
+extern char *kv_scalar_output(FmgrInfo *output, Datum value);
 
 /* NaN and the infinities, which JSON cannot write as numbers. */
 extern bool kv_numeric_is_special(Numeric value);

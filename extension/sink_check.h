@@ -2,6 +2,7 @@
 #ifndef KV_SINK_CHECK_H
 #define KV_SINK_CHECK_H
 
+#include "nodes/parsenodes.h"
 #include "topic.h"
 #include "utils/relcache.h"
 
@@ -10,12 +11,22 @@ extern Oid	kv_publish_function(void);
 /*
  * Checks a CREATE TRIGGER ... EXECUTE FUNCTION kafka.publish('topic') on relid and
  * gives back the qualified name of the topic table to be put in its argument. Raises
- * an error for columns the relation lacks and for an upsert sink whose key is not a key of the view.
+ * an error for a trigger that could not publish, and for what kv_publish_check refuses.
  */
+extern char *kv_publish_check_trigger(Oid relid, CreateTrigStmt *stmt);
+/* The same for a sink alone: columns the relation lacks, an upsert sink whose key is not a key of the relation. */
 extern char *kv_publish_check(Oid relid, const char *topic_name);
 /* The topic table of a trigger's argument; InvalidOid if missing_ok and there is none. */
 extern Oid	kv_sink_resolve(const char *name, bool missing_ok);
 /* Raises an error unless the relation's owner may write to the topic and an upsert topic's key identifies its rows. */
 extern void kv_sink_check(Relation rel, Oid topic_relid);
+
+/*
+ * Attnos of the columns by which the rows of a keyed continuous view are kept: those of its oldest unique constraint, which is
+ * made with it and cannot be dropped. NIL for an append-only view, whose rows never change, and for an ordinary table.
+ */
+extern List *kv_sink_view_key(Relation rel);
+/* Is the topic's key made of such columns only, so that no update changes it? */
+extern bool kv_sink_key_is_fixed(Relation rel, const TopicDef *topic);
 
 #endif							/* KV_SINK_CHECK_H */
