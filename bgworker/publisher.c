@@ -82,6 +82,7 @@ static void refresh_outputs(void *arg);
 static Output *find_output(int64 pipeline);
 static void update_output(Output *output, const OutboxPipeline *pipeline);
 static void drop_unlisted(void);
+static void free_outputs(void);
 static TimestampTz serve_output(Output *output, TimestampTz now);
 static TimestampTz serve_transactions(TimestampTz now);
 static void publish_output(void *arg);
@@ -132,6 +133,7 @@ kv_publisher_main(Datum main_arg)
 		pgstat_report_stat(false);
 		wait_for_work(more_to_publish ? 0 : next);
 	}
+	free_outputs();
 	proc_exit(0);
 }
 
@@ -248,6 +250,17 @@ drop_unlisted(void)
 		kv_slot_free(output->slot);
 		pfree(output);
 	}
+}
+
+/* Gives the slots of all outputs back: after DROP SERVER no other publisher would. */
+static void
+free_outputs(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, outputs)
+		((Output *) lfirst(cell))->listed = false;
+	drop_unlisted();
 }
 
 /* Publishes for a pipeline unless it backs off; gives back when to look again at the latest. */
