@@ -38,7 +38,7 @@ int			kv_default_grace_ms = 10 * 60 * 1000;
 int			kv_max_ahead_ms = 60 * 60 * 1000;
 int			kv_commit_interval_ms = 5000;
 int			kv_outbox_limit_mb = 1024;
-int			kv_max_workers = 16;
+int			kv_max_workers = 64;
 char	   *kv_instance = "";
 
 static shmem_request_hook_type previous_shmem_request;
