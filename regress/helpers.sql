@@ -50,3 +50,46 @@ BEGIN
 	EXECUTE format('CREATE SERVER %I FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers %L)', name, kafka_test.broker());
 END $$;
 COMMENT ON FUNCTION kafka_test.create_server(text) IS 'CREATE SERVER for the tests'' broker';
+
+CREATE FUNCTION kafka_test.settle() RETURNS void LANGUAGE plpgsql SET client_min_messages = warning AS $$
+DECLARE
+	view_ regclass;
+	topics text = (SELECT string_agg(DISTINCT topic, ' ') FROM kafka.topics);
+	deadline timestamptz = clock_timestamp() + interval '60 s';
+BEGIN
+	WHILE EXISTS (SELECT FROM kafka_state.transaction_outbox) LOOP
+		IF clock_timestamp() > deadline THEN RAISE 'messages of transactions are not published'; END IF;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	IF topics IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM kafka_test.run('kv_kafka settle ' || topics);
+	FOR view_ IN SELECT v.view FROM kafka.views v WHERE NOT v.paused LOOP
+		IF NOT kafka.wait_for_view(view_, '60 s') THEN
+			RAISE 'view % does not catch up: %', view_, (SELECT string_agg(p::text, ' ') FROM kafka.pipelines p);
+		END IF;
+	END LOOP;
+	PERFORM kafka_test.run('kv_kafka settle ' || topics);
+END $$;
+COMMENT ON FUNCTION kafka_test.settle() IS 'waits until all that was produced or committed is in the topics, applied to all views, and readable in their sinks';
+
+-- what timelines_*.sql share: a step is a record, and what it makes appear in sinks
+CREATE FUNCTION kafka_test.step(topic text, second numeric, key text, value text) RETURNS void LANGUAGE sql AS $$
+	SELECT kafka_test.produce_at(topic, format('SELECT 0, %s::bigint, %L, %L', 1750000000000 + second * 1000, key, value));
+	SELECT kafka_test.settle();
+$$;
+COMMENT ON FUNCTION kafka_test.step(text, numeric, text, text) IS 'produces a record at a second after some moment, and waits until all is settled';
+
+CREATE FUNCTION kafka_test.appeared(topic text, show text) RETURNS text LANGUAGE plpgsql SET client_min_messages = warning AS $$
+DECLARE
+	seen bigint = coalesce(nullif(current_setting('kafka_test.seen_' || topic, true), ''), '-1');
+	messages text;
+BEGIN
+	EXECUTE format($q$SELECT string_agg(CASE WHEN value IS NULL THEN coalesce(key || ':', '') || 'null' ELSE %s END, ' ' ORDER BY "offset"), coalesce(max("offset"), $1)
+		FROM (SELECT "offset", key, value, value::jsonb AS v FROM kafka_test.consume(%L)) m WHERE "offset" > $1$q$, show, topic) INTO messages, seen USING seen;
+	PERFORM set_config('kafka_test.seen_' || topic, seen::text, false);
+	RETURN messages;
+END $$;
+COMMENT ON FUNCTION kafka_test.appeared(text, text) IS
+	'messages of a topic since the last call, in one text: each as the expression gives it of its jsonb value v, a tombstone as null';
