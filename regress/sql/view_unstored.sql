@@ -50,6 +50,7 @@ CREATE VIEW v WITH (kafka.continuous) AS SELECT id FROM orders WITH CHECK OPTION
 CREATE VIEW v WITH (kafka.grace = '1 day') AS SELECT id FROM orders;
 CREATE VIEW v WITH (kafka.continuous, fillfactor = 50) AS SELECT id FROM orders;
 CREATE VIEW v (a, b) WITH (kafka.continuous) AS SELECT id FROM orders;
+CREATE VIEW v WITH (kafka.continuous) AS WITH gone AS (DELETE FROM sink RETURNING id) SELECT id FROM gone;
 CREATE VIEW big WITH (kafka.continuous) AS SELECT id FROM orders;
 CREATE TEMP VIEW v WITH (kafka.continuous) AS SELECT id FROM orders;
 CREATE RECURSIVE VIEW v (id) WITH (kafka.continuous) AS SELECT id FROM orders UNION ALL SELECT id + 1 FROM v WHERE id < 5;
