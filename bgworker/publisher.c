@@ -47,9 +47,8 @@
 #include "publisher.h"
 #include "run_sql.h"
 
-/* A Kafka transaction takes whole batches until it has so much; a larger batch goes whole. */
+/* A Kafka transaction takes whole batches until it has so many messages, or kafka.transaction_size of them; a larger batch goes in parts. */
 #define TRANSACTION_MESSAGES 100000
-#define TRANSACTION_BYTES (64 * 1024 * 1024)
 
 /* The catalogs are looked at again this long after the last time, if anything woke us. */
 #define REFRESH_MS 200
@@ -64,8 +63,8 @@
 typedef struct Load
 {
 	MessageSet *messages;
-	int64		batch;			/* the last one in it; 0: nothing to do */
-	bool		more;			/* there are batches after it */
+	OutboxPlace end;			/* what is out with it; batch 0: nothing to do */
+	bool		more;			/* there are messages after it */
 	KafkaOffset *offsets;
 	int			noffsets;
 	char	   *frontiers;
@@ -89,7 +88,9 @@ static void publish_output(void *arg);
 static void give_up(Output *output);
 static void read_load(Output *output, Load *load);
 static int64 read_messages(Output *output, Load *load);
+static bool is_full(const MessageSet *messages, int first, Size first_bytes);
 static void read_offsets(Output *output, Load *load, int64 up_to);
+static void read_start_offsets(Output *output, Load *load);
 static void publish_load(Output *output, Load *load);
 static void keep_offsets(Output *output, const Load *load);
 static void note_published(Output *output);
@@ -325,16 +326,16 @@ publish_output(void *arg)
 		return;
 	MemoryContextReset(load_context);
 	read_load(output, &load);
-	idle = load.batch == 0 && output->noffsets > 0 &&
+	idle = load.end.batch == 0 && output->noffsets > 0 &&
 		GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS);
-	if (load.batch != 0 || idle)
+	if (load.end.batch != 0 || idle)
 		publish_load(output, &load);
-	if (output->published > output->noted)
+	if (kv_place_is_before(output->noted, output->published))
 		note_published(output);
 	if (load.more)
 		more_to_publish = true;
 	else
-		kv_publisher_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published);
+		kv_publisher_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
 }
 
 /* Reads what the next Kafka transaction takes, with one snapshot. */
@@ -352,12 +353,17 @@ read_load(Output *output, Load *load)
 	load->messages = kv_messages_make(load_context);
 	up_to = read_messages(output, load);
 	read_offsets(output, load, up_to);
+	if (load->end.batch != 0 && load->noffsets == 0 && output->noffsets == 0)
+		read_start_offsets(output, load);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
 }
 
-/* Reads messages of whole batches in order; gives back the last batch that may be taken: that of the last message, or no limit at the outbox's end. */
+/*
+ * Reads messages in order: whole batches until the transaction is full, or a part of one that is larger than that. Gives back
+ * the last batch whose positions may go with them: the last whole one, or no limit at the outbox's end.
+ */
 static int64
 read_messages(Output *output, Load *load)
 {
@@ -369,31 +375,58 @@ read_messages(Output *output, Load *load)
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
+	int			batch_first = 0;	/* where the messages of load->end.batch begin */
+	Size		batch_bytes = 0;	/* and what came before them */
 
 	if (!OidIsValid(table_oid) || !OidIsValid(index_oid))
 		return PG_INT64_MAX;	/* dropped a moment ago */
 	table = table_open(table_oid, AccessShareLock);
 	index = index_open(index_oid, AccessShareLock);
-	ScanKeyInit(&key, 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(output->published));
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(output->published.batch));
 	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), 1, &key);
 	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
 	{
 		bool		isnull;
-		int64		batch = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(table), &isnull));
+		OutboxPlace row;
 
-		if (batch != load->batch && (load->messages->count >= TRANSACTION_MESSAGES || load->messages->bytes >= TRANSACTION_BYTES))
+		row.batch = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(table), &isnull));
+		row.part = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(table), &isnull));
+		if (!kv_place_is_before(output->published, row))
+			continue;
+		if (row.batch != load->end.batch)
 		{
-			load->more = true;
+			load->more = is_full(load->messages, 0, 0);
+			batch_first = load->messages->count;
+			batch_bytes = load->messages->bytes;
+		}
+		else
+			load->more = is_full(load->messages, batch_first, batch_bytes);
+		if (load->more)
+		{
+			if (row.batch != load->end.batch)
+				load->end.part = 0;
 			break;
 		}
-		load->batch = batch;
+		load->end = row;
 		kv_messages_add(load->messages, heap_getattr(tuple, 3, RelationGetDescr(table), &isnull));
 		CHECK_FOR_INTERRUPTS();
 	}
 	systable_endscan_ordered(scan);
 	index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
-	return load->more ? load->batch : PG_INT64_MAX;
+	if (!load->more)
+	{
+		load->end.part = 0;		/* at the outbox's end every batch is whole: it is committed at once */
+		return PG_INT64_MAX;
+	}
+	return load->end.part == 0 ? load->end.batch : load->end.batch - 1;
+}
+
+/* Is there enough for one Kafka transaction in what came after the first messages? */
+static bool
+is_full(const MessageSet *messages, int first, Size first_bytes)
+{
+	return messages->count - first >= TRANSACTION_MESSAGES || messages->bytes - first_bytes >= (Size) kv_transaction_size_kb * 1024;
 }
 
 /* Reads the positions that go with the load: those of the last batch in it that has some. */
@@ -406,7 +439,9 @@ read_offsets(Output *output, Load *load, int64 up_to)
 		"   ORDER BY batch DESC LIMIT 1) b"
 		" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.positions) p";
 	const Oid	types[] = {INT8OID, INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published), Int64GetDatum(up_to)};
+	/* the positions of a batch that is out in part go with its last part */
+	int64		after = output->published.part == 0 ? output->published.batch : output->published.batch - 1;
+	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(after), Int64GetDatum(up_to)};
 	uint64		count;
 	KvSql		sql;
 
@@ -424,31 +459,55 @@ read_offsets(Output *output, Load *load, int64 up_to)
 		offset->metadata = NULL;
 		if (i > 0)
 			continue;
-		load->batch = Max(load->batch, DatumGetInt64(kv_sql_value(i, 1, &isnull)));
+		if (load->end.part == 0)
+			load->end.batch = Max(load->end.batch, DatumGetInt64(kv_sql_value(i, 1, &isnull)));
 		load->frontiers = MemoryContextStrdup(load_context, kv_sql_text(i, 2));
 	}
 	kv_sql_leave(&sql);
+}
+
+/* The first batch of a pipeline goes out in parts, and no batch is whole yet: the positions are those from which it began. */
+static void
+read_start_offsets(Output *output, Load *load)
+{
+	MemoryContext save = MemoryContextSwitchTo(load_context);
+	List	   *positions = kv_position_list(output->pipeline);
+	ListCell   *cell;
+
+	load->offsets = palloc(sizeof(KafkaOffset) * Max(list_length(positions), 1));
+	foreach(cell, positions)
+	{
+		PositionRow *position = lfirst(cell);
+		KafkaOffset *offset = &load->offsets[load->noffsets++];
+
+		offset->topic = pstrdup(kv_topic_get(position->relation)->topic);
+		offset->partition = position->partition;
+		offset->offset = position->start_offset;
+		offset->metadata = NULL;
+	}
+	load->frontiers = pstrdup("{}");
+	MemoryContextSwitchTo(save);
 }
 
 /* Publishes a load, which may have positions only, or (idle) nothing new at all. */
 static void
 publish_load(Output *output, Load *load)
 {
-	int64		batch = load->batch != 0 ? load->batch : output->published;
+	OutboxPlace end = load->end.batch != 0 ? load->end : output->published;
 	int64		produced;
 
 	if (load->noffsets > 0)
 		keep_offsets(output, load);
 	if (output->noffsets == 0)
-		elog(ERROR, "batch " INT64_FORMAT " of pipeline \"%s\" has no positions", batch, output->name);
-	if (load->batch != 0)
+		elog(ERROR, "batch " INT64_FORMAT " of pipeline \"%s\" has no positions", end.batch, output->name);
+	if (load->end.batch != 0)
 		kv_publisher_flush();
 
 	pgstat_report_activity(STATE_RUNNING, "publishing");
 	kv_txn_begin(output->txn);
 	produced = kv_messages_produce(load->messages, output->txn);
-	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_recovery_metadata(batch, output->frontiers));
-	output->published = batch;
+	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_recovery_metadata(end, output->frontiers));
+	output->published = end;
 	output->committed_at = GetCurrentTimestamp();
 	output->slot->batches++;
 	output->slot->published_messages += produced;
@@ -486,8 +545,8 @@ keep_offsets(Output *output, const Load *load)
 static void
 note_published(Output *output)
 {
-	const Oid	types[] = {INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published)};
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch), Int64GetDatum(output->published.part)};
 	MemoryContext save = CurrentMemoryContext;
 	KvSql		sql;
 
@@ -499,11 +558,11 @@ note_published(Output *output)
 	if (kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, values, NULL) > 0)
 	{
 		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at)"
-				   " VALUES ($1, $2, 0, pg_catalog.clock_timestamp())"
-				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, at = excluded.at", 2, types, values, NULL);
-		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE batch <= $2 AND $1 IS NOT NULL", output->pipeline),
-				   2, types, values, NULL);
-		kv_sql_run("DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch < $2", 2, types, values, NULL);
+				   " VALUES ($1, $2, $3, pg_catalog.clock_timestamp())"
+				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at", 3, types, values, NULL);
+		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE (batch < $2 OR batch = $2 AND ($3 = 0 OR seq <= $3)) AND $1 IS NOT NULL",
+							output->pipeline), 3, types, values, NULL);
+		kv_sql_run("DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch < $2 AND $3 IS NOT NULL", 3, types, values, NULL);
 	}
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();

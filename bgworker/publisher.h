@@ -5,6 +5,16 @@
 #include "kafka_txn.h"
 #include "shared.h"
 
+/*
+ * How far an outbox is out: all batches before this one, and of this one the rows up to seq part, or (part 0) all. A batch
+ * that is too large for one Kafka transaction goes out in parts, which end at fixed rows of the outbox.
+ */
+typedef struct OutboxPlace
+{
+	int64		batch;
+	int64		part;
+} OutboxPlace;
+
 /* Publishing for one pipeline. */
 typedef struct Output
 {
@@ -20,8 +30,8 @@ typedef struct Output
 	KafkaTxn   *txn;
 	bool		recovered;		/* false: recovery comes first */
 	char	   *kafka_name;
-	int64		published;		/* last batch whose Kafka transaction committed */
-	int64		noted;			/* the same as Postgres knows it */
+	OutboxPlace published;		/* what Kafka has */
+	OutboxPlace noted;			/* the same as Postgres knows it */
 	KafkaOffset *offsets;		/* what the last Kafka transaction carried */
 	int			noffsets;
 	char	   *frontiers;		/* JSON object */
@@ -39,9 +49,11 @@ typedef struct Output
  */
 extern bool kv_recover(Output *output);
 /* Metadata of a Kafka transaction; palloc'd. */
-extern char *kv_recovery_metadata(int64 batch, const char *frontiers);
-/* Batch and owner that metadata names; false: it is none of ours. */
-extern bool kv_recovery_parse(const char *metadata, int64 *batch, char **owner, char **frontiers);
+extern char *kv_recovery_metadata(OutboxPlace place, const char *frontiers);
+/* Place and owner that metadata names; false: it is none of ours. */
+extern bool kv_recovery_parse(const char *metadata, OutboxPlace *place, char **owner, char **frontiers);
+/* Is a behind b? */
+extern bool kv_place_is_before(OutboxPlace a, OutboxPlace b);
 
 /* publisher.c */
 /* Flushes WAL up to what any snapshot taken before shows, and waits for a synchronous standby. */

@@ -41,7 +41,7 @@
 typedef struct Known
 {
 	bool		noted;			/* has a row in kafka_state.published */
-	int64		note;
+	OutboxPlace note;
 	int64		last_batch;		/* of kafka_state.pipeline */
 	bool		unpublished;	/* messages after the note */
 } Known;
@@ -50,7 +50,7 @@ typedef struct Known
 typedef struct Metadata
 {
 	bool		found;
-	int64		batch;
+	OutboxPlace place;
 	char	   *owner;
 	char	   *frontiers;
 } Metadata;
@@ -110,10 +110,14 @@ read_known(Output *output, Known *known)
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
 
 	kv_sql_enter_engine(&sql);
-	known->noted = kv_sql_read("SELECT batch FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
+	known->noted = kv_sql_read("SELECT batch, part FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (known->noted)
-		known->note = DatumGetInt64(kv_sql_value(0, 1, &isnull));
-	value = Int64GetDatum(known->note);
+	{
+		known->note.batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
+		known->note.part = DatumGetInt64(kv_sql_value(0, 2, &isnull));
+	}
+	/* rows of a batch that is out in part are unpublished too */
+	value = Int64GetDatum(known->note.part == 0 ? known->note.batch : known->note.batch - 1);
 	known->unpublished = kv_sql_read(psprintf("SELECT FROM kafka_state.outbox_" INT64_FORMAT " WHERE batch > $1 LIMIT 1", output->pipeline),
 									 1, types, &value, NULL, 1) > 0;
 	kv_sql_leave(&sql);
@@ -154,9 +158,9 @@ read_metadata(Output *output, Metadata *metadata)
 		Metadata	one = {.found = true};
 
 		if (output->offsets[i].metadata == NULL ||
-			!kv_recovery_parse(output->offsets[i].metadata, &one.batch, &one.owner, &one.frontiers))
+			!kv_recovery_parse(output->offsets[i].metadata, &one.place, &one.owner, &one.frontiers))
 			continue;
-		if (!metadata->found || one.batch > metadata->batch)
+		if (!metadata->found || kv_place_is_before(metadata->place, one.place))
 			*metadata = one;
 	}
 }
@@ -185,7 +189,7 @@ check_owner(Output *output)
 static void
 decide(Output *output, const Known *known, const Metadata *metadata)
 {
-	if (metadata->found && metadata->batch > known->last_batch)
+	if (metadata->found && metadata->place.batch > known->last_batch)
 	{
 		output->stopped = true;
 		ereport(ERROR,
@@ -193,10 +197,10 @@ decide(Output *output, const Known *known, const Metadata *metadata)
 				 errmsg("pipeline \"%s\" has published more than this database knows", output->name),
 				 errdetail("Kafka has batch " INT64_FORMAT ", this database has made " INT64_FORMAT
 						   ". It was restored from a backup, or failed over to a standby that was behind.",
-						   metadata->batch, known->last_batch),
+						   metadata->place.batch, known->last_batch),
 				 errhint("Drop the pipeline's views and create them again, or go back to the server that was ahead.")));
 	}
-	if (!metadata->found && known->noted && known->note > 0 && known->unpublished)
+	if (!metadata->found && known->noted && known->note.batch > 0 && known->unpublished)
 	{
 		output->stopped = true;
 		ereport(ERROR,
@@ -204,11 +208,11 @@ decide(Output *output, const Known *known, const Metadata *metadata)
 				 errmsg("Kafka has forgotten what pipeline \"%s\" has published", output->name),
 				 errdetail("This database has noted batch " INT64_FORMAT " and has later ones, which may have been published or not. "
 						   "Kafka forgets the offsets of a group after some days without a commit, and those of a deleted topic at once.",
-						   known->note),
+						   known->note.batch),
 				 errhint("Drop the pipeline's views and create them again.")));
 	}
 	output->noted = known->note;
-	output->published = Max(known->note, metadata->found ? metadata->batch : 0);
+	output->published = metadata->found && kv_place_is_before(known->note, metadata->place) ? metadata->place : known->note;
 	output->frontiers = metadata->found ? metadata->frontiers : pstrdup("{}");
 }
 
@@ -233,19 +237,17 @@ commit_owner(Output *output)
 
 /* Writes what travels with the offsets. Frontiers are left out where they would not fit. */
 char *
-kv_recovery_metadata(int64 batch, const char *frontiers)
+kv_recovery_metadata(OutboxPlace place, const char *frontiers)
 {
-	char	   *metadata = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":0,\"owner\":\"%s\",\"frontiers\":%s}", batch, my_owner(),
-									frontiers);
+	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\"", place.batch, place.part, my_owner());
+	char	   *metadata = psprintf("%s,\"frontiers\":%s}", start, frontiers);
 
-	if (strlen(metadata) > METADATA_BYTES)
-		metadata = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":0,\"owner\":\"%s\"}", batch, my_owner());
-	return metadata;
+	return strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
 }
 
 /* Reads it; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
 bool
-kv_recovery_parse(const char *metadata, int64 *batch, char **owner, char **frontiers)
+kv_recovery_parse(const char *metadata, OutboxPlace *place, char **owner, char **frontiers)
 {
 	Jsonb	   *object;
 	char	   *number;
@@ -256,7 +258,9 @@ kv_recovery_parse(const char *metadata, int64 *batch, char **owner, char **front
 	number = text_field(object, "batch");
 	if (number == NULL)
 		return false;
-	*batch = pg_strtoint64(number);
+	place->batch = pg_strtoint64(number);
+	number = text_field(object, "part");
+	place->part = number == NULL ? 0 : pg_strtoint64(number);
 	*owner = text_field(object, "owner");
 	*frontiers = text_field(object, "frontiers");
 	if (*owner == NULL)
@@ -264,6 +268,15 @@ kv_recovery_parse(const char *metadata, int64 *batch, char **owner, char **front
 	if (*frontiers == NULL)
 		*frontiers = pstrdup("{}");
 	return true;
+}
+
+/* Is a behind b? All of a batch is more than any part of it. */
+bool
+kv_place_is_before(OutboxPlace a, OutboxPlace b)
+{
+	if (a.batch != b.batch)
+		return a.batch < b.batch;
+	return a.part != 0 && (b.part == 0 || a.part < b.part);
 }
 
 /* Gives a field of an object as text, NULL if it has none. */

@@ -410,7 +410,7 @@ is_published(int64 pipeline, int64 batch)
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	published = kv_sql_read("SELECT FROM kafka_state.published WHERE pipeline = $1 AND batch >= $2",
+	published = kv_sql_read("SELECT FROM kafka_state.published WHERE pipeline = $1 AND (batch > $2 OR batch = $2 AND part = 0)",
 							2, types, values, NULL, 1) > 0;
 	kv_sql_leave(&sql);
 	return published;

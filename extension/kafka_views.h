@@ -34,6 +34,7 @@ extern int	kv_default_grace_ms;
 extern int	kv_max_ahead_ms;
 extern int	kv_commit_interval_ms;	/* offsets go to Kafka at least this often while they move: 5 s */
 extern int	kv_outbox_limit_mb;
+extern int	kv_transaction_size_kb; /* a Kafka transaction is full with so much */
 extern int	kv_max_workers;
 extern char *kv_instance;		/* "" means the stored one */
 

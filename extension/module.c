@@ -38,6 +38,7 @@ int			kv_default_grace_ms = 10 * 60 * 1000;
 int			kv_max_ahead_ms = 60 * 60 * 1000;
 int			kv_commit_interval_ms = 5000;
 int			kv_outbox_limit_mb = 1024;
+int			kv_transaction_size_kb = 64 * 1024;
 int			kv_max_workers = 64;
 char	   *kv_instance = "";
 
@@ -96,6 +97,10 @@ define_settings(void)
 							"Sets how large a pipeline's unpublished output may grow before the pipeline waits.",
 							NULL, &kv_outbox_limit_mb, kv_outbox_limit_mb, 1, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_MB,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka.transaction_size",
+							"Sets how much output one Kafka transaction takes before the next one begins.",
+							"A batch of more goes out in parts.", &kv_transaction_size_kb, kv_transaction_size_kb, 1, MAX_KILOBYTES,
+							PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("kafka.max_workers",
 							"Sets how many supervisors, pipelines and publishers the cluster runs at most.",
 							"They also count against max_worker_processes.",

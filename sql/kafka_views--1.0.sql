@@ -92,10 +92,10 @@ COMMENT ON TABLE kafka_state.sentinel IS 'A pipeline whose row is missing lost i
 CREATE TABLE kafka_state.published (
 	pipeline bigint PRIMARY KEY REFERENCES kafka_state.pipeline,
 	batch bigint NOT NULL,
-	part integer NOT NULL DEFAULT 0,
+	part bigint NOT NULL,			-- 0: all of the batch; otherwise its outbox rows up to this seq
 	at timestamptz NOT NULL
 );
-COMMENT ON TABLE kafka_state.published IS 'The publisher''s own note of the last batch it published; Kafka''s metadata may be ahead of it by one';
+COMMENT ON TABLE kafka_state.published IS 'The publisher''s own note of what it published last; Kafka''s metadata may be ahead of it by one transaction';
 
 CREATE TABLE kafka_state.outbox_batch (
 	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
@@ -122,7 +122,8 @@ CREATE TABLE kafka_state.transaction_batch (
 	batch bigint NOT NULL,
 	snapshot pg_snapshot NOT NULL,		-- batch = rows visible in snapshot and not in previous
 	previous pg_snapshot,
-	published boolean NOT NULL
+	published boolean NOT NULL,
+	part bigint NOT NULL DEFAULT 0		-- while published is false: rows up to this seq are out
 );
 COMMENT ON TABLE kafka_state.transaction_batch IS 'The last batch made of kafka_state.transaction_outbox, per server';
 

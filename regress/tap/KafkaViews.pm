@@ -121,8 +121,18 @@ sub kill_worker
 	my ($node, $pattern, $signal) = @_;
 	my $pid = worker_pid($node, $pattern);
 
+	$node->{kv_checkpointer} = checkpointer($node) if ($signal // 'KILL') eq 'KILL';
 	kill $signal // 'KILL', $pid or die "could not signal $pid: $!";
 	return $pid;
+}
+
+# Every crash gives the node a new checkpointer, which tells it from the moment before the postmaster has noticed.
+sub checkpointer
+{
+	my ($node) = @_;
+	my ($status, $pid) = ask($node, 'postgres', q(SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'));
+
+	return $status == 0 ? $pid : undef;
 }
 
 # Waits until the node takes connections again after one of its processes was killed, which restarts them all, or starts it
@@ -141,7 +151,8 @@ sub restart_after_crash
 		unlink "$folder/postmaster.pid", $socket, "$socket.lock";
 		$node->start;
 	}
-	wait_until('the node to take connections', sub { return (ask($node, 'postgres', 'SELECT 1'))[0] == 0 });
+	my $before = delete $node->{kv_checkpointer} // '';
+	wait_until('the node to take connections', sub { my $now = checkpointer($node); return $now && $now ne $before });
 	return;
 }
 
