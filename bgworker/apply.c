@@ -115,7 +115,8 @@ run_statements(Pipeline *pipeline, PipelineView *view, bool closing)
 	forboth(statement, view->plan->statements, plan, view->compiled)
 	{
 		MaintenanceStatement *next = lfirst(statement);
-		bool		is_close = next->phase == PHASE_CLOSE || (next->phase == PHASE_COMPUTE && next->reads != NULL);
+		bool		is_close = next->phase == PHASE_CLOSE ||
+			((next->phase == PHASE_COMPUTE || next->phase == PHASE_LATE) && next->reads != NULL);
 
 		if (next->phase != PHASE_EVICT && (closing ? is_close : next->phase != PHASE_CLOSE))
 			run_statement(&run, next, lfirst(plan));

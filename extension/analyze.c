@@ -33,6 +33,7 @@
 #include "normalize.h"
 #include "output_time.h"
 #include "refuse.h"
+#include "window_layer.h"
 
 static Refusal *make_arms(ViewDef *view, List *queries);
 static Refusal *find_inputs(ViewDef *view, ViewArm *arm);
@@ -78,6 +79,8 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 		*refusal = kv_group_layer(view);
 	for (int i = 0; i < view->narms && !*refusal; i++)
 		*refusal = kv_join_graph(&view->arms[i]);
+	if (!*refusal)
+		*refusal = kv_window_layer(view, options);
 	if (!*refusal)
 		*refusal = kv_output_time(view, options->event_time);
 	return *refusal ? NULL : view;

@@ -46,14 +46,10 @@ typedef struct ColumnMap
 static int	read_delta(RangeTblEntry *rte, ViewInput *input);
 static AttrNumber *read_table(RangeTblEntry *rte, ViewInput *input);
 static Node *remap_mutator(Node *node, ColumnMap *map);
-static void add_condition(Query *query, Node *condition);
 static List *own_conditions(Node *node, int rti);
 static Node *on_time(ViewInput *input, int rti, int ncolumns);
 static Node *visible(ViewInput *input, int rti);
-static Node *operate(const char *name, Node *left, Node *right);
 static Node *time_column(int rti, AttrNumber attno);
-static Node *frontier(void);
-static Node *interval_constant(int64 us);
 
 /* Starts printing; see delta_query.h. */
 int
@@ -115,10 +111,10 @@ kv_delta_query(ViewDef *view, Query *base, int driver)
 	query->jointree = (FromExpr *) remap_mutator((Node *) query->jointree, &map);
 
 	if (driving->lateness_us != PG_INT64_MAX)
-		add_condition(query, on_time(driving, driving->rti, ncolumns));
+		kv_delta_add_condition(query, on_time(driving, driving->rti, ncolumns));
 	for (int i = 0; i < arm->ninputs; i++)
 		if (&arm->inputs[i] != driving && kv_input_drives(&arm->inputs[i]))
-			add_condition(query, visible(&arm->inputs[i], arm->inputs[i].rti));
+			kv_delta_add_condition(query, visible(&arm->inputs[i], arm->inputs[i].rti));
 	kv_normalize_joins(query);
 	return query;
 }
@@ -145,7 +141,7 @@ kv_delta_own_rows(ViewDef *view, int number, bool late)
 
 	if (late)
 	{
-		Node	   *by_frontier = operate(">", operate("+", time_column(1, ncolumns + DELTA_TIME), interval_constant(input->lateness_us)),
+		Node	   *by_frontier = kv_delta_operate(">", kv_delta_operate("+", time_column(1, ncolumns + DELTA_TIME), kv_delta_interval_constant(input->lateness_us)),
 										  time_column(1, ncolumns + DELTA_BEFORE));
 		Var		   *row = makeVar(1, ncolumns + DELTA_ROW, INT8OID, -1, InvalidOid, 0);
 
@@ -266,9 +262,9 @@ remap_mutator(Node *node, ColumnMap *map)
 	return expression_tree_mutator(node, remap_mutator, map);
 }
 
-/* ANDs a condition to WHERE. */
-static void
-add_condition(Query *query, Node *condition)
+/* ANDs a condition to WHERE; see delta_query.h. */
+void
+kv_delta_add_condition(Query *query, Node *condition)
 {
 	List	   *conditions = make_ands_implicit((Expr *) query->jointree->quals);
 
@@ -303,21 +299,29 @@ on_time(ViewInput *input, int rti, int ncolumns)
 
 	reached->minmaxtype = TIMESTAMPTZOID;
 	reached->op = IS_GREATEST;
-	reached->args = list_make2(time_column(rti, ncolumns + DELTA_BEFORE), frontier());
+	reached->args = list_make2(time_column(rti, ncolumns + DELTA_BEFORE), kv_delta_frontier(1));
 	reached->location = -1;
-	return operate(">", operate("+", time_column(rti, ncolumns + DELTA_TIME), interval_constant(input->lateness_us)), (Node *) reached);
+	return kv_delta_operate(">", kv_delta_operate("+", time_column(rti, ncolumns + DELTA_TIME), kv_delta_interval_constant(input->lateness_us)), (Node *) reached);
+}
+
+/* Gives kv_before of an input's delta; see delta_query.h. */
+Node *
+kv_delta_before(const ViewArm *arm, const ViewInput *input)
+{
+	return time_column(input->rti, list_length(rt_fetch(input->rti, arm->query->rtable)->eref->colnames) + DELTA_BEFORE);
 }
 
 /* kv_time > $1 - retention: what eviction leaves, so that eviction is never seen. */
 static Node *
 visible(ViewInput *input, int rti)
 {
-	return operate(">", time_column(rti, bms_num_members(input->columns) + 1),
-				   operate("-", frontier(), interval_constant(input->retain_us)));
+	return kv_delta_operate(">", time_column(rti, bms_num_members(input->columns) + 1),
+				   kv_delta_operate("-", kv_delta_frontier(1), kv_delta_interval_constant(input->retain_us)));
 }
 
-static Node *
-operate(const char *name, Node *left, Node *right)
+/* Makes an operator of Postgres' own; see delta_query.h. */
+Node *
+kv_delta_operate(const char *name, Node *left, Node *right)
 {
 	return (Node *) make_op(make_parsestate(NULL), list_make2(makeString("pg_catalog"), makeString(pstrdup(name))), left, right, NULL, -1);
 }
@@ -328,22 +332,22 @@ time_column(int rti, AttrNumber attno)
 	return (Node *) makeVar(rti, attno, TIMESTAMPTZOID, -1, InvalidOid, 0);
 }
 
-/* $1, the view's closed frontier before the batch. */
-static Node *
-frontier(void)
+/* Gives a statement's parameter; see delta_query.h. */
+Node *
+kv_delta_frontier(int number)
 {
 	Param	   *param = makeNode(Param);
 
 	param->paramkind = PARAM_EXTERN;
-	param->paramid = 1;
+	param->paramid = number;
 	param->paramtype = TIMESTAMPTZOID;
 	param->paramtypmod = -1;
 	param->location = -1;
 	return (Node *) param;
 }
 
-static Node *
-interval_constant(int64 us)
+Node *
+kv_delta_interval_constant(int64 us)
 {
 	Interval   *interval = palloc0(sizeof(Interval));
 
@@ -355,7 +359,7 @@ interval_constant(int64 us)
 char *
 kv_delta_interval(int64 us)
 {
-	Const	   *constant = (Const *) interval_constant(us);
+	Const	   *constant = (Const *) kv_delta_interval_constant(us);
 
 	return psprintf("%s::interval", quote_literal_cstr(DatumGetCString(DirectFunctionCall1(interval_out, constant->constvalue))));
 }

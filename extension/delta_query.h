@@ -30,6 +30,16 @@ extern Query *kv_delta_own_rows(ViewDef *view, int input, bool late);
 /* An empty SELECT from a capture or delta of that name with these columns (char *), which are Vars of entry 1. */
 extern Query *kv_delta_select_from(const char *name, List *columns);
 
+/* ANDs a condition to the query's WHERE. */
+extern void kv_delta_add_condition(Query *query, Node *condition);
+/* left name right, of pg_catalog. */
+extern Node *kv_delta_operate(const char *name, Node *left, Node *right);
+/* Parameter of a statement: 1 the view's closed frontier before the batch, 2 the one after it. */
+extern Node *kv_delta_frontier(int number);
+extern Node *kv_delta_interval_constant(int64 us);
+/* kv_before of a driving input, the stream time of its partition before the row, as the arm's query will have it once the input is read from its delta. */
+extern Node *kv_delta_before(const ViewArm *arm, const ViewInput *input);
+
 /* Oid of one of the engine's tables by its qualified name; raises ERRCODE_UNDEFINED_TABLE. */
 extern Oid	kv_delta_table(const char *qualified_name);
 /* An interval of us as a quoted SQL literal with its type. */

@@ -13,6 +13,7 @@
  */
 #include "group_statements.h"
 
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -26,11 +27,16 @@
 
 #include "aggregate.h"
 #include "delta_query.h"
+#include "layers.h"
 #include "normalize.h"
+#include "window_statements.h"
 
 /* Names of the captures: rows under the aggregate, and touched groups with their state. */
 #define CAPTURE_ROWS "kv_joined"
 #define CAPTURE_GROUPS "kv_groups"
+
+/* Name of the column of captured rows that says that a row is late for its window. */
+#define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
 
 struct GroupCompiler
 {
@@ -49,8 +55,9 @@ typedef struct Exchange
 } Exchange;
 
 static void name_state(GroupCompiler *groups);
+static int	only_driver(ViewDef *view);
 static Query *source_query(GroupCompiler *groups, Query *base);
-static Node *row_value_mutator(Node *node, List *values);
+static Query *captured_query(ViewDef *view, Query *base);
 static MaintenanceStatement *upsert_result(GroupCompiler *groups);
 static MaintenanceStatement *upsert_groups(GroupCompiler *groups);
 static MaintenanceStatement *update_only_group(GroupCompiler *groups, Query *partial);
@@ -101,12 +108,16 @@ kv_groups_capture(GroupCompiler *groups, int driver)
 {
 	ViewDef    *view = groups->view;
 	ViewArm    *arm = kv_input_arm(view, driver);
-	Query	   *query = kv_delta_query(view, arm->query, driver);
+	Query	   *query = copyObject(arm->query);
 	const char *title = psprintf("%s new rows of %s", arm->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
-	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
+	MaintenanceStatement *statement;
 
+	if (view->window)
+		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, driver, true),
+																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
+	statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(kv_delta_query(view, query, driver)), driver);
 	statement->captures = CAPTURE_ROWS;
-	statement->capture_desc = ExecTypeFromTL(arm->query->targetList);
+	statement->capture_desc = ExecTypeFromTL(query->targetList);
 	return statement;
 }
 
@@ -114,12 +125,15 @@ kv_groups_capture(GroupCompiler *groups, int driver)
 List *
 kv_groups_statements(GroupCompiler *groups)
 {
-	List	   *statements;
+	List	   *statements = NIL;
 
+	if (groups->view->window)
+		statements = list_make1(kv_view_is_direct(groups->view) ? kv_window_count_late(groups->view, only_driver(groups->view)) :
+								kv_window_count_captured(CAPTURE_ROWS, LATE_NAME(groups->view)));
 	if (groups->view->own_state)
-		return list_make1(upsert_result(groups));
+		return lappend(statements, upsert_result(groups));
 
-	statements = list_make1(upsert_groups(groups));
+	statements = lappend(statements, upsert_groups(groups));
 	if (groups->view->keys == NIL)
 		return lappend(statements, update_only_row(groups));
 
@@ -132,7 +146,18 @@ kv_groups_statements(GroupCompiler *groups)
 	return statements;
 }
 
-/* Gives base (over the row columns) over the delta of the only stream, or over the captured rows. */
+/* Gives the number of the only driving input. */
+static int
+only_driver(ViewDef *view)
+{
+	int			driver = 0;
+
+	while (!kv_input_drives(&view->inputs[driver]))
+		driver++;
+	return driver;
+}
+
+/* Gives base (over the row columns) over the delta of the only stream, or over the captured rows; without late rows. */
 static Query *
 source_query(GroupCompiler *groups, Query *base)
 {
@@ -141,37 +166,35 @@ source_query(GroupCompiler *groups, Query *base)
 
 	if (kv_view_is_direct(view))
 	{
-		ViewArm    *arm = &view->arms[0];
-		int			driver = 0;
-
-		while (!kv_input_drives(&view->inputs[driver]))
-			driver++;
-		query = copyObject(arm->query);
-		query->targetList = (List *) row_value_mutator((Node *) base->targetList, arm->query->targetList);
-		query->groupClause = base->groupClause;
-		query->hasAggs = base->hasAggs;
-		query = kv_delta_query(view, query, driver);
+		query = copyObject(view->arms[0].query);
+		query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, query->targetList);
+		if (view->window)
+			kv_delta_add_condition(query, kv_window_lateness(view, only_driver(view), false));
 	}
 	else
-	{
-		query = kv_delta_select_from(CAPTURE_ROWS, view->row_names);
-		query->targetList = copyObject(base->targetList);
-		query->groupClause = base->groupClause;
-		query->hasAggs = base->hasAggs;
-	}
+		query = captured_query(view, base);
+	query->groupClause = base->groupClause;
+	query->hasAggs = base->hasAggs;
+	if (kv_view_is_direct(view))
+		query = kv_delta_query(view, query, only_driver(view));
 	query->sortClause = copyObject(query->groupClause);
 	return query;
 }
 
-/* Exchanges row columns for the expressions of the only arm. */
-static Node *
-row_value_mutator(Node *node, List *values)
+/* Gives the targets of base over the captured rows that are not late. */
+static Query *
+captured_query(ViewDef *view, Query *base)
 {
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-		return copyObject((Node *) get_tle_by_resno(values, ((Var *) node)->varattno)->expr);
-	return expression_tree_mutator(node, row_value_mutator, values);
+	List	   *names = list_copy(view->row_names);
+	Query	   *query;
+
+	if (view->window)
+		names = lappend(names, LATE_NAME(view));
+	query = kv_delta_select_from(CAPTURE_ROWS, names);
+	query->targetList = copyObject(base->targetList);
+	if (view->window)
+		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(makeVar(1, list_length(names), BOOLOID, -1, InvalidOid, 0)), -1));
+	return query;
 }
 
 /* Combines partial aggregates with the result table, which is its own state. */
@@ -319,9 +342,7 @@ place_in_batch(GroupCompiler *groups, MaintenanceStatement *statement)
 		statement->reads = CAPTURE_ROWS;
 		return;
 	}
-	for (int i = 0; i < view->ninputs; i++)
-		if (kv_input_drives(&view->inputs[i]))
-			statement->input = i;
+	statement->input = only_driver(view);
 }
 
 /* Writes the view's rows of touched groups where they differ. */

@@ -15,7 +15,6 @@
 
 static AttrNumber passed_through_time(ViewDef *view);
 static AttrNumber time_of_arm(ViewArm *arm);
-static bool is_input_time(ViewArm *arm, Node *node, int *input);
 static int64 output_delay(ViewDef *view, ViewArm *arm, AttrNumber attno);
 
 /* Finds the time of the view's rows; see output_time.h. */
@@ -58,7 +57,7 @@ passed_through_time(ViewDef *view)
 		TargetEntry *target = get_tle_by_resno(view->arms[i].query->targetList, attno);
 		int			input;
 
-		if (!is_input_time(&view->arms[i], (Node *) target->expr, &input))
+		if (!kv_is_event_time(&view->arms[i], (Node *) target->expr, &input))
 			attno = 0;
 	}
 	return attno;
@@ -77,7 +76,7 @@ time_of_arm(ViewArm *arm)
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 		int			input;
 
-		if (is_input_time(arm, (Node *) target->expr, &input))
+		if (kv_is_event_time(arm, (Node *) target->expr, &input))
 		{
 			if (input < 0)
 				return target->resno;
@@ -88,9 +87,9 @@ time_of_arm(ViewArm *arm)
 	return nsingle == 1 || arm->ndriving == 1 ? single : 0;
 }
 
-/* Is it an input's event time (*input its number within the arm), or greatest() of those of all driving inputs (*input -1)? */
-static bool
-is_input_time(ViewArm *arm, Node *node, int *input)
+/* Is it the time of an input, or of all? See output_time.h. */
+bool
+kv_is_event_time(ViewArm *arm, Node *node, int *input)
 {
 	if (IsA(node, RelabelType))
 		node = (Node *) ((RelabelType *) node)->arg;
@@ -112,7 +111,7 @@ is_input_time(ViewArm *arm, Node *node, int *input)
 
 		foreach(cell, ((MinMaxExpr *) node)->args)
 		{
-			if (!is_input_time(arm, lfirst(cell), input) || *input < 0)
+			if (!kv_is_event_time(arm, lfirst(cell), input) || *input < 0)
 				return false;
 			seen = bms_add_member(seen, *input);
 		}
@@ -122,25 +121,32 @@ is_input_time(ViewArm *arm, Node *node, int *input)
 	return false;
 }
 
+/* Gives the bound between the input whose time it is and the one whose row comes last; see output_time.h. */
+int64
+kv_event_time_delay(const ViewArm *arm, int input)
+{
+	int64		delay = 0;
+
+	for (int i = 0; i < arm->ninputs && input >= 0; i++)
+		if (kv_input_drives(&arm->inputs[i]))
+			delay = Max(delay, kv_join_time_bound(arm, input, i));
+	return delay;
+}
+
 /*
  * Gives how much older than the inputs' least watermark the time of a new row can be,
- * us: the bound between the input whose time it is and the one whose row comes last. Of a column
- * that is no input's time (option event_time, groups), the greatest bound is taken.
+ * us. Of a column that is no input's time (option event_time, groups), the greatest bound is taken.
  */
 static int64
 output_delay(ViewDef *view, ViewArm *arm, AttrNumber attno)
 {
-	bool		known = false;
-	int			input = 0;
+	int			input;
 	int64		delay = 0;
 
-	if (view->groups == NULL)
-		known = is_input_time(arm, (Node *) get_tle_by_resno(arm->query->targetList, attno)->expr, &input);
-	if (known && input < 0)
-		return 0;
+	if (view->groups == NULL && kv_is_event_time(arm, (Node *) get_tle_by_resno(arm->query->targetList, attno)->expr, &input))
+		return kv_event_time_delay(arm, input);
 	for (int i = 0; i < arm->ninputs; i++)
-		for (int j = 0; j < arm->ninputs; j++)
-			if ((!known || i == input) && kv_input_drives(&arm->inputs[i]) && kv_input_drives(&arm->inputs[j]))
-				delay = Max(delay, kv_join_time_bound(arm, i, j));
+		if (kv_input_drives(&arm->inputs[i]))
+			delay = Max(delay, kv_event_time_delay(arm, i));
 	return delay;
 }

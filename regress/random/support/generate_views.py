@@ -74,6 +74,7 @@ class ViewMaker:
     def _union(self, view):
         """Two or three arms with the same columns; half of the time aggregated."""
         self.rows.features.add("union")
+        view.grace_us = None
         view.arms = [Arm([Input("a", self.rng.choice(self.world.streams))], [], [], []) for _ in range(self.rng.choice([2, 2, 3]))]
         kinds = [("n", "bigint"), ("k", "bigint"), ("g", "text"), ("v", "bigint"), ("x", "numeric")]
         for arm in view.arms:
