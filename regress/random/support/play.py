@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from definitions import View
 from generate_data import create_topic_sql
-from harness import SEPARATOR, Database, Failed, engine_state, escaped, kv_kafka, produce, wait_for_view
-from product import create_sink, difference, expected_rows, folded_sink, sink_messages, topics_of, view_rows
+from harness import SEPARATOR, WAIT, Database, Failed, engine_state, escaped, kv_kafka, produce
+from product import create_sink, difference, expected_rows, folded_sink, read_views, sink_messages, topics_of
 from simulate import Simulation
 
 ENDLESS = 1 << 40
@@ -67,8 +67,9 @@ def play(plan, schema):
                 _wait(database, plan, number)
             _produce(database, plan.phases[number])
         _wait(database, plan, number)
+    found = read_views(database, [view for pipeline in plan.pipelines for view in pipeline.views])
     for pipeline in plan.pipelines:
-        _compare(database, plan, pipeline, outcome)
+        _compare(database, plan, pipeline, found, outcome)
     database.drop()
     return outcome
 
@@ -118,9 +119,11 @@ def _produce(database, records):
 
 
 def _wait(database, plan, number):
-    for pipeline in plan.pipelines:
-        if pipeline.phase <= number and pipeline.views:
-            wait_for_view(database, pipeline.views[-1].name)
+    """Waits for all pipelines that are there, in one script."""
+    names = [pipeline.views[-1].name for pipeline in plan.pipelines if pipeline.phase <= number and pipeline.views]
+    waits = ", ".join(f"kafka.wait_for_view('{name}', '{WAIT}')" for name in names)
+    if names and "f" in database.run(f"SELECT {waits}")[0]:
+        raise Failed(f"{', '.join(names)}: not caught up after {WAIT}\n{engine_state(database)}")
 
 
 def simulate(plan, pipeline, batch_rows):
@@ -134,7 +137,7 @@ def simulate(plan, pipeline, batch_rows):
     return simulation
 
 
-def _compare(database, plan, pipeline, outcome):
+def _compare(database, plan, pipeline, found, outcome):
     one = simulate(plan, pipeline, 1)
     endless = one if plan.exact else simulate(plan, pipeline, ENDLESS)
     for view in pipeline.views:
@@ -149,10 +152,9 @@ def _compare(database, plan, pipeline, outcome):
         outcome.compared += 1
         outcome.rows += len(must_be)
         outcome.late += state.late_rows
-        text = difference(f"view {view.name}", view_rows(database, view), must_be)
-        late = database.value(f"SELECT late_rows FROM kafka.views WHERE view = '{view.name}'::regclass")
-        if int(late) != state.late_rows:
-            text += f"\nview {view.name}: {late} late rows, must be {state.late_rows}"
+        text = difference(f"view {view.name}", found[view.name].rows, must_be)
+        if found[view.name].late != state.late_rows:
+            text += f"\nview {view.name}: {found[view.name].late} late rows, must be {state.late_rows}"
         if view.name in pipeline.sinks:
             try:
                 text += "\n" + difference(f"sink of {view.name}", folded_sink(view, sink_messages(kafka_name(database, view.name))), published)
@@ -161,9 +163,8 @@ def _compare(database, plan, pipeline, outcome):
         if text.strip():
             outcome.failures.append((view, text.strip()))
     if pipeline.views:
-        dead = database.value("SELECT count(*) FROM kafka_state.dead_letter JOIN kafka_state.view v USING (pipeline)"
-                              f" WHERE v.relation = '{pipeline.views[0].name}'::regclass")
-        if int(dead) != one.dead_letters:
+        dead = found[pipeline.views[0].name].dead_letters
+        if dead != one.dead_letters:
             outcome.failures.append((pipeline.views[0], f"pipeline of {pipeline.views[0].name}: {dead} dead letters, must be {one.dead_letters}\n"
                                                         f"{engine_state(database)}"))
 

@@ -5,6 +5,7 @@ Rows are compared as canonical text, with multiplicity, both ways: a number with
 """
 import json
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -67,10 +68,27 @@ def json_row(text, columns):
     return {name: from_json(fields.get(name), kind) for name, kind in columns.items()}
 
 
-def view_rows(database, view):
-    """The rows of a view as canonical text."""
-    rows = database.run(f"SELECT to_json(whole_row) FROM {view.name} whole_row")
-    return [canonical_row(json_row(row[0], view.columns), view.columns) for row in rows]
+@dataclass
+class Found:
+    """What the product made of a view."""
+    rows: list                     # canonical text
+    late: int
+    dead_letters: int              # of its pipeline
+
+
+def read_views(database, views):
+    """Reads views, all in one script."""
+    found = {view.name: Found([], 0, 0) for view in views}
+    script = [f"SELECT '{view.name}', 'row', to_json(whole_row) FROM {view.name} whole_row" for view in views]
+    script.append("SELECT relation, 'late', late_rows FROM kafka_state.view")
+    script.append("SELECT relation, 'dead', (SELECT count(*) FROM kafka_state.dead_letter d WHERE d.pipeline = v.pipeline) FROM kafka_state.view v")
+    columns = {view.name: view.columns for view in views}
+    for name, what, value in database.run(";\n".join(script)):
+        if name in found and what == "row":
+            found[name].rows.append(canonical_row(json_row(value, columns[name]), columns[name]))
+        elif name in found:
+            setattr(found[name], {"late": "late", "dead": "dead_letters"}[what], int(value))
+    return found
 
 
 def sink_messages(topic):
