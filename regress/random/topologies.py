@@ -45,9 +45,9 @@ def make_plan(rng):
         for _ in range(rng.choice([1, 2, 3, 4])):
             views.append(make_view(maker, views))
         phase = len(phases) if exact else rng.choice([0, 0, 1, rng.randrange(len(phases) + 1)])
-        sinks = {view.name for view in views if can_have_sink(view) and rng.random() < 0.5}
+        sinks = {view.name for view in views if not view.stored or (can_have_sink(view) and rng.random() < 0.5)}
         pipelines.append(PipelinePlan(f"p{number}", views, phase, sinks))
-    return Plan(world.topics, phases, pipelines, batch_rows)
+    return Plan(world.topics, phases, pipelines, batch_rows, world.zone)
 
 
 def report(plan, schema, failures):

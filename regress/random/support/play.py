@@ -9,8 +9,8 @@ import re
 import subprocess
 from dataclasses import dataclass, field
 
-from definitions import View
-from generate_data import create_topic_sql
+from definitions import Relation, View
+from generate_data import create_relation_sql, create_topic_sql
 from harness import SEPARATOR, WAIT, Database, Failed, engine_state, escaped, kv_kafka, produce
 from product import create_sink, difference, expected_rows, folded_sink, read_views, sink_messages, topics_of
 from simulate import Simulation
@@ -32,6 +32,7 @@ class Plan:
     phases: list
     pipelines: list
     batch_rows: int
+    zone: str = "UTC"
 
     @property
     def exact(self):
@@ -53,11 +54,12 @@ class Outcome:
 def play(plan, schema):
     """Plays a plan; gives its Outcome."""
     outcome = Outcome()
-    database = Database(schema)
+    database = Database(schema, plan.zone)
     database.run(f"ALTER SYSTEM SET kafka.batch_rows = {plan.batch_rows}; ALTER SYSTEM SET kafka.idle_timeout = 0; SELECT pg_reload_conf()")
     for topic in plan.topics:
-        kv_kafka("create", kafka_name(database, topic.name), str(topic.partitions), "retention.ms=-1")
-    database.run(";\n".join(create_topic_sql(topic, kafka_name(database, topic.name), schema) for topic in plan.topics))
+        if not isinstance(topic, Relation):
+            kv_kafka("create", kafka_name(database, topic.name), str(topic.partitions), "retention.ms=-1")
+    database.run(";\n".join(_create_input(topic, kafka_name(database, topic.name), schema) for topic in plan.topics))
     for number in range(len(plan.phases) + 1):
         for pipeline in plan.pipelines:
             if pipeline.phase == number:
@@ -74,18 +76,29 @@ def play(plan, schema):
     return outcome
 
 
+def _create_input(topic, name, server):
+    return create_relation_sql(topic) if isinstance(topic, Relation) else create_topic_sql(topic, name, server)
+
+
 def kafka_name(database, name):
     return f"{database.topics}_{name}"
 
 
 def _create(database, pipeline, outcome):
     """Creates a pipeline's views in one transaction; what is refused is left out, and what reads it."""
-    script = ["\\set ON_ERROR_ROLLBACK on", "BEGIN"]
+    script = "\\set ON_ERROR_ROLLBACK on\nBEGIN;\n"
+    later = {}
     for view in pipeline.views:
-        script.append(f"\\warn === {view.name}\n{view.create(None if any(isinstance(s, View) for s in view.sources) else pipeline.name)}")
-        if view.name in pipeline.sinks:
-            kv_kafka("create", kafka_name(database, view.name), "2", "retention.ms=-1")
-    done = subprocess.run(["psql", "-X", "-q", "-A", "-t", "-F", SEPARATOR], input=";\n".join(script).replace("on;", "on", 1) + ";\nCOMMIT;\n",
+        script += f"\\warn === {view.name}\n{view.create(None if any(isinstance(s, View) for s in view.sources) else pipeline.name)};\n"
+        if view.name not in pipeline.sinks:
+            continue
+        kv_kafka("create", kafka_name(database, view.name), "2", "retention.ms=-1")
+        statements = create_sink(database, view, kafka_name(database, view.name))
+        if view.stored and view.sink_later:
+            later[view.name] = ";\n".join(statements)
+        else:
+            script += f"\\warn === sink of {view.name}\n" + ";\n".join(statements) + ";\n"
+    done = subprocess.run(["psql", "-X", "-q", "-A", "-t", "-F", SEPARATOR], input=script + "COMMIT;\n",
                           capture_output=True, text=True, env={**os.environ, "PGOPTIONS": database.options})
     errors = dict(block.split("\n", 1) for block in done.stderr.split("=== ")[1:])
     accepted = []
@@ -93,6 +106,9 @@ def _create(database, pipeline, outcome):
         error = errors[view.name]
         if "ERROR" not in error:
             accepted.append(view)
+            if "ERROR" in errors.get(f"sink of {view.name}", ""):
+                outcome.refused.append((";\n".join(create_sink(database, view, "topic")), errors[f"sink of {view.name}"].strip()))
+                pipeline.sinks.discard(view.name)
         elif any(isinstance(source, View) and source not in accepted for source in view.sources):
             outcome.left_out.append((view.features, "what it reads was left out"))
         elif re.search("[Tt]his version|function kafka[.].* does not exist", error):
@@ -100,10 +116,7 @@ def _create(database, pipeline, outcome):
         else:
             outcome.refused.append((view.create(), error.strip()))
     pipeline.views = accepted
-    for view in accepted:
-        if view.name in pipeline.sinks:
-            table, attach = create_sink(database, view, kafka_name(database, view.name))
-            database.run(f"{table};\n{attach}")
+    database.run(";\n".join(text for name, text in later.items() if name in [view.name for view in accepted]))
 
 
 def _produce(database, records):
@@ -152,7 +165,7 @@ def _compare(database, plan, pipeline, found, outcome):
         outcome.compared += 1
         outcome.rows += len(must_be)
         outcome.late += state.late_rows
-        text = difference(f"view {view.name}", found[view.name].rows, must_be)
+        text = difference(f"view {view.name}", found[view.name].rows, must_be) if view.stored else ""
         if found[view.name].late != state.late_rows:
             text += f"\nview {view.name}: {found[view.name].late} late rows, must be {state.late_rows}"
         if view.name in pipeline.sinks:
@@ -174,12 +187,12 @@ def reproduction(plan, view):
     pipeline = next(pipeline for pipeline in plan.pipelines if view in pipeline.views)
     topics, needed = topics_of(view), with_uppers(view)
     lines = ["psql -qXAt <<'END'", "CREATE SERVER s FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers '127.0.0.1:9092');    -- as it is",
-             f"ALTER SYSTEM SET kafka.batch_rows = {plan.batch_rows}; ALTER SYSTEM SET kafka.idle_timeout = 0; SELECT pg_reload_conf();", "SET timezone = 'UTC';"]
-    lines += [create_topic_sql(topic, topic.name, "s") + ";" for topic in topics] + ["END"]
-    lines += [f"kv_kafka create {topic.name} {topic.partitions} retention.ms=-1" for topic in topics]
+             f"ALTER SYSTEM SET kafka.batch_rows = {plan.batch_rows}; ALTER SYSTEM SET kafka.idle_timeout = 0; SELECT pg_reload_conf();", f"SET timezone = '{plan.zone}';"]
+    lines += [_create_input(topic, topic.name, "s") + ";" for topic in topics] + ["END"]
+    lines += [f"kv_kafka create {topic.name} {topic.partitions} retention.ms=-1" for topic in topics if not isinstance(topic, Relation)]
     for number in range(len(plan.phases) + 1):
         if number == pipeline.phase:
-            lines += ["psql -qXAt <<'END'", "SET timezone = 'UTC';"] + [one.create() + ";" for one in pipeline.views if one in needed] + ["END"]
+            lines += ["psql -qXAt <<'END'", f"SET timezone = '{plan.zone}';"] + [one.create() + ";" for one in pipeline.views if one in needed] + ["END"]
         for topic in topics if number < len(plan.phases) else []:
             records = [record for record in plan.phases[number] if record.topic is topic]
             if records:

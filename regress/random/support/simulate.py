@@ -9,7 +9,7 @@ batch_rows 1 and for endless ones it is determined: lateness only grows with the
 """
 from dataclasses import dataclass
 
-from definitions import Record, View
+from definitions import Record, Relation, View
 from simulate_groups import Groups
 from simulate_rows import NEVER, ArmRows, StreamRow
 from simulate_tables import table_rows
@@ -147,7 +147,7 @@ class Simulation:
             if not isinstance(source, View) and source.name not in self.times:
                 self.topics.append(source)
                 self.times[source.name] = {n: PartitionTime() for n in range(source.partitions)}
-                self.tables[source.name] = {}
+                self.tables[source.name] = dict(enumerate(source.rows)) if isinstance(source, Relation) else {}
 
     def table_of(self, source):
         """The rows of a table, or of a keyed view, as they are now."""

@@ -113,11 +113,13 @@ class ArmRows:
         envs = [env]
         for join in self.lookups:
             envs = [joined for some in envs for joined in self._look_up(some, join)]
-        envs = [some for some in envs if holds(self.definition.where, some)]
-        hop = self.definition.hop
+        unnest, hop = self.definition.unnest, self.definition.hop
+        if unnest:
+            envs = [{**some, unnest.alias: element} for some in envs for element in unnest.array.value(some) or []]
         if hop:
             envs = [{**some, hop.alias: window} for some in envs if hop.time.value(some) is not None
                     for window in hops(hop.time.value(some), hop.size_us, hop.advance_us)]
+        envs = [some for some in envs if holds(self.definition.where, some)]
         before = row.before if len(self.names) == 1 else NEVER
         return [Output(some, before, self.definition) for some in envs]
 
@@ -125,5 +127,3 @@ class ArmRows:
         found = [{**env, join.alias: other} for other in self.simulation.table_of(self.sources[join.alias])]
         found = [some for some in found if holds(join.on, some)]
         return found or ([{**env, join.alias: None}] if join.kind == "left" else [])
-
-
