@@ -22,7 +22,7 @@ class ViewMaker:
         self.count += 1
         self.rows = RowMaker(self.rng, self.world)
         view = self._make(f"v{self.count}", views)
-        if not view.group and not view.distinct_on:
+        if not (view.group or view.distinct or view.distinct_on):
             view.form = self.rng.choices(["plain", "subquery", "with"], [8, 1, 1])[0]
         view.sink_later = self.rng.random() < 0.5
         view.features = frozenset(self.rows.features)
