@@ -145,6 +145,9 @@ ROLLBACK;
 SELECT kafka.create_view('pg_temp.v', 'SELECT order_id FROM orders');
 
 -- windows: sizes are exact lengths
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.tumble(created_at, '1 month') AS during, count(*) FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT date_bin('1 year', created_at, '2000-01-01') AS at, count(*) FROM orders GROUP BY at;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT during, count(*) FROM orders, LATERAL kafka.hop(created_at, '1 hour', '0 min') AS during GROUP BY during;
 SELECT kafka.tumble('2026-01-01', '1 month');
 SELECT kafka.tumble('2026-01-01', '0 s');
 SELECT kafka.hop('2026-01-01', '1 hour', '-5 min');
