@@ -187,6 +187,30 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 4 ROWS 4 AS 'MODULE_PATHNAME', 'k
 COMMENT ON FUNCTION kafka.hop(timestamptz, interval, interval) IS
 	'Every window [start, start + size) that holds a moment, of those that begin each advance, aligned to 1970-01-01 00:00 UTC; use it as CROSS JOIN LATERAL kafka.hop(...)';
 
+CREATE FUNCTION kafka.session(at timestamptz, gap interval) RETURNS tstzrange
+LANGUAGE c IMMUTABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'kafka_session';
+COMMENT ON FUNCTION kafka.session(timestamptz, interval) IS
+	'In GROUP BY of a continuous view: the session [first event, last event] of events no further apart than gap';
+
+CREATE TYPE kafka_state.session_answer AS (
+	kv_row bigint,			-- a new row; null: this is about a stored session
+	stored tstzrange,		-- a stored session that has been extended or merged
+	session tstzrange,		-- what row or stored session belongs to now; null: the row is late, or has no time
+	late boolean
+);
+COMMENT ON TYPE kafka_state.session_answer IS 'What kafka_state.sessionize says about a row or a stored session';
+CREATE FUNCTION kafka_state.sessionize_step(internal, tstzrange[], bigint, timestamptz, timestamptz, interval, interval) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_sessionize_step';
+COMMENT ON FUNCTION kafka_state.sessionize_step(internal, tstzrange[], bigint, timestamptz, timestamptz, interval, interval) IS
+	'Transition function of kafka_state.sessionize';
+CREATE FUNCTION kafka_state.sessionize_final(internal) RETURNS kafka_state.session_answer[]
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_sessionize_final';
+COMMENT ON FUNCTION kafka_state.sessionize_final(internal) IS 'Final function of kafka_state.sessionize';
+CREATE AGGREGATE kafka_state.sessionize(stored tstzrange[], kv_row bigint, at timestamptz, reached timestamptz, gap interval, grace interval) (
+	STYPE = internal, SFUNC = kafka_state.sessionize_step, FINALFUNC = kafka_state.sessionize_final, FINALFUNC_MODIFY = read_only, PARALLEL = safe);
+COMMENT ON AGGREGATE kafka_state.sessionize(tstzrange[], bigint, timestamptz, timestamptz, interval, interval) IS
+	'Puts the rows of one group, ORDER BY kv_row, into sessions, given its open ones; null grace: sessions never close';
+
 -------------------------------------------------------------------------------------------------------------- aggregates (extension/first_last.c)
 
 CREATE FUNCTION kafka_state.first_step(internal, anyelement, anycompatible) RETURNS internal

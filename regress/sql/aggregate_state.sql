@@ -74,6 +74,7 @@ SELECT kafka.first(article, day), kafka.last(article, day), kafka.first(article,
 SELECT kafka.first(price, day), kafka.last(price, day) FROM price WHERE article = 'bolt';
 SELECT kafka.first(article, NULL::int), kafka.last(article, day) FILTER (WHERE day > 3) FROM price;
 SELECT kafka.first(article, point(1, 2)) FROM price;
+SELECT kafka.session(now(), '1 minute');
 
 SET client_min_messages = warning;
 DROP SCHEMA aggregate_state CASCADE;

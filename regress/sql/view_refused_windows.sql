@@ -24,6 +24,9 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
 	SELECT date_trunc('day', created_at AT TIME ZONE zone) AS day, count(*) FROM orders GROUP BY day;
 
+-- sessions
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '1 min') AS during, count(*) FROM orders GROUP BY during;
+
 -- windows whose end cannot be told from the key
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT lower(kafka.tumble(created_at, size)) AS since, count(*) FROM orders GROUP BY since;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT date_bin(size, created_at, '2000-01-01') AS since, count(*) FROM orders GROUP BY since;
