@@ -148,7 +148,8 @@ typedef struct Pipeline
 	RowSource  *sources;
 	int64		nsources,
 				max_sources;
-	TimestampTz batch_time;		/* greatest event time in it */
+	TimestampTz batch_time;		/* greatest event time of its streams' records */
+	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it began */
 	bool		broker_silent;	/* it did not answer when it was asked last */
 	/* state */

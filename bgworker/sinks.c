@@ -49,7 +49,8 @@ kv_sinks_publish(PipelineView *view)
 	foreach(cell, view->sinks)
 	{
 		ViewSink   *sink = lfirst(cell);
+		RowTimeCursor cursor = {0};
 
-		kv_publish_store(sink->topic, sink->encoder, view->view->result, view->rows);
+		kv_publish_store(sink->topic, sink->encoder, view->row->relation, &cursor, view->view->result, view->rows);
 	}
 }

@@ -23,6 +23,7 @@
 
 #include "delta_query.h"
 #include "group_statements.h"
+#include "note_times.h"
 
 static void add_late_counts(ViewDef *view, MaintenancePlan *plan);
 static void add_lookups(ViewDef *view, MaintenancePlan *plan);
@@ -197,9 +198,13 @@ insert_rows(ViewDef *view, int driver)
 {
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
 	Query	   *query = kv_delta_query(view, kv_input_arm(view, driver)->query, driver);
-	char	   *sql = kv_delta_print(query);
+	char	   *sql;
 	MaintenanceStatement *statement;
 
+	if (kv_note_times_of_rows(view))
+		sql = kv_note_row_times(view, query, kv_note_event_time(view, query, driver));
+	else
+		sql = kv_delta_print(query);
 	if (!view->unstored)
 		sql = psprintf("INSERT INTO %s (%s)\n%s%s%s", view->name, kv_statement_columns(columns, ""), sql,
 					   view->read_by_views ? "\nRETURNING " : "", view->read_by_views ? kv_statement_columns(columns, "") : "");

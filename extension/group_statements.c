@@ -29,14 +29,16 @@
 #include "delta_query.h"
 #include "layers.h"
 #include "normalize.h"
+#include "note_times.h"
 #include "window_statements.h"
 
 /* Names of the captures: rows under the aggregate, and touched groups with their state. */
 #define CAPTURE_ROWS "kv_joined"
 #define CAPTURE_GROUPS "kv_groups"
 
-/* Name of the column of captured rows that says that a row is late for its window. */
+/* Names of the columns behind the row columns of captured rows: is it late for its window, and its event time. */
 #define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
+#define TIME_NAME(view) kv_unique_name(KV_COL_TIME, (view)->row_names)
 
 struct GroupCompiler
 {
@@ -57,7 +59,8 @@ typedef struct Exchange
 static void name_state(GroupCompiler *groups);
 static int	only_driver(ViewDef *view);
 static Query *source_query(GroupCompiler *groups, Query *base);
-static Query *captured_query(ViewDef *view, Query *base);
+static Query *direct_query(ViewDef *view, Query *base, Node **time);
+static Query *captured_query(ViewDef *view, Query *base, Node **time);
 static MaintenanceStatement *upsert_result(GroupCompiler *groups);
 static MaintenanceStatement *upsert_groups(GroupCompiler *groups);
 static MaintenanceStatement *update_only_group(GroupCompiler *groups, Query *partial);
@@ -115,7 +118,10 @@ kv_groups_capture(GroupCompiler *groups, int driver)
 	if (view->window)
 		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, driver, true),
 																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
-	statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(kv_delta_query(view, query, driver)), driver);
+	query = kv_delta_query(view, query, driver);
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_note_event_time(view, query, driver),
+																   list_length(query->targetList) + 1, TIME_NAME(view), false));
+	statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
 	statement->captures = CAPTURE_ROWS;
 	statement->capture_desc = ExecTypeFromTL(query->targetList);
 	return statement;
@@ -161,39 +167,47 @@ only_driver(ViewDef *view)
 static Query *
 source_query(GroupCompiler *groups, Query *base)
 {
-	ViewDef    *view = groups->view;
-	Query	   *query;
+	Node	   *time;
+	Query	   *query = kv_view_is_direct(groups->view) ? direct_query(groups->view, base, &time) : captured_query(groups->view, base, &time);
 
-	if (kv_view_is_direct(view))
-	{
-		query = copyObject(view->arms[0].query);
-		query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, query->targetList);
-		if (view->window)
-			kv_delta_add_condition(query, kv_window_lateness(view, only_driver(view), false));
-	}
-	else
-		query = captured_query(view, base);
 	query->groupClause = base->groupClause;
 	query->hasAggs = base->hasAggs;
-	if (kv_view_is_direct(view))
-		query = kv_delta_query(view, query, only_driver(view));
+	kv_note_group_times(query, time);
 	query->sortClause = copyObject(query->groupClause);
 	return query;
 }
 
-/* Gives the targets of base over the captured rows that are not late. */
+/* Gives the targets of base over the delta's rows that are not late; *time is a row's event time. */
 static Query *
-captured_query(ViewDef *view, Query *base)
+direct_query(ViewDef *view, Query *base, Node **time)
+{
+	int			driver = only_driver(view);
+	Query	   *query = copyObject(view->arms[0].query);
+
+	query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, query->targetList);
+	query->hasAggs = base->hasAggs;
+	if (view->window)
+		kv_delta_add_condition(query, kv_window_lateness(view, driver, false));
+	query = kv_delta_query(view, query, driver);
+	*time = kv_note_event_time(view, query, driver);
+	return query;
+}
+
+/* The same over the captured rows. */
+static Query *
+captured_query(ViewDef *view, Query *base, Node **time)
 {
 	List	   *names = list_copy(view->row_names);
 	Query	   *query;
 
 	if (view->window)
 		names = lappend(names, LATE_NAME(view));
+	names = lappend(names, TIME_NAME(view));
 	query = kv_delta_select_from(CAPTURE_ROWS, names);
 	query->targetList = copyObject(base->targetList);
 	if (view->window)
-		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(makeVar(1, list_length(names), BOOLOID, -1, InvalidOid, 0)), -1));
+		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(makeVar(1, list_length(names) - 1, BOOLOID, -1, InvalidOid, 0)), -1));
+	*time = (Node *) makeVar(1, list_length(names), TIMESTAMPTZOID, -1, InvalidOid, 0);
 	return query;
 }
 

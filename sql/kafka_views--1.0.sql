@@ -328,6 +328,10 @@ CREATE FUNCTION kafka.publish() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_publish';
 COMMENT ON FUNCTION kafka.publish() IS 'Trigger function kafka.publish(''topic_table''): writes every changed row to the topic, by column name';
 
+CREATE FUNCTION kafka_state.row_time("time" timestamptz, VARIADIC columns "any") RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_row_time';
+COMMENT ON FUNCTION kafka_state.row_time(timestamptz, "any") IS 'In maintenance statements: notes the event time of a row or a group for its messages; always true';
+
 CREATE FUNCTION kafka.attach_sink(view regclass, topic_table regclass, snapshot boolean DEFAULT true) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_attach_sink';
 COMMENT ON FUNCTION kafka.attach_sink(regclass, regclass, boolean) IS 'Makes triggers that write the view''s changes to the topic, and publishes the rows already there unless snapshot is false';
