@@ -21,6 +21,9 @@
 
 #include "apply.h"
 #include "delta.h"
+#include "note_times.h"
+#include "outbox.h"
+#include "row_time.h"
 #include "run_sql.h"
 #include "sinks.h"
 
@@ -89,7 +92,10 @@ kv_apply_view(Pipeline *pipeline, PipelineView *view)
 void
 kv_apply_close(Pipeline *pipeline, PipelineView *view)
 {
+	/* what time alone makes has no other cause */
+	kv_outbox_default_time = view->next_frontier;
 	run_statements(pipeline, view, true);
+	kv_outbox_default_time = DT_NOBEGIN;
 }
 
 /*
@@ -115,7 +121,8 @@ run_statements(Pipeline *pipeline, PipelineView *view, bool closing)
 	forboth(statement, view->plan->statements, plan, view->compiled)
 	{
 		MaintenanceStatement *next = lfirst(statement);
-		bool		is_close = next->phase == PHASE_CLOSE || (next->phase == PHASE_COMPUTE && next->reads != NULL);
+		bool		is_close = next->phase == PHASE_CLOSE ||
+			((next->phase == PHASE_COMPUTE || next->phase == PHASE_LATE) && next->reads != NULL);
 
 		if (next->phase != PHASE_EVICT && (closing ? is_close : next->phase != PHASE_CLOSE))
 			run_statement(&run, next, lfirst(plan));
@@ -137,6 +144,7 @@ enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, Tim
 	run->title = NULL;
 	run->captures = NIL;
 	kv_sql_enter_role(sql, view->view->owner, view->row->settings);
+	kv_note_times_begin(view->view);
 	kv_maintaining = true;
 }
 
@@ -146,6 +154,7 @@ leave_view(ViewRun *run, KvSql *sql)
 	ListCell   *lc;
 
 	kv_maintaining = false;
+	kv_row_times_end();
 	foreach(lc, run->captures)
 		tuplestore_end(((Capture *) lfirst(lc))->rows);
 	kv_sql_leave(sql);

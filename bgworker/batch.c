@@ -206,7 +206,7 @@ take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen)
 static void
 apply(Pipeline *pipeline)
 {
-	kv_outbox_default_time = pipeline->batch_time;
+	kv_outbox_default_time = pipeline->batch_time != DT_NOBEGIN ? pipeline->batch_time : pipeline->batch_table_time;
 	kv_dead_letter_apply(pipeline);
 	kv_outbox_default_time = DT_NOBEGIN;
 }

@@ -83,6 +83,7 @@ kv_delta_begin(Pipeline *pipeline)
 	}
 	pipeline->nsources = 0;
 	pipeline->batch_time = DT_NOBEGIN;
+	pipeline->batch_table_time = DT_NOBEGIN;
 	MemoryContextSwitchTo(old);
 }
 
@@ -139,8 +140,10 @@ kv_delta_add_head(Pipeline *pipeline, Partition *partition)
 	tuplestore_putvalues(input->delta, input->delta_desc, values, nulls);
 	input->delta_rows++;
 	pipeline->nsources++;
-	if (!input->is_table && partition->head_time > pipeline->batch_time)
-		pipeline->batch_time = partition->head_time;
+	if (input->is_table)
+		pipeline->batch_table_time = Max(pipeline->batch_table_time, partition->head_time);
+	else
+		pipeline->batch_time = Max(pipeline->batch_time, partition->head_time);
 }
 
 /* Puts narrowed deltas in the place of the topics' deltas; gives what it replaced. */
@@ -214,7 +217,6 @@ kv_delta_begin_views(Pipeline *pipeline)
 		PipelineView *view = &pipeline->views[i];
 
 		view->rows = view->is_read || view->view->unstored ? tuplestore_begin_heap(false, false, DELTA_MEMORY_KB) : NULL;
-		view->published = 0;
 		view->delta = NULL;
 		view->delta_rows = 0;
 	}

@@ -142,7 +142,7 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 		view->closes |= statement->phase == PHASE_CLOSE;
 		view->evicts |= statement->phase == PHASE_EVICT;
 	}
-	view->needs_frontier = view->closes;
+	view->needs_frontier = view->closes || view->view->window != NULL;
 	if (view->is_read)
 	{
 		view->row_desc = kv_delta_row_desc(pipeline->context, view->view->result);

@@ -117,7 +117,6 @@ typedef struct PipelineView
 	bool		is_read;
 	TupleDesc	row_desc;		/* its columns without dropped ones */
 	Tuplestorestate *rows;
-	int64		published;		/* of rows: how many went to the sinks of an unstored view */
 	TupleDesc	delta_desc;		/* row_desc + kv_time, kv_before, kv_row */
 	Tuplestorestate *delta;		/* made of rows by the first reader; NULL: not yet */
 	int64		delta_rows;
@@ -149,7 +148,8 @@ typedef struct Pipeline
 	RowSource  *sources;
 	int64		nsources,
 				max_sources;
-	TimestampTz batch_time;		/* greatest event time in it */
+	TimestampTz batch_time;		/* greatest event time of its streams' records */
+	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it began */
 	bool		broker_silent;	/* it did not answer when it was asked last */
 	/* state */

@@ -8,9 +8,6 @@
  * has a buffer of its own even where two inputs read the same topic. Arms of a union do not
  * meet at all.
  *
- * Rows that an outer join of streams leaves without a match are made when time closes them, or at once where they come late;
- * join_graph.c has the times and the proof that this is once.
- *
  * Rows of an append-only view are inserted as they are found, or given to the worker where the view is unstored. Rows under an aggregate
  * are captured (or, where a single stream drives, taken as they come), aggregated, and
  * combined with the stored groups by one upsert; see group_statements.c.
@@ -26,23 +23,19 @@
 
 #include "delta_query.h"
 #include "group_statements.h"
-#include "outer_join.h"
+#include "note_times.h"
 
 static void add_late_counts(ViewDef *view, MaintenancePlan *plan);
 static void add_lookups(ViewDef *view, MaintenancePlan *plan);
 static MaintenanceStatement *lookup_upsert(ViewInput *input);
 static MaintenanceStatement *lookup_delete(ViewInput *input);
-static void add_rows(ViewDef *view, GroupCompiler *groups, int driver, MaintenancePlan *plan);
-static void add_unmatched(ViewDef *view, GroupCompiler *groups, int number, bool late, MaintenancePlan *plan);
-static MaintenanceStatement *insert_rows(ViewDef *view, StatementPhase phase, char *title, Query *query, int input);
+static MaintenanceStatement *insert_rows(ViewDef *view, int driver);
 static MaintenanceStatement *append_to_buffer(ViewDef *view, int number);
 static void add_evictions(ViewDef *view, MaintenancePlan *plan);
 static List *buffer_tables(ViewInput *input);
-static void add_buffer_indexes(ViewInput *input, List **statements);
 static List *input_columns(ViewInput *input);
 static List *key_names(ViewInput *input, List *names);
 static char *driven_title(ViewDef *view, int driver, const char *action);
-static char *unmatched_title(ViewDef *view, int number, bool late);
 
 /* Compiles the statements; see accumulate.h. */
 MaintenancePlan *
@@ -60,9 +53,10 @@ kv_accumulate(ViewDef *view)
 	{
 		if (!kv_input_drives(&view->inputs[i]))
 			continue;
-		add_rows(view, groups, i, plan);
-		if (view->inputs[i].preserved)
-			add_unmatched(view, groups, i, true, plan);
+		if (view->shape == SHAPE_APPEND)
+			plan->statements = lappend(plan->statements, insert_rows(view, i));
+		else if (!kv_view_is_direct(view))
+			plan->statements = lappend(plan->statements, kv_groups_capture(groups, i));
 		if (view->inputs[i].buffer_name)
 		{
 			MaintenanceStatement *append = append_to_buffer(view, i);
@@ -71,9 +65,6 @@ kv_accumulate(ViewDef *view)
 			plan->reload = lappend(plan->reload, append);
 		}
 	}
-	for (int i = 0; i < view->ninputs; i++)
-		if (view->inputs[i].preserved)
-			add_unmatched(view, groups, i, false, plan);
 	if (groups)
 		plan->statements = list_concat(plan->statements, kv_groups_statements(groups));
 	add_evictions(view, plan);
@@ -201,46 +192,23 @@ lookup_delete(ViewInput *input)
 	return kv_statement(PHASE_LOOKUP, psprintf("apply deletions of %s", get_rel_name(input->relid)), sql.data, input->number);
 }
 
-/* Adds what makes the rows of the rows layer that new rows of an input make, unless the groups take them as they come. */
-static void
-add_rows(ViewDef *view, GroupCompiler *groups, int driver, MaintenancePlan *plan)
-{
-	Query	   *query = kv_input_arm(view, driver)->query;
-
-	if (view->shape == SHAPE_APPEND)
-		plan->statements = lappend(plan->statements, insert_rows(view, PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"),
-																 kv_delta_query(view, query, driver), driver));
-	else if (!kv_view_is_direct(view))
-		plan->statements = lappend(plan->statements, kv_groups_capture(groups, driver));
-}
-
-/* Adds what makes those that a preserved input adds to an outer join without a match. */
-static void
-add_unmatched(ViewDef *view, GroupCompiler *groups, int number, bool late, MaintenancePlan *plan)
-{
-	StatementPhase phase = late ? PHASE_COMPUTE : PHASE_CLOSE;
-	char	   *title = unmatched_title(view, number, late);
-	Query	   *query = kv_input_arm(view, number)->query;
-	int			input = late ? number : -1;
-
-	if (view->shape == SHAPE_APPEND)
-		plan->statements = lappend(plan->statements, insert_rows(view, phase, title, kv_delta_unmatched(view, query, number, late), input));
-	else
-		plan->statements = lappend(plan->statements, kv_groups_capture_unmatched(groups, number, late, title));
-}
-
-/* Inserts the result rows that a query of an arm makes; of an unstored view it only gives them. */
+/* Inserts the result rows that new rows of an input make; of an unstored view it only gives them. */
 static MaintenanceStatement *
-insert_rows(ViewDef *view, StatementPhase phase, char *title, Query *query, int input)
+insert_rows(ViewDef *view, int driver)
 {
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
-	char	   *sql = kv_delta_print(query);
+	Query	   *query = kv_delta_query(view, kv_input_arm(view, driver)->query, driver);
+	char	   *sql;
 	MaintenanceStatement *statement;
 
+	if (kv_note_times_of_rows(view))
+		sql = kv_note_row_times(view, query, kv_note_event_time(view, query, driver));
+	else
+		sql = kv_delta_print(query);
 	if (!view->unstored)
 		sql = psprintf("INSERT INTO %s (%s)\n%s%s%s", view->name, kv_statement_columns(columns, ""), sql,
 					   view->read_by_views ? "\nRETURNING " : "", view->read_by_views ? kv_statement_columns(columns, "") : "");
-	statement = kv_statement(phase, title, sql, input);
+	statement = kv_statement(PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"), sql, driver);
 	statement->writes_view = true;
 	if (view->unstored || view->read_by_views)
 		statement->capture_desc = view->result;
@@ -312,16 +280,6 @@ buffer_tables(ViewInput *input)
 	if (input->kind == INPUT_LOOKUP)
 		statements = lappend(statements, psprintf("CREATE UNIQUE INDEX ON %s (%s) NULLS NOT DISTINCT", input->buffer_name,
 												  kv_statement_columns(key_names(input, names), "")));
-	add_buffer_indexes(input, &statements);
-	return statements;
-}
-
-/* Adds the indexes for probes, and the one that finds the rows to be closed. */
-static void
-add_buffer_indexes(ViewInput *input, List **statements)
-{
-	ListCell   *cell;
-
 	foreach(cell, input->probes)
 	{
 		List	   *columns = NIL;
@@ -340,10 +298,9 @@ add_buffer_indexes(ViewInput *input, List **statements)
 		/* the event time behind the keys makes a bound on it a range of the index */
 		if (input->time_attno > 0 && !list_member_int(lfirst(cell), input->time_attno))
 			columns = lappend(columns, get_attname(input->relid, input->time_attno, false));
-		*statements = lappend(*statements, psprintf("CREATE INDEX ON %s (%s)", input->buffer_name, kv_statement_columns(columns, "")));
+		statements = lappend(statements, psprintf("CREATE INDEX ON %s (%s)", input->buffer_name, kv_statement_columns(columns, "")));
 	}
-	if (input->preserved)
-		*statements = lappend(*statements, psprintf("CREATE INDEX ON %s (" KV_COL_TIME ")", input->buffer_name));
+	return statements;
 }
 
 /* Gives the names of an input's used columns, by number. */
@@ -383,14 +340,4 @@ driven_title(ViewDef *view, int driver, const char *action)
 		if (arm->first + i != driver)
 			appendStringInfo(&title, "%s%s", others++ == 0 ? " joined with " : ", ", get_rel_name(arm->inputs[i].relid));
 	return title.data;
-}
-
-/* Says the same of rows without a match: "insert closed rows of orders without a row of payments". */
-static char *
-unmatched_title(ViewDef *view, int number, bool late)
-{
-	ViewInput  *partner = kv_outer_join_partner(kv_input_arm(view, number), &view->inputs[number]);
-
-	return psprintf("%s %s rows of %s without a row of %s", view->unstored ? "compute" : view->shape == SHAPE_APPEND ? "insert" : "take", late ? "late" : "closed",
-					get_rel_name(view->inputs[number].relid), get_rel_name(partner->relid));
 }

@@ -31,9 +31,9 @@
 #include "join_graph.h"
 #include "layers.h"
 #include "normalize.h"
-#include "outer_join.h"
 #include "output_time.h"
 #include "refuse.h"
+#include "window_layer.h"
 
 static Refusal *make_arms(ViewDef *view, List *queries);
 static Refusal *find_inputs(ViewDef *view, ViewArm *arm);
@@ -42,6 +42,7 @@ static Refusal *classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *r
 static Refusal *classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row);
 static Refusal *find_columns(ViewArm *arm, ViewInput *input);
 static void name_delta(ViewDef *view, ViewInput *input);
+static Refusal *check_left_joins(ViewArm *arm, Node *jtnode);
 static Refusal *describe_result(ViewDef *view);
 static Query *definition_query(Oid definition);
 static void apply_settings(ArrayType *settings);
@@ -79,6 +80,8 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	for (int i = 0; i < view->narms && !*refusal; i++)
 		*refusal = kv_join_graph(&view->arms[i]);
 	if (!*refusal)
+		*refusal = kv_window_layer(view, options);
+	if (!*refusal)
 		*refusal = kv_output_time(view, options->event_time);
 	return *refusal ? NULL : view;
 }
@@ -107,7 +110,7 @@ make_arms(ViewDef *view, List *queries)
 		arm->grace_us = view->grace_us;
 		refusal = find_inputs(view, arm);
 		if (!refusal)
-			refusal = kv_outer_join_mark(arm);
+			refusal = check_left_joins(arm, linitial(arm->query->jointree->fromlist));
 		if (refusal)
 			return refusal;
 		view->ndriving += arm->ndriving;
@@ -271,6 +274,28 @@ name_delta(ViewDef *view, ViewInput *input)
 		taken = lappend(taken, view->inputs[i].delta_name);
 	}
 	input->delta_name = kv_unique_name(makeObjectName(get_rel_name(input->relid), NULL, "delta"), taken);
+}
+
+/* Refuses left joins to streams: only tables may be looked up so. */
+static Refusal *
+check_left_joins(ViewArm *arm, Node *jtnode)
+{
+	JoinExpr   *join = (JoinExpr *) jtnode;
+
+	if (!IsA(jtnode, JoinExpr))
+		return NULL;
+	for (int i = 0; join->jointype == JOIN_LEFT && i < arm->ninputs; i++)
+	{
+		ViewInput  *input = &arm->inputs[i];
+
+		if (input->rti == ((RangeTblRef *) join->rarg)->rtindex && kv_input_drives(input))
+			return kv_refusal(exprLocation(join->quals),
+							  psprintf("continuous view \"%%s\" cannot use an outer join to the stream \"%s\"",
+									   rt_fetch(input->rti, arm->query->rtable)->eref->aliasname),
+							  "This version does not tell yet when an unmatched row can no longer find a match.",
+							  "Use an inner join; outer joins to upsert topics and ordinary tables work.");
+	}
+	return check_left_joins(arm, join->larg);
 }
 
 /* Makes the result's row type. */

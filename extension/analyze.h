@@ -12,16 +12,6 @@
 
 struct Refusal;
 
-/* Options of WITH (kafka.*), checked. */
-typedef struct ContinuousOptions
-{
-	int64		grace_us;		/* when stored always given */
-	char	   *event_time;		/* column name or NULL */
-	char	   *pipeline;		/* name or NULL */
-	bool		bootstrap;		/* default true */
-	char	   *start;			/* NULL, earliest, latest or a timestamp: overrides the topics' own */
-} ContinuousOptions;
-
 /* Options as stored in kafka_state.view.options (view_options.c). */
 extern ContinuousOptions *kv_view_options_from_array(ArrayType *options);
 

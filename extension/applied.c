@@ -20,7 +20,6 @@
 
 #include "analyze.h"
 #include "applied.h"
-#include "closed_query.h"
 #include "fdw_scan.h"
 #include "run_sql.h"
 #include "skipped.h"
@@ -128,7 +127,7 @@ kv_applied_rows(const ViewRow *row, Tuplestorestate *rows)
 {
 	MemoryContext context;
 	ViewDef    *view;
-	char	   *text;
+	char	   *name;
 	KvPlan	   *plan;
 	KvSql		sql;
 
@@ -136,8 +135,8 @@ kv_applied_rows(const ViewRow *row, Tuplestorestate *rows)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "kv applied rows", ALLOCSET_DEFAULT_SIZES);
 	view = kv_view_load(row->view);
-	text = kv_closed_query(view);
-	plan = kv_plan_make(context, text ? text : psprintf("SELECT * FROM %s", view->name), 0, NULL);
+	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(row->relation)), get_rel_name(row->relation));
+	plan = kv_plan_make(context, psprintf("SELECT * FROM %s", name), 0, NULL);
 	kv_sql_enter_role(&sql, view->owner, row->settings);
 	PG_TRY();
 	{

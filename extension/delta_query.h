@@ -22,11 +22,6 @@ extern char *kv_delta_print(Query *query);
  */
 extern Query *kv_delta_query(ViewDef *view, Query *base, int driver);
 /*
- * The same for the rows that preserved input number adds to an outer join of streams without a match: those of its delta that are
- * late, or those of its buffer that the frontier's move from $1 to $2 closes.
- */
-extern Query *kv_delta_unmatched(ViewDef *view, Query *base, int number, bool late);
-/*
  * SELECT of one input's delta alone: the rows that pass the conditions on this input
  * only. with targets the used columns and kv_time of rows that are not late, or, if late, of the late rows
  * kv_row and whether the frontier alone made them late.

@@ -297,6 +297,9 @@ kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
 	has_key = put_key(encoder, key, values, nulls);
 	*time_us = DT_NOBEGIN;
 	*has_headers = false;
+	/* the times in an old row are not when it went */
+	if (value == NULL)
+		return has_key;
 	if (encoder->time != NULL)
 	{
 		datum = column_value(encoder, encoder->time, values, nulls, &isnull);
@@ -310,8 +313,6 @@ kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
 		if (!isnull)
 			*headers = PointerGetDatum(kv_headers_pack(DatumGetJsonbP(datum)));
 	}
-	if (value == NULL)
-		return has_key;
 	if (encoder->whole == NULL)
 		run_steps(encoder, encoder->value_steps, value, values, nulls);
 	else

@@ -23,7 +23,7 @@ extern Encoder *kv_encoder_make(MemoryContext context, const TopicDef *topic, Tu
  * key columns, or an append topic's text or kafka key is null). A null key column gives a JSON null in a json key; raises
  * ERRCODE_NOT_NULL_VIOLATION for an upsert topic whose text or kafka key is null. value NULL: only the key (a tombstone).
  * *time_us: from a metadata 'timestamp' column, or else the topic's event_time
- * column, DT_NOBEGIN if neither. *headers: a palloc'd bytea whose content is packed as outbox.h says, if *has_headers.
+ * column, DT_NOBEGIN if neither, and for a tombstone. *headers: a palloc'd bytea whose content is packed as outbox.h says, if *has_headers.
  */
 extern bool kv_encode(Encoder *encoder, const Datum *values, const bool *nulls,
 					  StringInfo key, StringInfo value, TimestampTz *time_us, Datum *headers, bool *has_headers);

@@ -13,6 +13,7 @@
  */
 #include "group_statements.h"
 
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -26,11 +27,18 @@
 
 #include "aggregate.h"
 #include "delta_query.h"
+#include "layers.h"
 #include "normalize.h"
+#include "note_times.h"
+#include "window_statements.h"
 
 /* Names of the captures: rows under the aggregate, and touched groups with their state. */
 #define CAPTURE_ROWS "kv_joined"
 #define CAPTURE_GROUPS "kv_groups"
+
+/* Names of the columns behind the row columns of captured rows: is it late for its window, and its event time. */
+#define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
+#define TIME_NAME(view) kv_unique_name(KV_COL_TIME, (view)->row_names)
 
 struct GroupCompiler
 {
@@ -49,8 +57,10 @@ typedef struct Exchange
 } Exchange;
 
 static void name_state(GroupCompiler *groups);
+static int	only_driver(ViewDef *view);
 static Query *source_query(GroupCompiler *groups, Query *base);
-static Node *row_value_mutator(Node *node, List *values);
+static Query *direct_query(ViewDef *view, Query *base, Node **time);
+static Query *captured_query(ViewDef *view, Query *base, Node **time);
 static MaintenanceStatement *upsert_result(GroupCompiler *groups);
 static MaintenanceStatement *upsert_groups(GroupCompiler *groups);
 static MaintenanceStatement *update_only_group(GroupCompiler *groups, Query *partial);
@@ -101,23 +111,17 @@ kv_groups_capture(GroupCompiler *groups, int driver)
 {
 	ViewDef    *view = groups->view;
 	ViewArm    *arm = kv_input_arm(view, driver);
-	Query	   *query = kv_delta_query(view, arm->query, driver);
+	Query	   *query = copyObject(arm->query);
 	const char *title = psprintf("%s new rows of %s", arm->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
-	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
+	MaintenanceStatement *statement;
 
-	statement->captures = CAPTURE_ROWS;
-	statement->capture_desc = ExecTypeFromTL(arm->query->targetList);
-	return statement;
-}
-
-/* Captures rows without a match; see group_statements.h. */
-MaintenanceStatement *
-kv_groups_capture_unmatched(GroupCompiler *groups, int number, bool late, char *title)
-{
-	ViewDef    *view = groups->view;
-	Query	   *query = kv_delta_unmatched(view, kv_input_arm(view, number)->query, number, late);
-	MaintenanceStatement *statement = kv_statement(late ? PHASE_COMPUTE : PHASE_CLOSE, title, kv_delta_print(query), late ? number : -1);
-
+	if (view->window)
+		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, driver, true),
+																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
+	query = kv_delta_query(view, query, driver);
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_note_event_time(view, query, driver),
+																   list_length(query->targetList) + 1, TIME_NAME(view), false));
+	statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
 	statement->captures = CAPTURE_ROWS;
 	statement->capture_desc = ExecTypeFromTL(query->targetList);
 	return statement;
@@ -127,12 +131,15 @@ kv_groups_capture_unmatched(GroupCompiler *groups, int number, bool late, char *
 List *
 kv_groups_statements(GroupCompiler *groups)
 {
-	List	   *statements;
+	List	   *statements = NIL;
 
+	if (groups->view->window)
+		statements = list_make1(kv_view_is_direct(groups->view) ? kv_window_count_late(groups->view, only_driver(groups->view)) :
+								kv_window_count_captured(CAPTURE_ROWS, LATE_NAME(groups->view)));
 	if (groups->view->own_state)
-		return list_make1(upsert_result(groups));
+		return lappend(statements, upsert_result(groups));
 
-	statements = list_make1(upsert_groups(groups));
+	statements = lappend(statements, upsert_groups(groups));
 	if (groups->view->keys == NIL)
 		return lappend(statements, update_only_row(groups));
 
@@ -145,46 +152,63 @@ kv_groups_statements(GroupCompiler *groups)
 	return statements;
 }
 
-/* Gives base (over the row columns) over the delta of the only stream, or over the captured rows. */
+/* Gives the number of the only driving input. */
+static int
+only_driver(ViewDef *view)
+{
+	int			driver = 0;
+
+	while (!kv_input_drives(&view->inputs[driver]))
+		driver++;
+	return driver;
+}
+
+/* Gives base (over the row columns) over the delta of the only stream, or over the captured rows; without late rows. */
 static Query *
 source_query(GroupCompiler *groups, Query *base)
 {
-	ViewDef    *view = groups->view;
-	Query	   *query;
+	Node	   *time;
+	Query	   *query = kv_view_is_direct(groups->view) ? direct_query(groups->view, base, &time) : captured_query(groups->view, base, &time);
 
-	if (kv_view_is_direct(view))
-	{
-		ViewArm    *arm = &view->arms[0];
-		int			driver = 0;
-
-		while (!kv_input_drives(&view->inputs[driver]))
-			driver++;
-		query = copyObject(arm->query);
-		query->targetList = (List *) row_value_mutator((Node *) base->targetList, arm->query->targetList);
-		query->groupClause = base->groupClause;
-		query->hasAggs = base->hasAggs;
-		query = kv_delta_query(view, query, driver);
-	}
-	else
-	{
-		query = kv_delta_select_from(CAPTURE_ROWS, view->row_names);
-		query->targetList = copyObject(base->targetList);
-		query->groupClause = base->groupClause;
-		query->hasAggs = base->hasAggs;
-	}
+	query->groupClause = base->groupClause;
+	query->hasAggs = base->hasAggs;
+	kv_note_group_times(query, time);
 	query->sortClause = copyObject(query->groupClause);
 	return query;
 }
 
-/* Exchanges row columns for the expressions of the only arm. */
-static Node *
-row_value_mutator(Node *node, List *values)
+/* Gives the targets of base over the delta's rows that are not late; *time is a row's event time. */
+static Query *
+direct_query(ViewDef *view, Query *base, Node **time)
 {
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-		return copyObject((Node *) get_tle_by_resno(values, ((Var *) node)->varattno)->expr);
-	return expression_tree_mutator(node, row_value_mutator, values);
+	int			driver = only_driver(view);
+	Query	   *query = copyObject(view->arms[0].query);
+
+	query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, query->targetList);
+	query->hasAggs = base->hasAggs;
+	if (view->window)
+		kv_delta_add_condition(query, kv_window_lateness(view, driver, false));
+	query = kv_delta_query(view, query, driver);
+	*time = kv_note_event_time(view, query, driver);
+	return query;
+}
+
+/* The same over the captured rows. */
+static Query *
+captured_query(ViewDef *view, Query *base, Node **time)
+{
+	List	   *names = list_copy(view->row_names);
+	Query	   *query;
+
+	if (view->window)
+		names = lappend(names, LATE_NAME(view));
+	names = lappend(names, TIME_NAME(view));
+	query = kv_delta_select_from(CAPTURE_ROWS, names);
+	query->targetList = copyObject(base->targetList);
+	if (view->window)
+		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(makeVar(1, list_length(names) - 1, BOOLOID, -1, InvalidOid, 0)), -1));
+	*time = (Node *) makeVar(1, list_length(names), TIMESTAMPTZOID, -1, InvalidOid, 0);
+	return query;
 }
 
 /* Combines partial aggregates with the result table, which is its own state. */
@@ -332,9 +356,7 @@ place_in_batch(GroupCompiler *groups, MaintenanceStatement *statement)
 		statement->reads = CAPTURE_ROWS;
 		return;
 	}
-	for (int i = 0; i < view->ninputs; i++)
-		if (kv_input_drives(&view->inputs[i]))
-			statement->input = i;
+	statement->input = only_driver(view);
 }
 
 /* Writes the view's rows of touched groups where they differ. */

@@ -13,8 +13,6 @@ typedef struct GroupCompiler GroupCompiler;
 extern GroupCompiler *kv_groups_begin(ViewDef *view);
 /* Captures the rows under the aggregate that new rows of one of several streams make. */
 extern MaintenanceStatement *kv_groups_capture(GroupCompiler *groups, int driver);
-/* The same for those that a preserved input adds to an outer join without a match: late ones, or those that time closes. */
-extern MaintenanceStatement *kv_groups_capture_unmatched(GroupCompiler *groups, int number, bool late, char *title);
 /* Aggregates them (or the only stream's) and brings the groups and the view up to date. */
 extern List *kv_groups_statements(GroupCompiler *groups);
 /* CREATE TABLE / INDEX statements (char *) for the companion; INSERT statements for the first rows of it and the view. */

@@ -136,6 +136,17 @@ row_column_mutator(Node *node, RowColumns *rows)
 	return expression_tree_mutator(node, row_column_mutator, rows);
 }
 
+/* Exchanges row columns for an arm's expressions; see layers.h. */
+Node *
+kv_layers_row_values(Node *node, List *targets)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+		return copyObject((Node *) get_tle_by_resno(targets, ((Var *) node)->varattno)->expr);
+	return expression_tree_mutator(node, kv_layers_row_values, targets);
+}
+
 /* Gives the names of the result's columns. */
 static List *
 result_names(Query *query)

@@ -15,5 +15,7 @@ typedef struct ViewLayers
 
 /* Splits a query. WITH is inlined, DISTINCT becomes GROUP BY, UNION ALL several arms. Gives a refusal or NULL. */
 extern Refusal *kv_split_layers(const Query *query, ViewLayers *layers);
+/* Gives an expression over the row columns with the expressions of an arm's target list in their places. */
+extern Node *kv_layers_row_values(Node *node, List *targets);
 
 #endif							/* KV_LAYERS_H */

@@ -1,9 +1,13 @@
 /*
  * normalize.c: brings the FROM clause of a defining query into the one form that
  * analysis and the statements work with: steps from left to right, each one range
- * table entry, joined inner (its conditions are in WHERE), left or full (its conditions
- * stay with it); from_steps.c finds them. A plain view or a subquery is expanded only where it is not on the nullable
- * side of an outer join.
+ * table entry, joined inner (its conditions are in WHERE) or left (its conditions
+ * stay with it).
+ *
+ * Why this is exact: an inner join commutes with a left join whose condition does
+ * not mention it, and conditions of inner joins on the preserved side of a left
+ * join may as well be applied after it. Hence a plain view or a subquery is
+ * expanded only where it is not on the nullable side.
  *
  * The result is only ever printed (by Postgres' deparser) or looked at, never
  * planned: see kv_normalize_joins.
@@ -24,8 +28,22 @@
 #include "utils/rel.h"
 
 #include "catalog.h"
-#include "from_steps.h"
 #include "subselect.h"
+
+/* A place in the row. */
+typedef struct FromStep
+{
+	int			rti;			/* in the query before renumbering */
+	bool		is_left;		/* LEFT JOIN with the steps before it */
+	Node	   *condition;		/* of the left join */
+} FromStep;
+
+typedef struct StepList
+{
+	List	   *steps;			/* of FromStep * */
+	List	   *conditions;		/* of inner joins and WHERE, implicitly ANDed */
+	Refusal    *refusal;
+} StepList;
 
 /* New number of every range table entry, index is the old one. */
 typedef struct RenumberMap
@@ -41,6 +59,10 @@ static Query *subquery_of(RangeTblEntry *rte, Refusal **refusal);
 static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
 static void pull_up(Query *query, int rti, Query *subquery);
 static Node *exchange_reference(Node *jtnode, int rti, Node *replacement);
+static void collect_steps(Node *jtnode, StepList *list);
+static void collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list);
+static void add_step(StepList *list, int rti, bool is_left, Node *condition);
+static void add_conditions(StepList *list, Node *node);
 static Query *rebuild(Query *query, StepList *list);
 static RangeTblEntry *clean_entry(RangeTblEntry *rte, List **taken);
 static List *real_column_names(Oid relid);
@@ -80,7 +102,10 @@ expand_query(Query *query, List **arms)
 		pull_up(query, rti, subquery);
 	}
 	if (!refusal)
-		refusal = kv_from_steps((Node *) query->jointree, &list);
+	{
+		collect_steps((Node *) query->jointree, &list);
+		refusal = list.refusal;
+	}
 	if (!refusal)
 		*arms = lappend(*arms, rebuild(query, &list));
 	return refusal;
@@ -289,6 +314,94 @@ kv_normalize_aliases(Query *query)
 	}
 }
 
+/* Appends what jtnode joins to the steps, left to right. */
+static void
+collect_steps(Node *jtnode, StepList *list)
+{
+	ListCell   *cell;
+
+	if (IsA(jtnode, RangeTblRef))
+		add_step(list, ((RangeTblRef *) jtnode)->rtindex, false, NULL);
+	else if (IsA(jtnode, FromExpr))
+	{
+		foreach(cell, ((FromExpr *) jtnode)->fromlist)
+			collect_steps(lfirst(cell), list);
+		add_conditions(list, ((FromExpr *) jtnode)->quals);
+	}
+	else
+	{
+		JoinExpr   *join = castNode(JoinExpr, jtnode);
+
+		switch (join->jointype)
+		{
+			case JOIN_INNER:
+				collect_steps(join->larg, list);
+				collect_steps(join->rarg, list);
+				add_conditions(list, join->quals);
+				break;
+			case JOIN_LEFT:
+				collect_left(join->larg, join->rarg, join->quals, list);
+				break;
+			case JOIN_RIGHT:
+				collect_left(join->rarg, join->larg, join->quals, list);
+				break;
+			default:
+				list->refusal = kv_refusal(exprLocation(join->quals),
+										   "continuous view \"%s\" cannot use a FULL JOIN",
+										   "This version joins streams inner, and tables inner or left.",
+										   "Use an inner join, or a LEFT JOIN from the stream to the table.");
+				break;
+		}
+	}
+}
+
+/* Appends a left join, whose nullable arm must be a single table. */
+static void
+collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list)
+{
+	collect_steps(preserved, list);
+	if (list->refusal)
+		return;
+	if (IsA(nullable, RangeTblRef))
+		add_step(list, ((RangeTblRef *) nullable)->rtindex, true, condition);
+	else
+		list->refusal = kv_refusal(exprLocation(condition),
+								   "continuous view \"%s\" cannot use an outer join whose nullable side is itself a join",
+								   "This version looks up one table at a time.",
+								   "Join the tables one by one, each with a LEFT JOIN of its own.");
+}
+
+static void
+add_step(StepList *list, int rti, bool is_left, Node *condition)
+{
+	FromStep   *step = palloc0(sizeof(FromStep));
+
+	step->rti = rti;
+	step->is_left = is_left;
+	step->condition = condition;
+	list->steps = lappend(list->steps, step);
+}
+
+/* Appends what a tree of ANDs consists of. */
+static void
+add_conditions(StepList *list, Node *node)
+{
+	ListCell   *cell;
+
+	foreach(cell, make_ands_implicit((Expr *) node))
+	{
+		if (!is_andclause(lfirst(cell)))
+			list->conditions = lappend(list->conditions, lfirst(cell));
+		else
+		{
+			ListCell   *argument;
+
+			foreach(argument, ((BoolExpr *) lfirst(cell))->args)
+				add_conditions(list, lfirst(argument));
+		}
+	}
+}
+
 /* Makes the normalised query from its steps. */
 static Query *
 rebuild(Query *query, StepList *list)
@@ -406,17 +519,17 @@ renumber_mutator(Node *node, RenumberMap *map)
 	return expression_tree_mutator(node, renumber_mutator, map);
 }
 
-/* Gives the FROM list: the steps side by side, or one left-deep join where there is an outer join. */
+/* Gives the FROM list: the steps side by side, or one left-deep join where there is a left join. */
 static Node *
 join_steps(Query *query, List *steps, RenumberMap *map)
 {
 	List	   *fromlist = NIL;
 	Node	   *joined = NULL;
-	bool		has_outer = false;
+	bool		has_left = false;
 	ListCell   *cell;
 
 	foreach(cell, steps)
-		has_outer |= ((FromStep *) lfirst(cell))->type != JOIN_INNER;
+		has_left |= ((FromStep *) lfirst(cell))->is_left;
 
 	foreach(cell, steps)
 	{
@@ -426,7 +539,7 @@ join_steps(Query *query, List *steps, RenumberMap *map)
 		RangeTblEntry *rte;
 
 		reference->rtindex = map->numbers[step->rti];
-		if (!has_outer)
+		if (!has_left)
 		{
 			fromlist = lappend(fromlist, reference);
 			continue;
@@ -438,7 +551,7 @@ join_steps(Query *query, List *steps, RenumberMap *map)
 		}
 		rte = makeNode(RangeTblEntry);
 		rte->rtekind = RTE_JOIN;
-		rte->jointype = step->type;
+		rte->jointype = step->is_left ? JOIN_LEFT : JOIN_INNER;
 		query->rtable = lappend(query->rtable, rte);
 
 		join = makeNode(JoinExpr);
@@ -449,7 +562,7 @@ join_steps(Query *query, List *steps, RenumberMap *map)
 		join->rtindex = list_length(query->rtable);
 		joined = (Node *) join;
 	}
-	return (Node *) (has_outer ? list_make1(joined) : fromlist);
+	return (Node *) (has_left ? list_make1(joined) : fromlist);
 }
 
 /* Brings RTE_JOINs in line with their arms; see normalize.h. */

@@ -29,6 +29,7 @@
 #include "encode.h"
 #include "outbox.h"
 #include "publish.h"
+#include "row_time.h"
 #include "sink_check.h"
 
 PG_FUNCTION_INFO_V1(kafka_publish);
@@ -44,6 +45,7 @@ typedef struct PublishPlan
 	TopicDef   *topic;
 	Encoder    *encoder;
 	bool		key_is_fixed;	/* no update changes the topic's key */
+	RowTimeCursor cursor;
 	MemoryContext context;
 } PublishPlan;
 
@@ -230,7 +232,7 @@ publish_statement(PublishPlan *plan, TriggerData *trigger)
 		if (any_key_differs(plan, desc, old_rows, new_rows))
 			publish_gone_keys(plan, desc, old_rows, new_rows);
 	}
-	kv_publish_store(plan->topic, plan->encoder, desc, new_rows, 0);
+	kv_publish_store(plan->topic, plan->encoder, plan->relid, &plan->cursor, desc, new_rows);
 }
 
 /* Raises an error where the trigger was created without a transition table that is needed. */
@@ -397,25 +399,27 @@ static void
 publish_slot(PublishPlan *plan, TupleTableSlot *slot, bool tombstone)
 {
 	slot_getallattrs(slot);
-	kv_publish_values(plan->topic, plan->encoder, slot->tts_values, slot->tts_isnull, tombstone);
+	kv_publish_values(plan->topic, plan->encoder, slot->tts_values, slot->tts_isnull, tombstone,
+					  kv_row_time(plan->relid, &plan->cursor, slot->tts_values, slot->tts_isnull));
 }
 
-/* Hands all rows of a tuplestore to the outbox. */
+/* Hands all rows of a tuplestore to the outbox; see the header. */
 void
-kv_publish_store(const TopicDef *topic, Encoder *encoder, TupleDesc desc, Tuplestorestate *rows, int64 from)
+kv_publish_store(const TopicDef *topic, Encoder *encoder, Oid relid, RowTimeCursor *cursor, TupleDesc desc, Tuplestorestate *rows)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	int			pointer = open_rows(rows);
 
-	(void) tuplestore_skiptuples(rows, from, true);
 	while (next_row(rows, pointer, slot))
-		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false);
+		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false,
+						  kv_row_time(relid, cursor, slot->tts_values, slot->tts_isnull));
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* Encodes a row, or only its key for a tombstone, and hands it to the outbox. */
+/* Encodes a row, or only its key for a tombstone, and hands it to the outbox; see the header. */
 void
-kv_publish_values(const TopicDef *topic, Encoder *encoder, const Datum *values, const bool *nulls, bool tombstone)
+kv_publish_values(const TopicDef *topic, Encoder *encoder, const Datum *values, const bool *nulls, bool tombstone,
+				  TimestampTz cause_time)
 {
 	OutboxMessage message = {.relid = topic->relid,.topic = topic->topic,.time_ms = -1};
 	TimestampTz time_us;
@@ -442,6 +446,8 @@ kv_publish_values(const TopicDef *topic, Encoder *encoder, const Datum *values, 
 			message.headers_len = VARSIZE_ANY_EXHDR(DatumGetPointer(headers));
 		}
 	}
+	if (TIMESTAMP_NOT_FINITE(time_us))
+		time_us = cause_time;
 	if (!TIMESTAMP_NOT_FINITE(time_us))
 		message.time_ms = (time_us + KV_UNIX_EPOCH_US) / 1000;
 	message.upsert = topic->mode == MODE_UPSERT;

@@ -8,7 +8,9 @@
 #include "refuse.h"
 
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "nodes/nodeFuncs.h"
@@ -17,6 +19,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
+#include "utils/timestamp.h"
 
 /* Where a walk found the first node of a kind. */
 typedef struct NodeSearch
@@ -33,10 +36,12 @@ static int	set_returning_location(Query *query);
 static int	location_of(Query *query, NodeTag tag);
 static bool search_walker(Node *node, NodeSearch *search);
 static bool function_walker(Node *node, Refusal **refusal);
+static Refusal *refuse_window_length(Node *node);
 static Refusal *refuse_function(Node *node, Oid function, const char *message, const char *detail, const char *hint);
 static bool is_unstable_function(Oid function, void *found);
 static bool is_unknown_function(Oid function, void *found);
 static bool is_clock_function(Oid function, void *found);
+static bool is_session_marker(Oid function, void *found);
 
 /* Makes a refusal; message has one %s for the view's name, detail and hint are plain text (hint may be NULL). */
 Refusal *
@@ -245,11 +250,48 @@ function_walker(Node *node, Refusal **refusal)
 		*refusal = refuse_function(node, function, "continuous view \"%s\" cannot use a user-defined function that is only STABLE",
 								   "It may see other things than the row, such as tables or the time, and the view would not follow their changes.",
 								   "Declare it IMMUTABLE with ALTER FUNCTION if it depends on its arguments alone, or join the table it reads.");
+	else if (check_functions_in_node(node, is_session_marker, NULL))
+		*refusal = kv_refusal(exprLocation(node),
+							  "continuous view \"%s\" cannot use kafka.session",
+							  "This version does not keep sessions.",
+							  "Group by kafka.tumble() or kafka.hop().");
+	else
+		*refusal = refuse_window_length(node);
 	if (*refusal)
 		return true;
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, function_walker, refusal, 0);
 	return expression_tree_walker(node, function_walker, refusal);
+}
+
+/* Checks the constant lengths of a call that makes windows of a fixed size: with a wrong one it would fail for every row. */
+static Refusal *
+refuse_window_length(Node *node)
+{
+	FuncExpr   *call = (FuncExpr *) node;
+	ListCell   *cell;
+
+	if (!IsA(node, FuncExpr) ||
+		!(call->funcid == F_DATE_BIN_INTERVAL_TIMESTAMP_TIMESTAMP || call->funcid == F_DATE_BIN_INTERVAL_TIMESTAMPTZ_TIMESTAMPTZ ||
+		  get_func_namespace(call->funcid) == get_namespace_oid(KV_SCHEMA, true)))
+		return NULL;
+	foreach(cell, call->args)
+	{
+		Const	   *argument = lfirst(cell);
+		Interval   *length;
+
+		if (!IsA(argument, Const) || argument->consttype != INTERVALOID || argument->constisnull)
+			continue;
+		length = DatumGetIntervalP(argument->constvalue);
+		if (length->month != 0)
+			return kv_refusal(exprLocation((Node *) argument), "continuous view \"%s\" cannot have windows of months or years",
+							  "Their length varies, so a window is not found by division.",
+							  "Group by date_trunc('month', ...) or date_trunc('year', ...).");
+		if (length->time + length->day * (double) USECS_PER_DAY <= 0)
+			return kv_refusal(exprLocation((Node *) argument), "continuous view \"%s\" cannot have windows without a length",
+							  "No window would hold a row.", "Write an interval greater than zero, for example interval '1 hour'.");
+	}
+	return NULL;
 }
 
 /* Makes the refusal of a function, which may have been declared differently when the view was created. */
@@ -301,4 +343,11 @@ is_clock_function(Oid function, void *found)
 		default:
 			return false;
 	}
+}
+
+static bool
+is_session_marker(Oid function, void *found)
+{
+	return function >= FirstNormalObjectId && get_func_namespace(function) == get_namespace_oid(KV_SCHEMA, true) &&
+		strcmp(get_func_name(function), "session") == 0;
 }

@@ -22,12 +22,13 @@
 
 #include "analyze.h"
 #include "applied.h"
+#include "note_times.h"
 #include "outbox.h"
 #include "publish.h"
 #include "run_sql.h"
 #include "sink_snapshot.h"
 
-static bool has_given_rows(const ViewRow *row);
+static bool has_given_rows(const ViewRow *row, const ViewDef *view);
 static void publish_stored(Relation rel, const TopicDef *topic, Encoder *encoder);
 static void publish_given(const ViewRow *row, Relation rel, const TopicDef *topic, Encoder *encoder);
 static void store_batch(int64 pipeline, int64 batch);
@@ -39,23 +40,30 @@ void
 kv_sink_snapshot(const ViewRow *row, int64 batch, Oid topic_relid)
 {
 	bool		stored = row->relation != row->definition;
+	ViewDef    *view = kv_view_load(row->view);
+	KvSql		sql;
 	MemoryContext context;
 	Relation	rel;
 	TopicDef   *topic;
 	Encoder    *encoder;
 
-	if (!stored && !has_given_rows(row))
+	if (!stored && !has_given_rows(row, view))
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "kv sink snapshot", ALLOCSET_DEFAULT_SIZES);
 	rel = table_open(row->relation, AccessShareLock);
 	topic = kv_topic_copy(context, kv_topic_get(topic_relid));
 	encoder = kv_encoder_make(context, topic, RelationGetDescr(rel));
 
+	/* what depends on a setting is written as the worker will write it */
+	kv_sql_enter_role(&sql, view->owner, row->settings);
+	kv_note_times_begin(view);
 	kv_outbox_begin_batch(row->pipeline, batch);
 	if (stored)
 		publish_stored(rel, topic, encoder);
 	else
 		publish_given(row, rel, topic, encoder);
+	kv_row_times_end();
+	kv_sql_leave(&sql);
 	if (kv_outbox_end_batch())
 		store_batch(row->pipeline, batch);
 	table_close(rel, NoLock);
@@ -64,10 +72,8 @@ kv_sink_snapshot(const ViewRow *row, int64 batch, Oid topic_relid)
 
 /* Tells whether an unstored view can have given rows already; raises an error where nobody can say which. */
 static bool
-has_given_rows(const ViewRow *row)
+has_given_rows(const ViewRow *row, const ViewDef *view)
 {
-	ViewDef    *view = kv_view_load(row->view);
-
 	/* the worker will compute the first rows of a view over views, and write them to its sinks */
 	for (int i = 0; i < view->ninputs; i++)
 	{
@@ -89,6 +95,7 @@ has_given_rows(const ViewRow *row)
 static void
 publish_stored(Relation rel, const TopicDef *topic, Encoder *encoder)
 {
+	RowTimeCursor cursor = {0};
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
@@ -97,7 +104,8 @@ publish_stored(Relation rel, const TopicDef *topic, Encoder *encoder)
 	{
 		CHECK_FOR_INTERRUPTS();
 		slot_getallattrs(slot);
-		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false);
+		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false,
+						  kv_row_time(RelationGetRelid(rel), &cursor, slot->tts_values, slot->tts_isnull));
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -108,10 +116,11 @@ publish_stored(Relation rel, const TopicDef *topic, Encoder *encoder)
 static void
 publish_given(const ViewRow *row, Relation rel, const TopicDef *topic, Encoder *encoder)
 {
+	RowTimeCursor cursor = {0};
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 
 	kv_applied_rows(row, rows);
-	kv_publish_store(topic, encoder, RelationGetDescr(rel), rows, 0);
+	kv_publish_store(topic, encoder, row->relation, &cursor, RelationGetDescr(rel), rows);
 	tuplestore_end(rows);
 }
 

@@ -14,6 +14,17 @@
 #include "nodes/parsenodes.h"
 #include "topic.h"
 
+/* Options of WITH (kafka.*), checked. */
+typedef struct ContinuousOptions
+{
+	int64		grace_us;		/* of joins; when stored always known */
+	bool		grace_given;	/* false: kafka.default_grace of the view's creation */
+	char	   *event_time;		/* column name or NULL */
+	char	   *pipeline;		/* name or NULL */
+	bool		bootstrap;		/* default true */
+	char	   *start;			/* NULL, earliest, latest or a timestamp: overrides the topics' own */
+} ContinuousOptions;
+
 typedef enum InputKind
 {
 	INPUT_STREAM,				/* append topic: drives */
@@ -38,10 +49,6 @@ typedef struct ViewInput
 	int64		lateness_us;	/* late when time + lateness_us <= greatest(stream time before it, frontier); PG_INT64_MAX: never */
 	List	   *probes;			/* of List of AttrNumber: columns other inputs look its rows up by */
 	int64		retain_us;		/* visible and buffered while time > frontier - retain_us */
-	/* outer joins of streams */
-	bool		preserved;		/* its rows without a match are rows of the view */
-	bool		nullable;		/* the other side is preserved */
-	int64		close_us;		/* preserved: no match can come any more once the frontier has reached time + close_us */
 } ViewInput;
 
 /* One select-project-join of the rows layer. */
@@ -53,7 +60,7 @@ typedef struct ViewArm
 	int			first;			/* number of its first input */
 	int			ninputs;
 	int			ndriving;		/* inputs that are streams or views */
-	int64		grace_us;
+	int64		grace_us;		/* of its join */
 	int64	   *time_bounds;	/* [i * ninputs + j]: least upper bound of time j - time i, us; i, j count within the arm (join_graph.c) */
 } ViewArm;
 
@@ -85,7 +92,9 @@ typedef struct ViewDef
 	char	   *groups_name;	/* keyed and not own_state: qualified companion table */
 	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
 	int64		output_delay_us;	/* output watermark = inputs' least watermark - this */
-	int64		grace_us;
+	int64		grace_us;		/* of joins */
+	struct ViewWindow *window;	/* keyed: its windows, if they close (window_layer.h); NULL otherwise */
+	int64		window_grace_us;	/* a window is closed this long after its end */
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
 } ViewDef;

@@ -147,7 +147,10 @@ static void
 apply_option(ContinuousOptions *options, const char *name, const char *value)
 {
 	if (strcmp(name, "grace") == 0)
+	{
 		options->grace_us = parse_duration(name, value);
+		options->grace_given = true;
+	}
 	else if (strcmp(name, "event_time") == 0)
 		options->event_time = pstrdup(value);
 	else if (strcmp(name, "pipeline") == 0)

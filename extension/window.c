@@ -29,7 +29,6 @@ typedef struct HopState
 	int64		advance_us;
 } HopState;
 
-static int64 exact_length(const Interval *interval, const char *what);
 static Datum make_window(TypeCacheEntry *range_type, TimestampTz start, int64 size_us);
 
 PG_FUNCTION_INFO_V1(kafka_tumble);
@@ -40,7 +39,7 @@ Datum
 kafka_tumble(PG_FUNCTION_ARGS)
 {
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(0);
-	int64		size_us = exact_length(PG_GETARG_INTERVAL_P(1), "size");
+	int64		size_us = kv_window_length(PG_GETARG_INTERVAL_P(1), "size");
 	TypeCacheEntry *range_type = range_get_typcache(fcinfo, TSTZRANGEOID);
 
 	return make_window(range_type, kv_window_start(at, size_us), size_us);
@@ -59,8 +58,8 @@ kafka_hop(PG_FUNCTION_ARGS)
 
 		calls = SRF_FIRSTCALL_INIT();
 		state = MemoryContextAlloc(calls->multi_call_memory_ctx, sizeof(HopState));
-		state->size_us = exact_length(PG_GETARG_INTERVAL_P(1), "size");
-		state->advance_us = exact_length(PG_GETARG_INTERVAL_P(2), "advance");
+		state->size_us = kv_window_length(PG_GETARG_INTERVAL_P(1), "size");
+		state->advance_us = kv_window_length(PG_GETARG_INTERVAL_P(2), "advance");
 		state->range_type = lookup_type_cache(TSTZRANGEOID, TYPECACHE_RANGE_INFO);
 		state->last_start = kv_window_start(at, state->advance_us);
 		/* the first one that has not ended at that moment */
@@ -103,9 +102,9 @@ kv_window_start(TimestampTz at, int64 size_us)
 	return start;
 }
 
-/* Gives the length of an interval in us; raises an error for months and for what is not positive. */
-static int64
-exact_length(const Interval *interval, const char *what)
+/* Gives the length of an interval in us; see window.h. */
+int64
+kv_window_length(const Interval *interval, const char *what)
 {
 	int64		days_us;
 	int64		length_us;

@@ -1,6 +1,6 @@
 /*
- * window.h: fixed-size windows of event time as SQL functions: kafka.tumble and
- * kafka.hop. Views know them only as functions; nothing else is exported here.
+ * window.h: fixed-size windows of event time as SQL functions, kafka.tumble and
+ * kafka.hop, and the arithmetic they share with sessions.
  */
 #ifndef KV_WINDOW_H
 #define KV_WINDOW_H
@@ -12,5 +12,8 @@
  * Raises ERRCODE_DATETIME_VALUE_OUT_OF_RANGE where it lies outside timestamptz.
  */
 extern TimestampTz kv_window_start(TimestampTz at, int64 size_us);
+
+/* Length of an interval in us; raises an error, which calls it what, for months and for what is not positive. */
+extern int64 kv_window_length(const Interval *interval, const char *what);
 
 #endif							/* KV_WINDOW_H */

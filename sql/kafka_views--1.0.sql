@@ -187,11 +187,150 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE COST 4 ROWS 4 AS 'MODULE_PATHNAME', 'k
 COMMENT ON FUNCTION kafka.hop(timestamptz, interval, interval) IS
 	'Every window [start, start + size) that holds a moment, of those that begin each advance, aligned to 1970-01-01 00:00 UTC; use it as CROSS JOIN LATERAL kafka.hop(...)';
 
+CREATE FUNCTION kafka.session(at timestamptz, gap interval) RETURNS tstzrange
+LANGUAGE c IMMUTABLE PARALLEL SAFE COST 1 AS 'MODULE_PATHNAME', 'kafka_session';
+COMMENT ON FUNCTION kafka.session(timestamptz, interval) IS
+	'In GROUP BY of a continuous view: the session [first event, last event] of events no further apart than gap';
+
+CREATE TYPE kafka_state.session_answer AS (
+	kv_row bigint,			-- a new row; null: this is about a stored session
+	stored tstzrange,		-- a stored session that has been extended or merged
+	session tstzrange,		-- what row or stored session belongs to now; null: the row is late, or has no time
+	late boolean
+);
+COMMENT ON TYPE kafka_state.session_answer IS 'What kafka_state.sessionize says about a row or a stored session';
+CREATE FUNCTION kafka_state.sessionize_step(internal, tstzrange[], bigint, timestamptz, timestamptz, interval, interval) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_sessionize_step';
+COMMENT ON FUNCTION kafka_state.sessionize_step(internal, tstzrange[], bigint, timestamptz, timestamptz, interval, interval) IS
+	'Transition function of kafka_state.sessionize';
+CREATE FUNCTION kafka_state.sessionize_final(internal) RETURNS kafka_state.session_answer[]
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_sessionize_final';
+COMMENT ON FUNCTION kafka_state.sessionize_final(internal) IS 'Final function of kafka_state.sessionize';
+CREATE AGGREGATE kafka_state.sessionize(stored tstzrange[], kv_row bigint, at timestamptz, reached timestamptz, gap interval, grace interval) (
+	STYPE = internal, SFUNC = kafka_state.sessionize_step, FINALFUNC = kafka_state.sessionize_final, FINALFUNC_MODIFY = read_only, PARALLEL = safe);
+COMMENT ON AGGREGATE kafka_state.sessionize(tstzrange[], bigint, timestamptz, timestamptz, interval, interval) IS
+	'Puts the rows of one group, ORDER BY kv_row, into sessions, given its open ones; null grace: sessions never close';
+
+-------------------------------------------------------------------------------------------------------------- aggregates (extension/first_last.c)
+
+CREATE FUNCTION kafka_state.first_step(internal, anyelement, anycompatible) RETURNS internal
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_first_step';
+COMMENT ON FUNCTION kafka_state.first_step(internal, anyelement, anycompatible) IS 'Transition function of kafka.first';
+CREATE FUNCTION kafka_state.last_step(internal, anyelement, anycompatible) RETURNS internal
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_last_step';
+COMMENT ON FUNCTION kafka_state.last_step(internal, anyelement, anycompatible) IS 'Transition function of kafka.last';
+CREATE FUNCTION kafka_state.first_combine(internal, internal) RETURNS internal
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_first_combine';
+COMMENT ON FUNCTION kafka_state.first_combine(internal, internal) IS 'Combine function of kafka.first';
+CREATE FUNCTION kafka_state.last_combine(internal, internal) RETURNS internal
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_last_combine';
+COMMENT ON FUNCTION kafka_state.last_combine(internal, internal) IS 'Combine function of kafka.last';
+CREATE FUNCTION kafka_state.first_last_serialize(internal) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_first_last_serialize';
+COMMENT ON FUNCTION kafka_state.first_last_serialize(internal) IS 'Serialisation function of kafka.first and kafka.last';
+CREATE FUNCTION kafka_state.first_last_deserialize(bytea, internal) RETURNS internal
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_first_last_deserialize';
+COMMENT ON FUNCTION kafka_state.first_last_deserialize(bytea, internal) IS 'Deserialisation function of kafka.first and kafka.last';
+CREATE FUNCTION kafka_state.first_last_final(internal, anyelement, anycompatible) RETURNS anyelement
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_first_last_final';
+COMMENT ON FUNCTION kafka_state.first_last_final(internal, anyelement, anycompatible) IS 'Final function of kafka.first and kafka.last';
+CREATE AGGREGATE kafka.first(value anyelement, sort anycompatible) (
+	STYPE = internal, SFUNC = kafka_state.first_step, FINALFUNC = kafka_state.first_last_final, FINALFUNC_EXTRA, FINALFUNC_MODIFY = read_only,
+	COMBINEFUNC = kafka_state.first_combine, SERIALFUNC = kafka_state.first_last_serialize, DESERIALFUNC = kafka_state.first_last_deserialize,
+	PARALLEL = safe);
+COMMENT ON AGGREGATE kafka.first(anyelement, anycompatible) IS
+	'Value of the row with the least sort, of several the first of them that came; rows without sort do not count';
+CREATE AGGREGATE kafka.last(value anyelement, sort anycompatible) (
+	STYPE = internal, SFUNC = kafka_state.last_step, FINALFUNC = kafka_state.first_last_final, FINALFUNC_EXTRA, FINALFUNC_MODIFY = read_only,
+	COMBINEFUNC = kafka_state.last_combine, SERIALFUNC = kafka_state.first_last_serialize, DESERIALFUNC = kafka_state.first_last_deserialize,
+	PARALLEL = safe);
+COMMENT ON AGGREGATE kafka.last(anyelement, anycompatible) IS
+	'Value of the row with the greatest sort, of several the last of them that came; rows without sort do not count';
+
+-------------------------------------------------------------------------------------------------------------- aggregate state (extension/agg_state.c, agg_call.c)
+
+CREATE TYPE kafka_state.agg_state;
+CREATE FUNCTION kafka_state.agg_state_in(cstring) RETURNS kafka_state.agg_state
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_agg_state_in';
+COMMENT ON FUNCTION kafka_state.agg_state_in(cstring) IS 'Input of kafka_state.agg_state: for superusers, who restore dumps';
+CREATE FUNCTION kafka_state.agg_state_out(kafka_state.agg_state) RETURNS cstring
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_agg_state_out';
+COMMENT ON FUNCTION kafka_state.agg_state_out(kafka_state.agg_state) IS 'Output of kafka_state.agg_state';
+CREATE FUNCTION kafka_state.agg_state_recv(internal) RETURNS kafka_state.agg_state
+	LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_agg_state_recv';
+COMMENT ON FUNCTION kafka_state.agg_state_recv(internal) IS 'Binary input of kafka_state.agg_state: for superusers';
+CREATE FUNCTION kafka_state.agg_state_send(kafka_state.agg_state) RETURNS bytea
+	LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_agg_state_send';
+COMMENT ON FUNCTION kafka_state.agg_state_send(kafka_state.agg_state) IS 'Binary output of kafka_state.agg_state';
+CREATE TYPE kafka_state.agg_state (
+	INPUT = kafka_state.agg_state_in, OUTPUT = kafka_state.agg_state_out,
+	RECEIVE = kafka_state.agg_state_recv, SEND = kafka_state.agg_state_send,
+	STORAGE = extended, COLLATABLE = true	-- an aggregate's functions compare by the collation of its arguments
+);
+COMMENT ON TYPE kafka_state.agg_state IS 'Transition state of an aggregate; null: that of no rows. Only functions of kafka_state make one';
+
+CREATE FUNCTION kafka_state.agg_partial_step(internal, regprocedure) RETURNS internal
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_partial_step';
+COMMENT ON FUNCTION kafka_state.agg_partial_step(internal, regprocedure) IS 'Transition function of kafka_state.agg_partial';
+CREATE FUNCTION kafka_state.agg_partial_step(internal, regprocedure, VARIADIC "any") RETURNS internal
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_partial_step';
+COMMENT ON FUNCTION kafka_state.agg_partial_step(internal, regprocedure, VARIADIC "any") IS 'Transition function of kafka_state.agg_partial';
+CREATE FUNCTION kafka_state.agg_merge_step(internal, regprocedure, kafka_state.agg_state) RETURNS internal
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_merge_step';
+COMMENT ON FUNCTION kafka_state.agg_merge_step(internal, regprocedure, kafka_state.agg_state) IS 'Transition function of kafka_state.agg_merge';
+CREATE FUNCTION kafka_state.agg_merge_step(internal, regprocedure, kafka_state.agg_state, VARIADIC "any") RETURNS internal
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_merge_step';
+COMMENT ON FUNCTION kafka_state.agg_merge_step(internal, regprocedure, kafka_state.agg_state, VARIADIC "any") IS
+	'Transition function of kafka_state.agg_merge';
+CREATE FUNCTION kafka_state.agg_keep(internal) RETURNS kafka_state.agg_state
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_keep';
+COMMENT ON FUNCTION kafka_state.agg_keep(internal) IS 'Final function of kafka_state.agg_partial and agg_merge';
+
+CREATE AGGREGATE kafka_state.agg_partial(aggregate regprocedure) (
+	STYPE = internal, SFUNC = kafka_state.agg_partial_step, FINALFUNC = kafka_state.agg_keep, FINALFUNC_MODIFY = read_only);
+COMMENT ON AGGREGATE kafka_state.agg_partial(regprocedure) IS 'State of an aggregate without arguments over rows';
+CREATE AGGREGATE kafka_state.agg_partial(aggregate regprocedure, VARIADIC arguments "any") (
+	STYPE = internal, SFUNC = kafka_state.agg_partial_step, FINALFUNC = kafka_state.agg_keep, FINALFUNC_MODIFY = read_only);
+COMMENT ON AGGREGATE kafka_state.agg_partial(regprocedure, VARIADIC "any") IS 'State of an aggregate over rows';
+CREATE AGGREGATE kafka_state.agg_merge(aggregate regprocedure, state kafka_state.agg_state) (
+	STYPE = internal, SFUNC = kafka_state.agg_merge_step, FINALFUNC = kafka_state.agg_keep, FINALFUNC_MODIFY = read_only);
+COMMENT ON AGGREGATE kafka_state.agg_merge(regprocedure, kafka_state.agg_state) IS 'States of an aggregate, combined';
+CREATE AGGREGATE kafka_state.agg_merge(aggregate regprocedure, state kafka_state.agg_state, VARIADIC types "any") (
+	STYPE = internal, SFUNC = kafka_state.agg_merge_step, FINALFUNC = kafka_state.agg_keep, FINALFUNC_MODIFY = read_only);
+COMMENT ON AGGREGATE kafka_state.agg_merge(regprocedure, kafka_state.agg_state, VARIADIC "any") IS
+	'States of a polymorphic aggregate, combined; types are nulls of its argument types';
+
+CREATE FUNCTION kafka_state.agg_combine(aggregate regprocedure, one kafka_state.agg_state, other kafka_state.agg_state)
+	RETURNS kafka_state.agg_state
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_combine';
+COMMENT ON FUNCTION kafka_state.agg_combine(regprocedure, kafka_state.agg_state, kafka_state.agg_state) IS 'Two states of an aggregate, combined';
+CREATE FUNCTION kafka_state.agg_combine(aggregate regprocedure, one kafka_state.agg_state, other kafka_state.agg_state, VARIADIC types "any")
+	RETURNS kafka_state.agg_state
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_combine';
+COMMENT ON FUNCTION kafka_state.agg_combine(regprocedure, kafka_state.agg_state, kafka_state.agg_state, VARIADIC "any") IS
+	'Two states of a polymorphic aggregate, combined; types are nulls of its argument types';
+CREATE FUNCTION kafka_state.agg_continue(aggregate regprocedure, state kafka_state.agg_state, further_rows record[]) RETURNS kafka_state.agg_state
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_continue';
+COMMENT ON FUNCTION kafka_state.agg_continue(regprocedure, kafka_state.agg_state, record[]) IS
+	'State of an aggregate after further rows, in their order; a row is the arguments of one call';
+CREATE FUNCTION kafka_state.agg_final(aggregate regprocedure, state kafka_state.agg_state, result anyelement) RETURNS anyelement
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_final';
+COMMENT ON FUNCTION kafka_state.agg_final(regprocedure, kafka_state.agg_state, anyelement) IS
+	'Result of an aggregate in this state; result is a null of its type';
+CREATE FUNCTION kafka_state.agg_final(aggregate regprocedure, state kafka_state.agg_state, result anyelement, VARIADIC types "any") RETURNS anyelement
+	LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_agg_final';
+COMMENT ON FUNCTION kafka_state.agg_final(regprocedure, kafka_state.agg_state, anyelement, VARIADIC "any") IS
+	'Result of a polymorphic aggregate in this state; result is a null of its type, types are nulls of its argument types';
+
 -------------------------------------------------------------------------------------------------------------- output (DESIGN.md 1.4)
 
 CREATE FUNCTION kafka.publish() RETURNS trigger
 	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_publish';
 COMMENT ON FUNCTION kafka.publish() IS 'Trigger function kafka.publish(''topic_table''): writes every changed row to the topic, by column name';
+
+CREATE FUNCTION kafka_state.row_time("time" timestamptz, VARIADIC columns "any") RETURNS boolean
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_row_time';
+COMMENT ON FUNCTION kafka_state.row_time(timestamptz, "any") IS 'In maintenance statements: notes the event time of a row or a group for its messages; always true';
 
 CREATE FUNCTION kafka.attach_sink(view regclass, topic_table regclass, snapshot boolean DEFAULT true) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_attach_sink';

@@ -61,6 +61,9 @@ SINK_KEYS = {"least_greatest": ["region", "state"], "having_sum": ["region", "st
              "hopped": ["during", "region"], "binned": ["bin", "carrier"], "truncated": ["minute"], "join_windows": ["during"],
              "over_windows": ["during"]}
 EVENT_TIME = {"join_between": "paid_at", "project": "created_at"}
+# where a row can be late: joins of streams and windows
+TAKES_GRACE = {"join_between", "join_compare", "join_three", "join_self", "enrich_join", "tumbled", "hopped", "binned", "truncated",
+               "join_totals", "join_windows", "over_windows"}
 LOOKS_UP = {"enrich", "enrich_left", "enrich_join", "enrich_table"}
 
 
@@ -151,7 +154,8 @@ class Round:
         script = []
         for view in names:
             query, after = self.queries[view], ""
-            options = ["kafka.continuous", f"kafka.grace = '{grace} microseconds'"]
+            options = ["kafka.continuous"]
+            options += [f"kafka.grace = '{grace} microseconds'"] if view in TAKES_GRACE else []
             options += [f"kafka.event_time = '{EVENT_TIME[view]}'"] if view in EVENT_TIME else []
             options += [f"kafka.pipeline = '{pipeline}'"] if pipeline and view not in OVER_VIEWS else []
             if (view in APPEND or view == "over_join" or view in SINK_KEYS) and self.rng.random() < 0.6 and (view not in OVER_VIEWS or len(names) == 1):

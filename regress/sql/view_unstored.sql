@@ -14,7 +14,7 @@ CREATE FOREIGN TABLE sink (id bigint OPTIONS (key 'true'), amount numeric, at ti
 CREATE FOREIGN TABLE sink_2 (id bigint OPTIONS (key 'true')) SERVER view_unstored OPTIONS (topic 'view_unstored_sink_2');
 
 -- It is a plain view, and a row of kafka.views.
-CREATE VIEW big (order_id, amount) WITH (kafka.continuous, kafka.grace = '1 minute', security_barrier) AS SELECT id, amount, at FROM orders WHERE amount > 100;
+CREATE VIEW big (order_id, amount) WITH (kafka.continuous, kafka.start = 'earliest', security_barrier) AS SELECT id, amount, at FROM orders WHERE amount > 100;
 \d+ big
 SELECT view, pipeline, stored, options, definition FROM kafka.views WHERE view = 'big'::regclass;
 SELECT pipeline, views FROM kafka.pipelines WHERE pipeline = 'big';

@@ -5,10 +5,13 @@ An average is a Fraction, so that nothing is rounded before it is compared; its 
 expression of a view over it reckons with it.
 """
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
+from functools import reduce
+from operator import and_, or_
 from typing import Callable
 
-from expressions import COMPARISONS, literal
+from expressions import COMPARISONS, is_nan, literal, number_type, rank
 
 
 @dataclass
@@ -39,20 +42,38 @@ def of_values(name, what, type_name, function, on_none=None, distinct=False, nee
     return Aggregate(f"{name}({'DISTINCT ' if distinct else ''}{what.sql}{more})", type_name, of_rows, needs_order)
 
 
+def average(values):
+    if isinstance(values[0], float):
+        return sum(values) / len(values)
+    if any(is_nan(value) for value in values):
+        return Decimal("NaN")
+    return sum(Fraction(value) for value in values) / len(values)
+
+
 def simple(name, what, distinct=False):
-    """count, sum, avg, min, max, bool_and, bool_or of an expression."""
+    """count, sum, avg, min, max, bool_and, bool_or, bit_and, bit_or of an expression."""
     function = {
-        "count": len,
-        "sum": sum,
-        "avg": lambda values: sum(Fraction(value) for value in values) / len(values),
-        "min": min, "max": max, "bool_and": all, "bool_or": any,
+        "count": len, "sum": sum, "avg": average,
+        "min": lambda values: min(values, key=rank), "max": lambda values: max(values, key=rank),
+        "bool_and": all, "bool_or": any,
+        "bit_and": lambda values: reduce(and_, values), "bit_or": lambda values: reduce(or_, values),
     }[name]
     type_name = {"count": "bigint", "sum": "numeric", "avg": "average"}.get(name, what.type)
+    if what.type == "float" and name in ("sum", "avg"):
+        type_name = "float"
     return of_values(name, what, type_name, function, 0 if name == "count" else None, distinct)
 
 
 def string_agg(what, separator):
     return of_values("string_agg", what, "text", separator.join, needs_order=True, more=f", {literal(separator, 'text')}")
+
+
+def ordered_agg(what):
+    """array_agg with an order of its own; equal elements cannot be told apart."""
+    def of_rows(rows):
+        values = [what.value(row) for row in rows]
+        return sorted((v for v in values if v is not None), key=rank) + [v for v in values if v is None] if rows else None
+    return Aggregate(f"array_agg({what.sql} ORDER BY {what.sql})", what.type + "[]", of_rows)
 
 
 def array_agg(what):
@@ -79,7 +100,7 @@ def difference(left, right):
     def of_rows(rows):
         a, b = left.of_rows(rows), right.of_rows(rows)
         return None if a is None or b is None else a - b
-    return Aggregate(f"{left.sql} - {right.sql}", "numeric" if "numeric" in (left.type, right.type) else left.type, of_rows,
+    return Aggregate(f"{left.sql} - {right.sql}", number_type(left, right), of_rows,
                      left.needs_order or right.needs_order)
 
 
@@ -94,4 +115,3 @@ def having(aggregate, operator, value):
         found = aggregate.of_rows(rows)
         return found is not None and COMPARISONS[operator](found, value)
     return Having(f"{aggregate.sql} {operator} {literal(value, aggregate.type)}", of_rows)
-

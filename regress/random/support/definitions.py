@@ -28,6 +28,12 @@ class Topic:
 
 
 @dataclass
+class Relation(Topic):
+    """An ordinary table, whose rows do not change."""
+    rows: list = field(default_factory=list)
+
+
+@dataclass
 class Record:
     topic: Topic
     partition: int
@@ -77,6 +83,17 @@ class Hop:
 
 
 @dataclass
+class Unnest:
+    """CROSS JOIN LATERAL unnest(array) AS alias."""
+    alias: str
+    array: Expr
+
+    @property
+    def element(self):
+        return Expr(self.alias, self.array.type[:-2], lambda env: env[self.alias], frozenset([self.alias]))
+
+
+@dataclass
 class Arm:
     inputs: list
     joins: list                    # one for each input after the first
@@ -84,6 +101,7 @@ class Arm:
     columns: list                  # (name, Expr); empty under an inline group
     bounds: list = field(default_factory=list)    # (a, b, most): time of b - time of a <= most, microseconds
     hop: Hop = None
+    unnest: Unnest = None
     window_of: str = None          # alias of the stream whose time the group's window is of; None: greatest() of all
 
     @property
@@ -113,6 +131,8 @@ class Arm:
         for one, join in zip(self.inputs[1:], self.joins):
             kind = {"inner": "JOIN", "left": "LEFT JOIN", "right": "RIGHT JOIN", "full": "FULL JOIN"}[join.kind]
             text += f" {kind} {one.source.name} {one.alias} ON {conditions_sql(join.on)}"
+        if self.unnest:
+            text += f" CROSS JOIN LATERAL unnest({self.unnest.array.sql}) AS {self.unnest.alias}"
         if self.hop:
             text += f" CROSS JOIN LATERAL kafka.hop({self.hop.time.sql}, {interval(self.hop.size_us)}, {interval(self.hop.advance_us)}) AS {self.hop.alias}"
         return text + (f" WHERE {conditions_sql(self.where)}" if self.where else "")
@@ -149,6 +169,9 @@ class View:
     retention_us: int = None
     final: bool = False
     bootstrap: bool = True
+    stored: bool = True
+    sink_later: bool = False       # its sink is attached after the transaction that creates it
+    form: str = "plain"            # or subquery, with: how its query is written
     time: str = None               # column that carries the time for views over this one
     time_of: str = None            # alias of the stream whose time that is; None: greatest() of all, or another column
     time_option: bool = False      # is it named by the option event_time?
@@ -184,6 +207,13 @@ class View:
         return [i.source for arm in self.arms for i in arm.inputs]
 
     def query(self):
+        if self.form == "subquery":
+            return f"SELECT * FROM ({self._query()}) q"
+        if self.form == "with":
+            return f"WITH q AS ({self._query()}) SELECT * FROM q"
+        return self._query()
+
+    def _query(self):
         if self.group is None:
             text = " UNION ALL ".join(arm.sql() for arm in self.arms)
             if self.distinct:
@@ -217,4 +247,4 @@ class View:
             options.append(f"kafka.event_time = '{self.time}'")
         if pipeline:
             options.append(f"kafka.pipeline = '{pipeline}'")
-        return f"CREATE MATERIALIZED VIEW {self.name} WITH ({', '.join(options)}) AS\n{self.query()}"
+        return f"CREATE {'MATERIALIZED ' if self.stored else ''}VIEW {self.name} WITH ({', '.join(options)}) AS\n{self.query()}"

@@ -2,13 +2,14 @@
 
 Why it exists: a topology is described once; the product gets the text, the simulator calls the function. The functions are
 written from the SQL standard, not from the product.
-Values: bigint int, numeric Decimal, text str, boolean bool, timestamptz int (microseconds since 1970), tstzrange a tuple
+Values: bigint int, numeric Decimal, float (double precision) float, text str, boolean bool, timestamptz int (microseconds since 1970), tstzrange a tuple
 (lower, upper, bounds), NULL None. An environment maps an alias to its row (a dict), or to None where an outer join has none.
 """
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Callable
+from zoneinfo import ZoneInfo
 
 US = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -65,9 +66,18 @@ def strict(sql, type_name, function, *arguments):
                 frozenset().union(*(argument.aliases for argument in arguments)))
 
 
+def is_nan(value):
+    return value != value
+
+
+def rank(value):
+    """What orders values as Postgres does: NaN equals itself and is after all numbers."""
+    return (1, 0) if is_nan(value) else (0, value)
+
+
 COMPARISONS = {
-    "=": lambda a, b: a == b, "<>": lambda a, b: a != b, "<": lambda a, b: a < b,
-    "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b,
+    "=": lambda a, b: rank(a) == rank(b), "<>": lambda a, b: rank(a) != rank(b), "<": lambda a, b: rank(a) < rank(b),
+    "<=": lambda a, b: rank(a) <= rank(b), ">": lambda a, b: rank(a) > rank(b), ">=": lambda a, b: rank(a) >= rank(b),
 }
 
 
@@ -115,7 +125,7 @@ def greatest(*arguments):
     """NULLs are left out, as in Postgres."""
     def value(env):
         values = [v for v in (argument.value(env) for argument in arguments) if v is not None]
-        return max(values) if values else None
+        return max(values, key=rank) if values else None
     return Expr("greatest(" + ", ".join(argument.sql for argument in arguments) + ")", arguments[0].type, value,
                 frozenset().union(*(argument.aliases for argument in arguments)))
 
@@ -127,11 +137,15 @@ def when(condition, then, otherwise):
 
 
 def plus(left, right):
-    return strict("({} + {})", "numeric" if "numeric" in (left.type, right.type) else "bigint", lambda a, b: a + b, left, right)
+    return strict("({} + {})", number_type(left, right), lambda a, b: a + b, left, right)
 
 
 def times(left, right):
-    return strict("({} * {})", "numeric" if "numeric" in (left.type, right.type) else "bigint", lambda a, b: a * b, left, right)
+    return strict("({} * {})", number_type(left, right), lambda a, b: a * b, left, right)
+
+
+def number_type(left, right):
+    return next((kind for kind in ("float", "numeric") if kind in (left.type, right.type)), "bigint")
 
 
 def modulo(left, divisor):
@@ -177,9 +191,33 @@ def date_bin(time, size_us, origin_us):
                   lambda at: origin_us + (at - origin_us) // size_us * size_us, time)
 
 
-def date_trunc(time, unit, unit_us):
-    """Of a unit that divides a day, in UTC."""
-    return strict("date_trunc('" + unit + "', {})", "timestamptz", lambda at: at // unit_us * unit_us, time)
+UNITS = {"second": timedelta(seconds=1), "minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+
+def date_trunc(time, unit, zone):
+    """In a time zone. A day begins at midnight of its own offset from UTC; what is shorter keeps the offset of the moment."""
+    return strict("date_trunc('" + unit + "', {})", "timestamptz", lambda at: truncated(at, unit, zone), time)
+
+
+def truncated(at, unit, zone):
+    local = (EPOCH + timedelta(microseconds=at)).astimezone(ZoneInfo(zone))
+    if unit == "day":
+        return moment_us(local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0))
+    length_us = UNITS[unit] // timedelta(microseconds=1)
+    offset_us = local.utcoffset() // timedelta(microseconds=1)
+    return (at + offset_us) // length_us * length_us - offset_us
+
+
+def unit_later(start, unit, zone):
+    """A moment plus one unit, in a time zone: the end of date_trunc's window."""
+    if unit != "day":
+        return start + UNITS[unit] // timedelta(microseconds=1)
+    local = (EPOCH + timedelta(microseconds=start)).astimezone(ZoneInfo(zone)).replace(tzinfo=None) + UNITS[unit]
+    return moment_us(local.replace(tzinfo=ZoneInfo(zone)))
+
+
+def moment_us(moment):
+    return (moment.astimezone(timezone.utc) - EPOCH) // timedelta(microseconds=1)
 
 
 def window_part(window, part):

@@ -8,12 +8,14 @@ import json
 from datetime import timedelta, timezone
 from decimal import Decimal
 
-from definitions import Record, Topic
-from expressions import EPOCH, US
+from definitions import Record, Relation, Topic
+from expressions import EPOCH, US, literal
 
-STREAM_COLUMNS = {"n": "bigint", "k": "bigint", "g": "text", "v": "bigint", "x": "numeric", "b": "boolean", "t": "timestamptz"}
-TABLE_COLUMNS = {"id": "bigint", "part": "text", "k": "bigint", "g": "text", "v": "bigint", "x": "numeric", "b": "boolean"}
-TYPES = {"numeric": "numeric(12,2)"}
+STREAM_COLUMNS = {"n": "bigint", "k": "bigint", "g": "text", "v": "bigint", "x": "numeric", "b": "boolean", "f": "float", "tags": "text[]",
+                  "t": "timestamptz"}
+TABLE_COLUMNS = {"id": "bigint", "part": "text", "k": "bigint", "g": "text", "v": "bigint", "x": "numeric", "b": "boolean", "f": "float"}
+TYPES = {"numeric": "numeric(12,2)", "float": "double precision"}
+ZONES = ["UTC", "UTC", "Europe/Berlin", "Asia/Kolkata"]
 FAR_US = 40 * 86_400 * US
 KEYS = 5
 
@@ -24,19 +26,23 @@ class World:
     def __init__(self, rng):
         self.rng = rng
         self.begin_us = rng.choice([-3_600, 1_711_846_500, 1_600_000_000]) * US    # over 1970, over a change of the clocks, neither
+        self.zone = rng.choice(ZONES)
         self.streams = [self._stream(n + 1) for n in range(rng.choice([1, 2, 2, 3]))]
         self.tables = [self._table(n + 1) for n in range(rng.choice([1, 2, 3]))]
         self.step_us = rng.choice([1, 2, 5]) * US
         self.jitter_us = rng.choice([0, 3, 20]) * US     # ordinary disorder
         self.late_us = rng.choice([0, 60, 300]) * US     # really late rows, 0: none
         self.number = 0
+        self.relation = Relation("r1", "relation", {"id": "bigint", "k": "bigint", "g": "text", "v": "bigint"}, ["id"],
+                                 rows=[{"id": n, "k": self._maybe(rng.randrange(KEYS)), "g": self._maybe(rng.choice("abc")), "v": rng.randrange(9)}
+                                       for n in range(KEYS - 1)])
         self.at_us = self.begin_us
         self.table_at_us = 1_500_000_000 * US
         self.phases = self._phases()
 
     @property
     def topics(self):
-        return self.streams + self.tables
+        return self.streams + self.tables + [self.relation]
 
     def _stream(self, number):
         topic = Topic(f"s{number}", "append", dict(STREAM_COLUMNS), [], "t", self.rng.choice([1, 1, 2, 3]))
@@ -97,12 +103,18 @@ class World:
         at_us = at_us // 1000 * 1000 if topic.record_time or rng.random() < 0.7 else at_us + rng.randrange(1000)
         self.number += 1
         row = {"n": self.number, "k": self._maybe(rng.randrange(KEYS)), "g": self._maybe(rng.choice("abc")),
-               "v": self._maybe(rng.randrange(-5, 15)), "x": self._maybe(Decimal(rng.randrange(-500, 3000)) / 100),
-               "b": self._maybe(rng.random() < 0.5), "t": at_us}
+               "v": self._maybe(rng.randrange(-5, 15)), "x": self._amount(),
+               "b": self._maybe(rng.random() < 0.5), "f": self._maybe(rng.randrange(-40, 200) / 8),
+               "tags": self._maybe([self._maybe(rng.choice("xyz")) for _ in range(rng.randrange(4))]), "t": at_us}
         return Record(topic, partition, max(at_us // 1000 * 1000, 0), row, rng.choice([None, f"{row['k']}"]))
 
     def _maybe(self, value, chance=0.08):
         return None if self.rng.random() < chance else value
+
+    def _amount(self):
+        if self.rng.random() < 0.02:
+            return Decimal("NaN")
+        return self._maybe(Decimal(self.rng.randrange(-500, 3000)) / 100)
 
     def _change(self, table):
         """An upsert or a tombstone of a table; a key stays in its partition."""
@@ -114,8 +126,8 @@ class World:
         if rng.random() < 0.2:
             return Record(table, partition, self.table_at_us, None, key)
         row = {"id": ids["id"], "part": ids["part"], "k": self._maybe(rng.randrange(KEYS)), "g": self._maybe(rng.choice("abc")),
-               "v": self._maybe(rng.randrange(-5, 15)), "x": self._maybe(Decimal(rng.randrange(-500, 3000)) / 100),
-               "b": self._maybe(rng.random() < 0.5)}
+               "v": self._maybe(rng.randrange(-5, 15)), "x": self._amount(),
+               "b": self._maybe(rng.random() < 0.5), "f": self._maybe(rng.randrange(-40, 200) / 8)}
         return Record(table, partition, self.table_at_us, {name: row[name] for name in table.columns}, key)
 
 
@@ -133,6 +145,13 @@ def create_topic_sql(topic, kafka_name, server):
     if topic.time and not topic.record_time:
         options += f", event_time '{topic.time}'"
     return f"CREATE FOREIGN TABLE {topic.name} ({', '.join(columns)}) SERVER {server} OPTIONS ({options})"
+
+
+def create_relation_sql(relation):
+    """An ordinary table with its rows."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in relation.columns.items())
+    rows = ", ".join("(" + ", ".join(literal(row[name], kind) for name, kind in relation.columns.items()) + ")" for row in relation.rows)
+    return f"CREATE TABLE {relation.name} ({columns}); INSERT INTO {relation.name} VALUES {rows}"
 
 
 def value_text(record, rng):
@@ -162,6 +181,8 @@ def json_value(value, kind, rng):
             return str(value // 1000)
         zone = timezone(timedelta(minutes=rng.choice([0, 0, 120, -330])))
         return json.dumps((EPOCH + timedelta(microseconds=value)).astimezone(zone).isoformat())
+    if kind == "numeric" and value != value:
+        return '"NaN"'
     if kind == "numeric":
         return f'"{value}"' if rng.random() < 0.2 else str(value)
     return json.dumps(value)

@@ -2,7 +2,7 @@
 
 An arm knows what a reader of its rows may use: its columns, and which stream's time is the time of a row.
 """
-from definitions import Arm, Input, Join
+from definitions import Arm, Input, Join, Relation, Unnest
 from expressions import (US, all_of, any_of, between, coalesce, compare, concat, constant, difference_at_most, greatest, is_distinct, is_null,
                          later, modulo, plus, times, upper, when)
 
@@ -36,6 +36,9 @@ class RowMaker:
         if tables and self.rng.random() < 0.4:
             self._look_up(arm, tables)
         arm.where += self._filters(arm)
+        if len(arm.inputs) == 1 and "tags" in arm.inputs[0].source.columns and self.rng.random() < 0.1:
+            self.features.add("unnest")
+            arm.unnest = Unnest("tag", arm.inputs[0].column("tags"))
         return arm
 
     def _pick(self, sources, count):
@@ -110,7 +113,11 @@ class RowMaker:
                 on.append(compare(table.column("v"), ">", constant(0, "bigint")))
             arm.inputs.append(table)
             arm.joins.append(Join(kind, table.alias, on))
-            self.features.add(f"lookup_{kind}")
+            self.features.add("lookup_relation" if isinstance(table.source, Relation) else f"lookup_{kind}")
+            if self.rng.random() < 0.2:
+                arm.where.append(self.rng.choice([compare(table.column("v"), ">", constant(1, "bigint")), is_null(table.column("id")),
+                                                  is_distinct(table.column("g"), by.column("g"))]) if "g" in by.source.columns else
+                                 is_null(table.column("k"), False))
 
     def _filters(self, arm):
         """Conditions of WHERE; of the nullable side of an outer join only whether it is there."""
@@ -181,6 +188,8 @@ class RowMaker:
     def expression(self, arm, type_name):
         """An expression of a type over the columns of an arm; None: it has none."""
         rng = self.rng
+        if type_name == "text" and arm.unnest and rng.random() < 0.7:
+            return arm.unnest.element
         columns = [one.column(name) for one in arm.inputs for name, kind in one.source.columns.items() if kind == type_name]
         if not columns:
             return None
@@ -191,6 +200,8 @@ class RowMaker:
         if type_name == "bigint":
             return rng.choice([plus(one, other), modulo(one, 3), coalesce(one, constant(-1, "bigint")), times(one, constant(2, "bigint")),
                                when(is_null(other), constant(0, "bigint"), one)])
+        if type_name == "float":
+            return rng.choice([plus(one, other), times(one, constant(2, "bigint")), coalesce(one, other)])
         if type_name == "numeric":
             return rng.choice([plus(one, other), times(one, constant(3, "bigint")), coalesce(one, other)])
         if type_name == "text":

@@ -3,9 +3,9 @@
 Every view carries the features it uses. What the product refuses as not in this version is left out and counted by them
 (topologies.py), so a feature is on as soon as the product has it.
 """
-from aggregates import array_agg, count_rows, difference, filtered, first_last, having, simple, string_agg
+from aggregates import array_agg, count_rows, difference, filtered, first_last, having, ordered_agg, simple, string_agg
 from definitions import Arm, Group, Hop, Input, View, Window
-from expressions import US, column, constant, date_bin, date_trunc, session, tumble
+from expressions import US, column, constant, date_bin, date_trunc, session, tumble, unit_later
 from generate_rows import RowMaker
 
 SIZES_US = [7 * US, 30 * US, 100 * US, 3_600 * US]
@@ -22,6 +22,9 @@ class ViewMaker:
         self.count += 1
         self.rows = RowMaker(self.rng, self.world)
         view = self._make(f"v{self.count}", views)
+        if not (view.group or view.distinct or view.distinct_on):
+            view.form = self.rng.choices(["plain", "subquery", "with"], [8, 1, 1])[0]
+        view.sink_later = self.rng.random() < 0.5
         view.features = frozenset(self.rows.features)
         return view
 
@@ -38,13 +41,18 @@ class ViewMaker:
         if kind == "over_stream":
             self.rows.features.add("over_stream")
             sources = streams
+            if self.rng.random() < 0.4:
+                self.rows.features.add("topic_beside_view")
+                sources = streams + self.world.streams
         return self._of_streams(name, sources)
 
     # views that streams drive
 
     def _of_streams(self, name, sources):
         form = self.rng.choices(["append", "group", "window", "distinct", "distinct_on", "union"], [6, 4, 8, 1, 1, 2])[0]
-        view = View(name, [self.rows.stream_arm(sources, self.world.tables)])
+        tables = self.world.tables + [self.world.relation]
+        view = View(name, [self.rows.stream_arm(sources, tables)])
+        view.bootstrap = self.rng.random() < 0.85
         if len(view.arms[0].streams) > 1:
             view.grace_us = self.rng.choice([0, 2, 30]) * US
         {"append": self._append, "group": self._group, "window": self._window, "distinct": self._distinct,
@@ -57,13 +65,16 @@ class ViewMaker:
         if view.time and self.rng.random() < 0.15 and len(arm.streams) == 1:
             view.retention_us = self.rng.choice([30, 100]) * US
             self.rows.features.add("retention")
+        elif self.rng.random() < 0.15:
+            view.stored = False
+            self.rows.features.add("unstored")
 
     def _select(self, view, arm):
         """Columns k, g, v, x of some expressions, n of every stream, and the time."""
         time, of = self.rows.time_of_rows(arm)
         arm.columns = [(f"n_{one.alias}", one.column("n")) for one in arm.streams if "n" in one.source.columns]
         arm.columns = [(f"n_{n}", e) for n, (_, e) in enumerate(arm.columns)]
-        for column_name, kind in (("k", "bigint"), ("g", "text"), ("v", "bigint"), ("x", "numeric"), ("b", "boolean")):
+        for column_name, kind in (("k", "bigint"), ("g", "text"), ("v", "bigint"), ("x", "numeric"), ("b", "boolean"), ("f", "float"), ("tags", "text[]")):
             found = self.rows.expression(arm, kind)
             if found and (self.rng.random() < 0.7 or column_name in "kgv"):
                 arm.columns.append((column_name, found))
@@ -74,6 +85,7 @@ class ViewMaker:
     def _union(self, view):
         """Two or three arms with the same columns; half of the time aggregated."""
         self.rows.features.add("union")
+        view.grace_us = None
         view.arms = [Arm([Input("a", self.rng.choice(self.world.streams))], [], [], []) for _ in range(self.rng.choice([2, 2, 3]))]
         kinds = [("n", "bigint"), ("k", "bigint"), ("g", "text"), ("v", "bigint"), ("x", "numeric")]
         for arm in view.arms:
@@ -111,7 +123,7 @@ class ViewMaker:
             view.group.having = None
 
     def _aggregate(self, view, arm, keys):
-        by_type = {kind: self.rows.expression(arm, kind) for kind in ("bigint", "numeric", "text", "boolean", "timestamptz")}
+        by_type = {kind: self.rows.expression(arm, kind) for kind in ("bigint", "numeric", "text", "boolean", "float")}
         ordered = len(arm.inputs) == 1 and arm.streams[0].source in self.world.streams and arm.streams[0].source.partitions == 1
         view.group = Group(keys, self._aggregates({kind: e for kind, e in by_type.items() if e}, arm.streams[0].time, ordered))
         if self.rng.random() < 0.25:
@@ -126,6 +138,12 @@ class ViewMaker:
                    ("greatest", simple("max", by_type["bigint"])), ("known", simple("count", number)), ("total", simple("sum", by_type["bigint"]))]
         if "text" in by_type:
             choices.append(("last_text", simple("max", by_type["text"])))
+        if "float" in by_type:
+            choices += [("float_sum", simple("sum", by_type["float"])), ("float_avg", simple("avg", by_type["float"]))]
+        choices.append(("bits", simple(rng.choice(["bit_and", "bit_or"]), by_type["bigint"])))
+        if time is None and rng.random() < 0.3:
+            self.rows.features.add("ordered_agg")
+            choices.append(("in_order", ordered_agg(by_type["bigint"])))
         if "boolean" in by_type:
             choices += [("all_true", simple("bool_and", by_type["boolean"])), ("any_true", simple("bool_or", by_type["boolean"]))]
         choices.append(("spread", difference(simple("max", number), simple("min", number))))
@@ -160,8 +178,8 @@ class ViewMaker:
         elif kind == "date_bin":
             key, window = ("bin", date_bin(time, size, 3 * US)), Window("bin", lambda value: value + size)
         elif kind == "date_trunc":
-            unit, unit_us = self.rng.choice([("minute", 60 * US), ("second", US), ("hour", 3_600 * US)])
-            key, window = ("bin", date_trunc(time, unit, unit_us)), Window("bin", lambda value: value + unit_us)
+            unit, zone = self.rng.choice(["second", "minute", "hour", "day"]), self.world.zone
+            key, window = ("bin", date_trunc(time, unit, zone)), Window("bin", lambda value: unit_later(value, unit, zone))
         else:
             gap = self.rng.choice([3, 10, 40]) * US
             key, window = ("during", session(time, gap)), Window("during", None, gap, time)
@@ -205,7 +223,7 @@ class ViewMaker:
             self.rows.features.add("table_group")
             keys = [(key, e) for key, e in (("k", self.rows.expression(arm, "bigint")), ("g", self.rows.expression(arm, "text"))) if e]
             keys = self.rng.sample(keys, self.rng.choice([0, 1, len(keys)]))
-            by_type = {kind: self.rows.expression(arm, kind) for kind in ("bigint", "numeric", "text", "boolean")}
+            by_type = {kind: self.rows.expression(arm, kind) for kind in ("bigint", "numeric", "text", "boolean", "float")}
             view.group = Group(keys, self._aggregates({kind: e for kind, e in by_type.items() if e}, None, False))
             if keys and self.rng.random() < 0.3:
                 self.rows.features.add("having")

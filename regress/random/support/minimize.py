@@ -12,13 +12,14 @@ def minimized(plan, schema, view, text):
     needed = with_uppers(view)
     small = PipelinePlan(pipeline.name, [one for one in pipeline.views if one in needed], pipeline.phase, pipeline.sinks)
     topics = topics_of(view)
-    best = Plan(topics, [[record for record in phase if record.topic in topics] for phase in plan.phases], [small], plan.batch_rows)
+    best = Plan(topics, [[record for record in phase if record.topic in topics] for phase in plan.phases], [small], plan.batch_rows, plan.zone)
     plays = 0
 
     def fails(candidate):
         nonlocal plays, text
         plays += 1
-        trial = Plan(candidate.topics, candidate.phases, [PipelinePlan(small.name, list(small.views), small.phase, small.sinks)], candidate.batch_rows)
+        trial = Plan(candidate.topics, candidate.phases, [PipelinePlan(small.name, list(small.views), small.phase, small.sinks)],
+                     candidate.batch_rows, plan.zone)
         try:
             outcome = play(trial, f"{schema}{plays}")
         except Failed as failed:
@@ -38,7 +39,7 @@ def minimized(plan, schema, view, text):
         size = max(1, len(records) // count)
         for start in range(0, len(records), size):
             kept = records[:start] + records[start + size:]
-            candidate = Plan(topics, [[r for n, r in kept if n == number] for number in range(len(best.phases))], [small], plan.batch_rows)
+            candidate = Plan(topics, [[r for n, r in kept if n == number] for number in range(len(best.phases))], [small], plan.batch_rows, plan.zone)
             if fails(candidate):
                 best, count = candidate, max(2, count - 1)
                 break

@@ -5,12 +5,13 @@ Rows are compared as canonical text, with multiplicity, both ways: a number with
 """
 import json
 from collections import Counter
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
 from definitions import View
-from expressions import EPOCH
+from expressions import EPOCH, is_nan
 from harness import Failed, kv_kafka
 
 DIGITS = 10
@@ -22,11 +23,15 @@ def canonical(value, type_name):
         return "NULL"
     if type_name.endswith("[]"):
         return "{" + ",".join(canonical(one, type_name[:-2]) for one in value) + "}"
+    if type_name in ("numeric", "average", "float") and is_nan(value):
+        return "NaN"
     if type_name == "average":
         scaled = Fraction(value) * 10 ** DIGITS
         return str(int(scaled + Fraction(1, 2)) if scaled >= 0 else -int(-scaled + Fraction(1, 2)))
     if type_name in ("numeric", "bigint"):
         return f"{Decimal(value).normalize():f}" if value else "0"
+    if type_name == "float":
+        return repr(float(value))
     if type_name == "timestamptz":
         return str(value)
     if type_name == "tstzrange":
@@ -59,6 +64,8 @@ def from_json(value, type_name):
         return range_value(value)
     if type_name in ("numeric", "average"):
         return Decimal(value)
+    if type_name == "float":
+        return float(value)
     return value
 
 
@@ -67,10 +74,27 @@ def json_row(text, columns):
     return {name: from_json(fields.get(name), kind) for name, kind in columns.items()}
 
 
-def view_rows(database, view):
-    """The rows of a view as canonical text."""
-    rows = database.run(f"SELECT to_json(whole_row) FROM {view.name} whole_row")
-    return [canonical_row(json_row(row[0], view.columns), view.columns) for row in rows]
+@dataclass
+class Found:
+    """What the product made of a view."""
+    rows: list                     # canonical text
+    late: int
+    dead_letters: int              # of its pipeline
+
+
+def read_views(database, views):
+    """Reads views, all in one script."""
+    found = {view.name: Found([], 0, 0) for view in views}
+    script = [f"SELECT '{view.name}', 'row', to_json(whole_row) FROM {view.name} whole_row" for view in views if view.stored]
+    script.append("SELECT relation, 'late', late_rows FROM kafka_state.view")
+    script.append("SELECT relation, 'dead', (SELECT count(*) FROM kafka_state.dead_letter d WHERE d.pipeline = v.pipeline) FROM kafka_state.view v")
+    columns = {view.name: view.columns for view in views}
+    for name, what, value in database.run(";\n".join(script)):
+        if name in found and what == "row":
+            found[name].rows.append(canonical_row(json_row(value, columns[name]), columns[name]))
+        elif name in found:
+            setattr(found[name], {"late": "late", "dead": "dead_letters"}[what], int(value))
+    return found
 
 
 def sink_messages(topic):
@@ -137,14 +161,11 @@ def expected_rows(view, rows):
     return [canonical_row(row, view.columns) for row in rows]
 
 
-def sink_columns(database, view):
-    return database.columns(view.query())
-
-
 def create_sink(database, view, topic):
     """The foreign table of a view's sink, and the statement that attaches it."""
     keys = [] if view.is_stream else view.keys
-    listed = ", ".join(f"{name} {kind}" + (" OPTIONS (key 'true')" if name in keys else "") for name, kind in sink_columns(database, view))
+    kinds = {"average": "numeric", "float": "double precision"}
+    listed = ", ".join(f"{name} {kinds.get(kind, kind)}" + (" OPTIONS (key 'true')" if name in keys else "") for name, kind in view.columns.items())
     mode = "append" if view.is_stream else "upsert"
     return (f"CREATE FOREIGN TABLE {view.name}_sink ({listed}) SERVER {database.schema} OPTIONS (topic '{topic}', mode '{mode}')",
             f"SELECT kafka.attach_sink('{view.name}', '{view.name}_sink')")
@@ -152,9 +173,9 @@ def create_sink(database, view, topic):
 
 def can_have_sink(view):
     """A single key that may be NULL is no key of a record."""
-    if view.is_stream:
+    if view.is_stream or len(view.keys) > 1:
         return True
-    return len(view.keys) > 1
+    return len(view.keys) == 1 and view.columns[view.keys[0]] in ("tstzrange", "timestamptz")
 
 
 def topics_of(view):

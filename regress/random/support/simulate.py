@@ -4,14 +4,16 @@ Written from section 2 of DESIGN.md, not from the C code, and it asks no databas
 simulate_rows.py joins and lateness; simulate_groups.py aggregates, windows and sessions; simulate_tables.py views of tables.
 
 What a result may depend on besides the records is an argument: batch_rows, because a batch's rows are judged by the closed
-frontier before it, and the phases, because what is produced later is processed later. Where the result is the same for
-batch_rows 1 and for endless ones it is determined: lateness only grows with the frontier, and a frontier lies between the two.
+frontier before it, and the phases, because what is produced later is processed later. Within a phase nobody knows where batches end
+and which partition comes first; but a frontier lies between that before the phase and, with foresight, that after it (and never
+beyond the stream time of the record's partition before it, which holds the frontier back). Lateness only grows with it: where both
+give the same result, it is determined.
 """
 from dataclasses import dataclass
 
-from definitions import Record, View
+from definitions import Record, Relation, View
 from simulate_groups import Groups
-from simulate_rows import NEVER, ArmRows, StreamRow
+from simulate_rows import ALWAYS, NEVER, ArmRows, StreamRow
 from simulate_tables import table_rows
 
 DEFAULT_GRACE_US = 600_000_000
@@ -27,7 +29,7 @@ class ViewState:
 
     def __init__(self, definition, simulation):
         self.definition = definition
-        self.watermark = self.frontier = self.next_frontier = NEVER
+        self.watermark = self.frontier = self.next_frontier = self.foreseen = NEVER
         self.late = 0
         self.result = []            # of an append-only view: (row, event time)
         self.published = []         # of an append-only view: rows
@@ -48,7 +50,7 @@ class ViewState:
         for arm in self.arms:
             for one in arm.definition.streams:
                 for row in news.get(one.source.name, []):
-                    outputs += arm.take(one.alias, row, self.frontier)
+                    outputs += arm.take(one.alias, row, self.judging_frontier)
         return self._add(outputs)
 
     def close(self):
@@ -56,11 +58,16 @@ class ViewState:
         outputs = [output for arm in self.arms for output in arm.close(self.next_frontier)]
         made = self._add(outputs)
         if self.groups:
-            made += self._stream_rows(self.groups.close(self._group_frontier(self.next_frontier)))
+            made += self._stream_rows([(row, ALWAYS) for row in self.groups.close(self._group_frontier(self.next_frontier))])
         else:
             self._expire()
         self.frontier = self.next_frontier
         return made
+
+    @property
+    def judging_frontier(self):
+        """What rows are judged by: the frontier before the batch, or the farthest there could be."""
+        return max(self.frontier, self.foreseen)
 
     def _group_frontier(self, frontier):
         """Windows over a join follow the join's output watermark."""
@@ -71,32 +78,30 @@ class ViewState:
         """Adds rows of the arms to the result, or to groups."""
         if self.groups:
             for output in outputs:
-                self.groups.take(output, self._group_frontier(self.frontier))
+                self.groups.take(output, self._group_frontier(min(self.judging_frontier, output.most)))
             return []
         rows = []
         for output in outputs:
             row = {name: e.value(output.env) for name, e in output.arm.columns}
-            if self._beyond_retention(row, output.before):
+            if self._beyond_retention(row, max(output.before, min(self.judging_frontier, output.most))):
                 self.late += 1
             else:
-                rows.append(row)
+                rows.append((row, output.most))
         return self._stream_rows(rows)
 
     def _stream_rows(self, rows):
         """Notes rows that are there for good, and gives them as a stream."""
         made = []
-        for row in rows:
+        for row, most in rows:
             time = row[self.definition.time] if self.definition.time else None
             self.published.append(row)
             self.result.append((row, time))
-            made.append(StreamRow(row, time, NEVER))
+            made.append(StreamRow(row, time, NEVER, most))
         return made
 
-    def _beyond_retention(self, row, before):
+    def _beyond_retention(self, row, reached):
         view = self.definition
-        if view.retention_us is None:
-            return False
-        return row[view.time] + view.retention_us <= max(before, self.frontier)
+        return view.retention_us is not None and row[view.time] + view.retention_us <= reached
 
     def _expire(self):
         view = self.definition
@@ -129,8 +134,9 @@ class ViewState:
 class Simulation:
     """One pipeline: views in the order of their creation, over topics."""
 
-    def __init__(self, views, batch_rows=1):
+    def __init__(self, views, batch_rows=1, foresight=False):
         self.batch_rows = batch_rows
+        self.foresight = foresight
         self.tables = {}                    # topic name: {key: row}
         self.times = {}                     # topic name: {partition: PartitionTime}
         self.watermarks = {}                # topic name: the last one
@@ -147,7 +153,7 @@ class Simulation:
             if not isinstance(source, View) and source.name not in self.times:
                 self.topics.append(source)
                 self.times[source.name] = {n: PartitionTime() for n in range(source.partitions)}
-                self.tables[source.name] = {}
+                self.tables[source.name] = dict(enumerate(source.rows)) if isinstance(source, Relation) else {}
 
     def table_of(self, source):
         """The rows of a table, or of a keyed view, as they are now."""
@@ -161,10 +167,26 @@ class Simulation:
         for record in records:
             if record.topic.name in self.times:
                 waiting.setdefault((record.topic.name, record.partition), []).append(record)
+        if self.foresight:
+            self._foresee(waiting)
         if tables_first:
             self._play({place: some for place, some in waiting.items() if not some[0].topic.is_stream})
         self._play({place: some for place, some in waiting.items() if some})
         self._end_batch()
+
+    def _foresee(self, waiting):
+        """Sets the frontiers that all these records may reach, before any of them is processed."""
+        reached = {}
+        for topic in self.topics:
+            times = []
+            for number, time in self.times[topic.name].items():
+                rows = [record.time for record in waiting.get((topic.name, number), []) if not record.bad and record.row is not None]
+                times.append(max([time.stream_time] + rows))
+            times = [time for time in times if time != NEVER]
+            if times:
+                reached[topic.name] = max(self.watermarks.get(topic.name, NEVER), min(times))
+        for name, state in self.states.items():
+            state.foreseen = max(state.frontier, self._least(state, reached, lambda upper: upper.foreseen))
 
     def _play(self, waiting):
         """Merges the partitions: (stream time at the record, tables first, topic, partition), offsets in order."""
@@ -195,7 +217,7 @@ class Simulation:
         elif not record.topic.is_stream:
             self._change_table(record)
         elif record.row is not None:
-            self._drive({record.topic.name: [StreamRow(record.row, record.time, before)]})
+            self._drive({record.topic.name: [StreamRow(record.row, record.time, before, ALWAYS if before == NEVER else before)]})
 
     def _change_table(self, record):
         table = self.tables[record.topic.name]
@@ -218,7 +240,7 @@ class Simulation:
             if times:
                 self.watermarks[topic.name] = min(times)
         for state in self.states.values():
-            state.watermark = self._view_watermark(state)
+            state.watermark = self._least(state, self.watermarks, lambda upper: upper.watermark)
             state.next_frontier = max(state.frontier, state.watermark)
         news = {}
         for name, state in self.states.items():
@@ -226,16 +248,15 @@ class Simulation:
             if state.definition.is_stream:
                 news[name] = made
 
-    def _view_watermark(self, state):
-        """The least of its driving inputs'; without one of them, none."""
-        least = None
+    def _least(self, state, of_topics, of_view):
+        """The least time of its driving inputs; without one of them, none."""
+        times = []
         for source in state.definition.sources:
             if not source.is_stream:
                 continue
             if isinstance(source, View):
                 upper = self.states[source.name]
-                watermark = NEVER if upper.watermark == NEVER else upper.watermark - upper.output_delay
+                times.append(NEVER if of_view(upper) == NEVER else of_view(upper) - upper.output_delay)
             else:
-                watermark = self.watermarks.get(source.name, NEVER)
-            least = watermark if least is None else min(least, watermark)
-        return NEVER if least is None else least
+                times.append(of_topics.get(source.name, NEVER))
+        return min(times, default=NEVER)

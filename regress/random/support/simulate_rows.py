@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from expressions import holds, hops
 
 NEVER = -(1 << 62)
+ALWAYS = 1 << 62
 
 
 @dataclass
@@ -15,6 +16,7 @@ class StreamRow:
     row: dict
     time: int                   # event time
     before: int                 # stream time of its partition before it; NEVER: a view's row, which has none
+    most: int = ALWAYS          # no frontier that judges it can be beyond this
     matched: bool = False
     emitted: bool = False
 
@@ -23,7 +25,8 @@ class StreamRow:
 class Output:
     env: dict
     before: int
-    arm: object = field(repr=False, default=None)    # the Arm whose columns make the row
+    most: int
+    arm: object = field(repr=False)    # the Arm whose columns make the row
 
 
 class ArmRows:
@@ -69,12 +72,13 @@ class ArmRows:
 
     def take(self, alias, row, frontier):
         """Takes a new row of one input; gives the joined rows it makes."""
+        frontier = min(frontier, row.most)
         if not holds(self.own_conditions(alias), {alias: row.row}):
             return []
         if self.lateness and row.time + self.lateness[alias] <= max(row.before, frontier):
             self.late += 1
             return self._finish(self._alone(alias, row), row) if alias in self.preserved else []
-        row = StreamRow(row.row, row.time, row.before)
+        row = StreamRow(row.row, row.time, row.before, row.most)
         outputs = []
         for env in self._matches({alias: row}, [name for name in self.names if name != alias]):
             for partner in env.values():
@@ -90,7 +94,7 @@ class ArmRows:
             for row in self.buffers[alias] if alias in self.preserved else []:
                 if not row.matched and not row.emitted and row.time + self.retain[alias] <= frontier:
                     row.emitted = True
-                    outputs += self._finish(self._alone(alias, row), row)
+                    outputs += self._finish(self._alone(alias, row), StreamRow(row.row, row.time, row.before))
         return outputs
 
     def _alone(self, alias, row):
@@ -113,17 +117,17 @@ class ArmRows:
         envs = [env]
         for join in self.lookups:
             envs = [joined for some in envs for joined in self._look_up(some, join)]
-        envs = [some for some in envs if holds(self.definition.where, some)]
-        hop = self.definition.hop
+        unnest, hop = self.definition.unnest, self.definition.hop
+        if unnest:
+            envs = [{**some, unnest.alias: element} for some in envs for element in unnest.array.value(some) or []]
         if hop:
             envs = [{**some, hop.alias: window} for some in envs if hop.time.value(some) is not None
                     for window in hops(hop.time.value(some), hop.size_us, hop.advance_us)]
+        envs = [some for some in envs if holds(self.definition.where, some)]
         before = row.before if len(self.names) == 1 else NEVER
-        return [Output(some, before, self.definition) for some in envs]
+        return [Output(some, before, row.most, self.definition) for some in envs]
 
     def _look_up(self, env, join):
         found = [{**env, join.alias: other} for other in self.simulation.table_of(self.sources[join.alias])]
         found = [some for some in found if holds(join.on, some)]
         return found or ([{**env, join.alias: None}] if join.kind == "left" else [])
-
-

@@ -1,0 +1,222 @@
+/*
+ * row_time.c: the event time of the row that caused an output (DESIGN.md 1.2).
+ *
+ * A message without a time of its own carries the event time of what caused it. A
+ * trigger sees the result row and not the record that changed it. So the statements of a view note
+ * the times, by kafka_state.row_time, and kafka.publish finds them here:
+ *
+ *	  append-only views whose rows have a column with their event time: there, nothing is noted;
+ *	  other append-only views: one note a row, in the order in which they are inserted, which
+ *	  is the order of transition tables and of row triggers, too. A trigger may pass
+ *	  over rows (WHEN), so a note has a hash of its row's bytes;
+ *	  keyed views: one note a group that the batch touches, under a hash of its key as its type's equality
+ *	  has it; for a tombstone, too.
+ *
+ * Invariant: nothing is ever wrong but a time. What is not found gets the default of the batch
+ * (kv_outbox_default_time), as INSERTs into topics by triggers of the user's own do.
+ */
+#include "postgres.h"
+
+#include "access/tupmacs.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "row_time.h"
+
+PG_FUNCTION_INFO_V1(kafka_row_time);
+
+/* One note; with ROW_TIME_KEY an entry of the hash table. */
+typedef struct RowTime
+{
+	uint64		hash;
+	TimestampTz time;
+	char		status;			/* simplehash's */
+} RowTime;
+
+#define SH_PREFIX row_times
+#define SH_ELEMENT_TYPE RowTime
+#define SH_KEY_TYPE uint64
+#define SH_KEY hash
+#define SH_HASH_KEY(table, key) ((uint32) (key))
+#define SH_EQUAL(table, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* A column that tells a row from others. */
+typedef struct HashedColumn
+{
+	int			index;			/* in the row */
+	bool		by_value;
+	int16		len;
+	FmgrInfo   *equal_hash;		/* the type's hash function; NULL: by its bytes */
+	Oid			collation;
+} HashedColumn;
+
+/* The view whose rows this backend writes now. */
+static struct
+{
+	Oid			relid;			/* InvalidOid: none */
+	RowTimeKind kind;
+	int			ncolumns;
+	HashedColumn *columns;
+	uint64		round;
+	/* ROW_TIME_ORDER */
+	RowTime    *rows;
+	int64		nrows,
+				max_rows;
+	row_times_hash *keys;		/* ROW_TIME_KEY */
+	MemoryContext context;		/* of all the above */
+} notes;
+
+static void describe_column(HashedColumn *column, TupleDesc desc, AttrNumber attno);
+static uint64 add_to_hash(uint64 hash, const HashedColumn *column, Datum value, bool isnull);
+static void note(uint64 hash, TimestampTz time);
+static TimestampTz next_in_order(RowTimeCursor *cursor, uint64 hash);
+
+
+/* Begins the notes for the rows of a view; see the header. */
+void
+kv_row_times_begin(Oid relid, RowTimeKind kind, TupleDesc desc, List *columns)
+{
+	ListCell   *cell;
+	int			n = 0;
+
+	kv_row_times_end();
+	if (notes.context == NULL)
+		notes.context = AllocSetContextCreate(TopMemoryContext, "kv row times", ALLOCSET_DEFAULT_SIZES);
+	notes.kind = kind;
+	notes.ncolumns = list_length(columns);
+	notes.columns = MemoryContextAllocZero(notes.context, sizeof(HashedColumn) * Max(notes.ncolumns, 1));
+	foreach(cell, columns)
+		describe_column(&notes.columns[n++], desc, lfirst_int(cell));
+	if (kind == ROW_TIME_KEY)
+		notes.keys = row_times_create(notes.context, 256, NULL);
+	notes.relid = relid;
+	notes.round++;
+}
+
+/* Ends them. */
+void
+kv_row_times_end(void)
+{
+	if (notes.context != NULL)
+		MemoryContextReset(notes.context);
+	notes.relid = InvalidOid;
+	notes.rows = NULL;
+	notes.nrows = notes.max_rows = 0;
+}
+
+static void
+describe_column(HashedColumn *column, TupleDesc desc, AttrNumber attno)
+{
+	Form_pg_attribute att = TupleDescAttr(desc, attno - 1);
+	TypeCacheEntry *type;
+
+	column->index = attno - 1;
+	column->by_value = att->attbyval;
+	column->len = att->attlen;
+	if (notes.kind != ROW_TIME_KEY)
+		return;
+	type = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC_FINFO);
+	column->collation = type->typcollation;
+	if (OidIsValid(type->hash_proc))
+		column->equal_hash = &type->hash_proc_finfo;
+}
+
+/* kafka_state.row_time(time, column, ...): notes the time of the row that has these columns; always true. */
+Datum
+kafka_row_time(PG_FUNCTION_ARGS)
+{
+	uint64		hash = 0;
+
+	if (!OidIsValid(notes.relid) || PG_ARGISNULL(0) || PG_NARGS() <= notes.ncolumns)
+		PG_RETURN_BOOL(true);
+	for (int i = 0; i < notes.ncolumns; i++)
+		hash = add_to_hash(hash, &notes.columns[i], PG_GETARG_DATUM(i + 1), PG_ARGISNULL(i + 1));
+	note(hash, PG_GETARG_TIMESTAMPTZ(0));
+	PG_RETURN_BOOL(true);
+}
+
+static uint64
+add_to_hash(uint64 hash, const HashedColumn *column, Datum value, bool isnull)
+{
+	uint32		bits = 0;
+
+	if (isnull)
+		bits = 0;
+	else if (column->equal_hash != NULL)
+		bits = DatumGetUInt32(FunctionCall1Coll(column->equal_hash, column->collation, value));
+	else
+		bits = datum_image_hash(value, column->by_value, column->len);
+	return hash_combine64(hash, murmurhash32(bits) + (uint64) !isnull);
+}
+
+/* A group that several statements touch keeps its greatest time. */
+static void
+note(uint64 hash, TimestampTz time)
+{
+	if (notes.kind == ROW_TIME_KEY)
+	{
+		bool		found;
+		RowTime    *row = row_times_insert(notes.keys, hash, &found);
+
+		row->time = found ? Max(row->time, time) : time;
+		return;
+	}
+	if (notes.nrows == notes.max_rows)
+	{
+		notes.max_rows = Max(notes.max_rows * 2, 1024);
+		if (notes.rows == NULL)
+			notes.rows = MemoryContextAllocHuge(notes.context, sizeof(RowTime) * notes.max_rows);
+		else
+			notes.rows = repalloc_huge(notes.rows, sizeof(RowTime) * notes.max_rows);
+	}
+	notes.rows[notes.nrows].hash = hash;
+	notes.rows[notes.nrows].time = time;
+	notes.nrows++;
+}
+
+/* Finds the time of a row; see the header. */
+TimestampTz
+kv_row_time(Oid relid, RowTimeCursor *cursor, const Datum *values, const bool *nulls)
+{
+	uint64		hash = 0;
+	RowTime    *row;
+
+	if (relid != notes.relid)
+		return DT_NOBEGIN;
+	if (notes.kind == ROW_TIME_COLUMN)
+	{
+		int			index = notes.columns[0].index;
+
+		return nulls[index] ? DT_NOBEGIN : DatumGetTimestampTz(values[index]);
+	}
+	for (int i = 0; i < notes.ncolumns; i++)
+		hash = add_to_hash(hash, &notes.columns[i], values[notes.columns[i].index], nulls[notes.columns[i].index]);
+	if (notes.kind == ROW_TIME_ORDER)
+		return next_in_order(cursor, hash);
+	row = row_times_lookup(notes.keys, hash);
+	return row == NULL ? DT_NOBEGIN : row->time;
+}
+
+/* Gives the next note of such a row; rows that the trigger was not fired for are passed over. */
+static TimestampTz
+next_in_order(RowTimeCursor *cursor, uint64 hash)
+{
+	if (cursor->round != notes.round)
+		*cursor = (RowTimeCursor) {.round = notes.round};
+	for (int64 i = cursor->next; i < notes.nrows; i++)
+	{
+		if (notes.rows[i].hash != hash)
+			continue;
+		cursor->next = i + 1;
+		return notes.rows[i].time;
+	}
+	return DT_NOBEGIN;
+}

@@ -1,0 +1,375 @@
+/*
+ * window_layer.c: finds the window among the group keys of a view, and what the options say
+ * about its closing (DESIGN.md 2.3).
+ *
+ * A key is a window if it is made, by functions that are known here, of the event time of the streams
+ * alone: then time tells when its last row has come. It is looked for in every arm with the row columns exchanged for what the
+ * arm computes, so it does not matter where the query says it: in GROUP BY, in a subquery, in LATERAL.
+ * All other keys may be anything.
+ */
+#include "window_layer.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "optimizer/tlist.h"
+#include "parser/parsetree.h"
+#include "parser/scansup.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "layers.h"
+#include "output_time.h"
+
+/* A group key read as a window. */
+typedef struct WindowKey
+{
+	ViewWindow	window;
+	Node	   *call;			/* the call that makes the window, in the first arm: two keys may be of one window */
+	const char *reason;			/* why it cannot close although it is made by such a function; NULL: it is none */
+} WindowKey;
+
+/* A unit of date_trunc. */
+typedef struct TruncUnit
+{
+	int			token;			/* DTK_... */
+	const char *name;
+	int64		length_us;		/* 0: its length varies */
+	int32		days;
+	int32		months;
+} TruncUnit;
+
+static const TruncUnit trunc_units[] = {
+	{DTK_MICROSEC, "microsecond", 1}, {DTK_MILLISEC, "millisecond", 1000}, {DTK_SECOND, "second", USECS_PER_SEC},
+	{DTK_MINUTE, "minute", USECS_PER_MINUTE}, {DTK_HOUR, "hour", USECS_PER_HOUR}, {DTK_DAY, "day", 0, 1, 0},
+	{DTK_WEEK, "week", 0, 7, 0}, {DTK_MONTH, "month", 0, 0, 1}, {DTK_QUARTER, "quarter", 0, 0, 3}, {DTK_YEAR, "year", 0, 0, 12},
+	{DTK_DECADE, "decade", 0, 0, 120}, {DTK_CENTURY, "century", 0, 0, 1200}, {DTK_MILLENNIUM, "millennium", 0, 0, 12000},
+};
+
+static Refusal *refuse_idle_options(ViewDef *view, const ContinuousOptions *options);
+static bool has_stream_join(ViewDef *view);
+static Refusal *find_window(ViewDef *view, WindowKey *found);
+static Refusal *refuse_key(TargetEntry *target, const char *reason);
+static bool read_in_all_arms(ViewDef *view, Node *expr, WindowKey *key);
+static bool is_same_window(const ViewWindow *a, const ViewWindow *b);
+static bool read_key(ViewArm *arm, Node *node, WindowKey *key);
+static bool read_bound(ViewArm *arm, FuncExpr *call, WindowKey *key);
+static bool read_trunc(ViewArm *arm, FuncExpr *call, WindowKey *key);
+static bool read_time(ViewArm *arm, Node *node, WindowKey *key);
+static bool is_kafka_function(Node *node, const char *name);
+static bool constant_length(Node *node, int64 *length_us);
+static char *constant_text(Node *node);
+static const TruncUnit *find_unit(char *name);
+static Node *table_function_mutator(Node *node, Query *query);
+
+/* Finds the window and its closing; see window_layer.h. */
+Refusal *
+kv_window_layer(ViewDef *view, const ContinuousOptions *options)
+{
+	WindowKey	key = {{0}};
+	Refusal    *refusal;
+
+	if (!options->grace_given)
+		return NULL;
+	refusal = view->groups ? find_window(view, &key) : NULL;
+	if (refusal)
+		return has_stream_join(view) ? NULL : refusal;
+	if (key.window.key == 0)
+		return refuse_idle_options(view, options);
+
+	view->window = palloc(sizeof(ViewWindow));
+	*view->window = key.window;
+	view->window_grace_us = options->grace_given ? options->grace_us : 0;
+	return NULL;
+}
+
+/* Refuses options that say when rows are late where none can be. */
+static Refusal *
+refuse_idle_options(ViewDef *view, const ContinuousOptions *options)
+{
+	if (options->grace_given && !has_stream_join(view))
+		return kv_refusal(-1, "continuous view \"%s\" cannot use the option kafka.grace",
+						  "It neither joins streams nor groups by a window of event time, so none of its rows can be late.",
+						  "Leave the option out, or group by a window, for example kafka.tumble(event time, '1 hour').");
+	return NULL;
+}
+
+static bool
+has_stream_join(ViewDef *view)
+{
+	for (int i = 0; i < view->narms; i++)
+		if (view->arms[i].ndriving > 1)
+			return true;
+	return false;
+}
+
+/* Finds the window among the keys, key 0: there is none. Refuses two different ones, and one of another time than the streams'. */
+static Refusal *
+find_window(ViewDef *view, WindowKey *found)
+{
+	ListCell   *cell;
+
+	foreach(cell, view->groups->groupClause)
+	{
+		TargetEntry *target = get_sortgroupclause_tle(lfirst(cell), view->groups->targetList);
+		WindowKey	key = {{0}};
+
+		if (!read_in_all_arms(view, (Node *) target->expr, &key))
+		{
+			if (key.reason)
+				return refuse_key(target, key.reason);
+			continue;
+		}
+		key.window.key = target->resno;
+		key.window.expr = (Node *) target->expr;
+		if (found->window.key != 0 && !equal(found->call, key.call))
+			return kv_refusal(exprLocation((Node *) target->expr),
+							  "continuous view \"%s\" cannot close groups of two windows",
+							  "A group would end with the shorter one, and the other would never be whole.",
+							  "Group by one window, and make a continuous view for the other.");
+		if (found->window.key == 0 || key.window.kind < found->window.kind)
+			*found = key;
+	}
+	return NULL;
+}
+
+static Refusal *
+refuse_key(TargetEntry *target, const char *reason)
+{
+	return kv_refusal(exprLocation((Node *) target->expr), psprintf("continuous view \"%%s\" cannot close the windows of \"%s\"", target->resname), reason,
+					  "Make windows of the event-time column of a stream (greatest() of all in a join), of constant sizes, or leave out the options that close them.");
+}
+
+/* Reads a key as a window of every arm; the delay becomes the greatest. */
+static bool
+read_in_all_arms(ViewDef *view, Node *expr, WindowKey *key)
+{
+	for (int i = 0; i < view->narms; i++)
+	{
+		ViewArm    *arm = &view->arms[i];
+		Node	   *node = kv_layers_row_values(expr, arm->query->targetList);
+		WindowKey	here = {{0}};
+
+		node = eval_const_expressions(NULL, table_function_mutator(node, arm->query));
+		if (!read_key(arm, node, &here))
+		{
+			key->reason = here.reason ? here.reason : i > 0 ? "Not every member of the union has a window there." : NULL;
+			return false;
+		}
+		if (i == 0)
+			*key = here;
+		else if (!is_same_window(&key->window, &here.window))
+		{
+			key->reason = "The members of the union have different windows there.";
+			return false;
+		}
+		key->window.delay_us = Max(key->window.delay_us, here.window.delay_us);
+	}
+	return true;
+}
+
+/* Do both keys end alike? A range tells its end, whatever its length. */
+static bool
+is_same_window(const ViewWindow *a, const ViewWindow *b)
+{
+	if (a->kind != b->kind || a->length_us != b->length_us || (a->zone == NULL) != (b->zone == NULL))
+		return false;
+	return (a->zone == NULL || strcmp(a->zone, b->zone) == 0) && (a->unit == NULL || strcmp(a->unit, b->unit) == 0);
+}
+
+/* Reads an expression over an arm's tables as a window. */
+static bool
+read_key(ViewArm *arm, Node *node, WindowKey *key)
+{
+	FuncExpr   *call = (FuncExpr *) node;
+
+	if (!IsA(node, FuncExpr))
+		return false;
+	key->call = node;
+	if (is_kafka_function(node, "tumble") || is_kafka_function(node, "hop"))
+	{
+		key->window.kind = WINDOW_RANGE;
+		return read_time(arm, linitial(call->args), key);
+	}
+	switch (call->funcid)
+	{
+		case F_LOWER_ANYRANGE:
+		case F_UPPER_ANYRANGE:
+			return read_bound(arm, call, key);
+		case F_DATE_BIN_INTERVAL_TIMESTAMP_TIMESTAMP:
+		case F_DATE_BIN_INTERVAL_TIMESTAMPTZ_TIMESTAMPTZ:
+			key->window.kind = WINDOW_START;
+			if (read_time(arm, lsecond(call->args), key) && constant_length(linitial(call->args), &key->window.length_us))
+				return true;
+			key->reason = key->reason ? key->reason : "The stride of date_bin is not a constant.";
+			return false;
+		case F_DATE_TRUNC_TEXT_TIMESTAMP:
+		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ:
+		case F_DATE_TRUNC_TEXT_TIMESTAMPTZ_TEXT:
+			return read_trunc(arm, call, key);
+		default:
+			return false;
+	}
+}
+
+/* Reads lower() or upper() of a window. */
+static bool
+read_bound(ViewArm *arm, FuncExpr *call, WindowKey *key)
+{
+	Node	   *range = linitial(call->args);
+
+	if (!read_key(arm, range, key) || key->window.kind != WINDOW_RANGE)
+		return false;
+	key->window.kind = WINDOW_END;
+	if (call->funcid == F_UPPER_ANYRANGE)
+		return true;
+	key->window.kind = WINDOW_START;
+	if (constant_length(lsecond(((FuncExpr *) range)->args), &key->window.length_us))
+		return true;
+	key->reason = "The size of the window is not a constant, so its start does not tell its end.";
+	return false;
+}
+
+/* Reads date_trunc: an hour and less has one length, more follows the calendar. */
+static bool
+read_trunc(ViewArm *arm, FuncExpr *call, WindowKey *key)
+{
+	char	   *name = constant_text(linitial(call->args));
+	const TruncUnit *unit = name ? find_unit(name) : NULL;
+
+	if (!read_time(arm, lsecond(call->args), key))
+		return false;
+	if (unit == NULL)
+	{
+		key->reason = "The unit of date_trunc is not a constant.";
+		return false;
+	}
+	if (list_length(call->args) == 3)
+	{
+		key->window.zone = constant_text(lthird(call->args));
+		if (key->window.zone == NULL)
+		{
+			key->reason = "The time zone of date_trunc is not a constant.";
+			return false;
+		}
+	}
+	if (unit->length_us != 0)
+	{
+		key->window.kind = WINDOW_START;
+		key->window.length_us = unit->length_us;
+		return true;
+	}
+	key->window.kind = WINDOW_CALENDAR;
+	key->window.unit = pstrdup(unit->name);
+	key->window.unit_length = palloc0(sizeof(Interval));
+	key->window.unit_length->day = unit->days;
+	key->window.unit_length->month = unit->months;
+	return true;
+}
+
+/*
+ * Reads the event time that a window is made of: an input's, or greatest() of all; or that in a constant time zone. A stream's time without
+ * zone is UTC. Sets the zone of local times, and the delay.
+ */
+static bool
+read_time(ViewArm *arm, Node *node, WindowKey *key)
+{
+	FuncExpr   *call = (FuncExpr *) node;
+	Node	   *time = node;
+	char	   *zone = NULL;
+	int			input;
+
+	if (IsA(node, FuncExpr) && (call->funcid == F_TIMEZONE_TEXT_TIMESTAMPTZ || call->funcid == F_TIMEZONE_TEXT_TIMESTAMP))
+	{
+		time = lsecond(call->args);
+		zone = constant_text(linitial(call->args));
+	}
+	key->reason = "It is not the event time of a stream that they are made of, so nothing tells when the last row of one has come.";
+	if (!kv_is_event_time(arm, time, &input) || (time != node && zone == NULL))
+		return false;
+	if (exprType(time) == TIMESTAMPOID)
+	{
+		/* only as UTC is it the time that the engine goes by */
+		if (time != node && pg_strcasecmp(zone, "UTC") != 0)
+			return false;
+		zone = "UTC";
+	}
+	key->reason = NULL;
+	if (exprType(node) == TIMESTAMPOID)
+		key->window.zone = zone;
+	key->window.delay_us = kv_event_time_delay(arm, input);
+	return true;
+}
+
+static bool
+is_kafka_function(Node *node, const char *name)
+{
+	Oid			function;
+
+	if (!IsA(node, FuncExpr))
+		return false;
+	function = ((FuncExpr *) node)->funcid;
+	return get_func_namespace(function) == get_namespace_oid(KV_SCHEMA, true) && strcmp(get_func_name(function), name) == 0;
+}
+
+/* Reads a constant interval without months, as kafka.tumble and date_bin take it: a day is 24 hours. */
+static bool
+constant_length(Node *node, int64 *length_us)
+{
+	Interval   *interval;
+
+	if (!IsA(node, Const) || ((Const *) node)->constisnull || ((Const *) node)->consttype != INTERVALOID)
+		return false;
+	interval = DatumGetIntervalP(((Const *) node)->constvalue);
+	*length_us = interval->time + interval->day * USECS_PER_DAY;
+	return interval->month == 0;
+}
+
+/* Gives the text of a constant, NULL: it is none. */
+static char *
+constant_text(Node *node)
+{
+	if (!IsA(node, Const) || ((Const *) node)->constisnull || ((Const *) node)->consttype != TEXTOID)
+		return NULL;
+	return TextDatumGetCString(((Const *) node)->constvalue);
+}
+
+/* Finds a unit of date_trunc by any of the names Postgres has for it; NULL: it is none. */
+static const TruncUnit *
+find_unit(char *name)
+{
+	char	   *token = downcase_truncate_identifier(name, strlen(name), false);
+	int			value;
+
+	if (DecodeUnits(0, token, &value) != UNITS)
+		return NULL;
+	for (int i = 0; i < lengthof(trunc_units); i++)
+		if (trunc_units[i].token == value)
+			return &trunc_units[i];
+	return NULL;
+}
+
+/* Exchanges the columns of functions in FROM that give one value for the call: what LATERAL kafka.hop(...) gives is a window. */
+static Node *
+table_function_mutator(Node *node, Query *query)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+		RangeTblFunction *function;
+
+		if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || var->varattno != 1)
+			return node;
+		function = linitial_node(RangeTblFunction, rte->functions);
+		if (exprType(function->funcexpr) != var->vartype)
+			return node;
+		return table_function_mutator(function->funcexpr, query);
+	}
+	return expression_tree_mutator(node, table_function_mutator, query);
+}

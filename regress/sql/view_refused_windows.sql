@@ -1,0 +1,45 @@
+-- Every view whose windows cannot close as its options ask for: why, and what to write instead. No broker is asked.
+CREATE SCHEMA view_refused_windows;
+SET search_path = view_refused_windows, public;
+SET timezone = 'UTC';
+CREATE SERVER view_refused_windows FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers 'localhost:1');
+CREATE FOREIGN TABLE orders (order_id bigint, customer_id bigint, amount numeric(12,2), size interval, zone text, created_at timestamptz, due_at timestamptz)
+	SERVER view_refused_windows OPTIONS (topic 'orders', event_time 'created_at');
+CREATE FOREIGN TABLE payments (payment_id bigint, order_id bigint, paid_at timestamptz) SERVER view_refused_windows OPTIONS (topic 'payments', event_time 'paid_at');
+CREATE FOREIGN TABLE refunds (order_id bigint, refunded_at timestamp) SERVER view_refused_windows OPTIONS (topic 'refunds', event_time 'refunded_at');
+
+-- options without effect
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT order_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT count(*) FROM orders;
+
+-- windows of something else than the time of the streams
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT kafka.tumble(due_at, '1 hour') AS due, count(*) FROM orders GROUP BY due;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
+	SELECT due, count(*) FROM orders, LATERAL kafka.hop(created_at + interval '1 hour', '1 hour', '5 min') AS due GROUP BY due;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT date_trunc('day', due_at) AS due, count(*) FROM orders GROUP BY due;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT kafka.tumble(refunded_at, '1 hour') AS w, count(*) FROM refunds GROUP BY w;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
+	SELECT kafka.tumble(refunded_at AT TIME ZONE 'Europe/Berlin', '1 hour') AS w, count(*) FROM refunds GROUP BY w;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
+	SELECT date_trunc('day', created_at AT TIME ZONE zone) AS day, count(*) FROM orders GROUP BY day;
+
+-- sessions
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '1 min') AS during, count(*) FROM orders GROUP BY during;
+
+-- windows whose end cannot be told from the key
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT lower(kafka.tumble(created_at, size)) AS since, count(*) FROM orders GROUP BY since;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT date_bin(size, created_at, '2000-01-01') AS since, count(*) FROM orders GROUP BY since;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT date_trunc(zone, created_at) AS since, count(*) FROM orders GROUP BY since;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT date_trunc('day', created_at, zone) AS since, count(*) FROM orders GROUP BY since;
+
+-- more than one
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
+	SELECT date_trunc('day', created_at) AS day, date_trunc('hour', created_at) AS hour, count(*) FROM orders GROUP BY day, hour;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
+	SELECT since, count(*) FROM (SELECT date_trunc('hour', created_at) AS since FROM orders UNION ALL SELECT date_trunc('day', paid_at) FROM payments) u GROUP BY since;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
+	SELECT since, count(*) FROM (SELECT date_trunc('hour', created_at) AS since FROM orders UNION ALL SELECT paid_at FROM payments) u GROUP BY since;
+
+DROP SCHEMA view_refused_windows CASCADE;
+DROP SERVER view_refused_windows;
