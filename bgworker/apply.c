@@ -53,6 +53,7 @@ static void leave_view(ViewRun *run, KvSql *sql);
 static void register_deltas(ViewRun *run);
 static int64 input_rows(Pipeline *pipeline, const ViewInput *input);
 static void run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan);
+static int64 register_capture(ViewRun *run, const char *name);
 static void run_late_statement(ViewRun *run, KvPlan *plan, int size_class);
 static Capture *find_capture(ViewRun *run, const char *name, TupleDesc desc);
 static void add_view_context(void *arg);
@@ -77,7 +78,7 @@ kv_apply_view(Pipeline *pipeline, PipelineView *view)
 	{
 		ViewInput  *input = &view->view->inputs[i];
 
-		if (input->kind == INPUT_VIEW)
+		if (kv_input_is_view(input))
 			kv_delta_of_view(pipeline, kv_pipeline_view(pipeline, input->relid));
 		nrows += input_rows(pipeline, input);
 	}
@@ -174,7 +175,7 @@ register_deltas(ViewRun *run)
 				strcmp(run->view->view->inputs[j].delta_name, input->delta_name) == 0;
 		if (done)
 			continue;
-		if (input->kind == INPUT_VIEW)
+		if (kv_input_is_view(input))
 		{
 			PipelineView *upper = kv_pipeline_view(run->pipeline, input->relid);
 
@@ -199,6 +200,7 @@ input_rows(Pipeline *pipeline, const ViewInput *input)
 		case INPUT_LOOKUP:
 			return kv_pipeline_topic(pipeline, input->relid)->delta_rows;
 		case INPUT_VIEW:
+		case INPUT_KEYED:
 			return kv_pipeline_view(pipeline, input->relid)->delta_rows;
 		case INPUT_RELATION:
 			break;
@@ -229,14 +231,11 @@ run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
 	}
 	if (statement->reads != NULL)
 	{
-		Capture    *read = find_capture(run, statement->reads, NULL);
-
-		if (read == NULL || read->nrows == 0)
+		nrows = register_capture(run, statement->reads);
+		if (nrows == 0)
 			return;
-		nrows = read->nrows;
-		if (!read->registered)
-			kv_sql_register(read->name, read->desc, read->rows, read->nrows);
-		read->registered = true;
+		if (statement->reads_also != NULL)
+			(void) register_capture(run, statement->reads_also);
 	}
 	run->title = statement->title;
 	if (statement->phase == PHASE_LATE)
@@ -255,6 +254,20 @@ run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
 	processed = kv_plan_run(plan, kv_size_class(nrows), run->frontiers, NULL, target);
 	if (capture != NULL)
 		capture->nrows += processed;
+}
+
+/* Makes captured rows readable by name; gives their number, 0 too where nothing was captured under the name. */
+static int64
+register_capture(ViewRun *run, const char *name)
+{
+	Capture    *capture = find_capture(run, name, NULL);
+
+	if (capture == NULL)
+		return 0;
+	if (!capture->registered)
+		kv_sql_register(capture->name, capture->desc, capture->rows, capture->nrows);
+	capture->registered = true;
+	return capture->nrows;
 }
 
 /*

@@ -382,7 +382,7 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		MemoryContext old;
 
 		for (int j = 0; j < view->view->ninputs; j++)
-			over_views = over_views || view->view->inputs[j].kind == INPUT_VIEW;
+			over_views = over_views || kv_input_is_view(&view->view->inputs[j]);
 		if (view->row->initialized || !over_views)
 			continue;
 
@@ -393,7 +393,7 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		kv_delta_begin_views(pipeline);
 		for (int j = 0; j < view->view->ninputs; j++)
 		{
-			if (view->view->inputs[j].kind == INPUT_VIEW)
+			if (kv_input_is_view(&view->view->inputs[j]))
 				read_view_rows(pipeline, kv_pipeline_view(pipeline, view->view->inputs[j].relid));
 		}
 		kv_advance_close_view(pipeline, view);
@@ -426,7 +426,7 @@ read_view_rows(Pipeline *pipeline, PipelineView *upper)
 		kv_applied_rows(upper->row, upper->rows);
 	else
 	{
-		text = psprintf("SELECT * FROM %s", upper->view->name);
+		text = psprintf("SELECT *%s FROM %s", upper->view->shape == SHAPE_KEYED ? ", false" : "", upper->view->name);
 		plan = kv_plan_make(pipeline->batch, text, 0, NULL);
 		kv_sql_enter_role(&sql, upper->view->owner, NULL);
 		kv_plan_run(plan, kv_size_class(1e9), NULL, NULL, upper->rows);

@@ -44,7 +44,7 @@ kv_delta_desc(MemoryContext context, TupleDesc columns, bool with_deleted)
 	TupleDescInitEntry(desc, natts + 2, KV_COL_BEFORE, TIMESTAMPTZOID, -1, 0);
 	TupleDescInitEntry(desc, natts + 3, KV_COL_ROW, INT8OID, -1, 0);
 	if (with_deleted)
-		TupleDescInitEntry(desc, natts + 4, "kv_deleted", BOOLOID, -1, 0);
+		TupleDescInitEntry(desc, natts + 4, KV_COL_DELETED, BOOLOID, -1, 0);
 	MemoryContextSwitchTo(old);
 	return desc;
 }
@@ -235,13 +235,15 @@ kv_delta_end_views(Pipeline *pipeline)
 }
 
 /*
- * Makes the delta that readers of a view see of the rows it got in this (sub)batch. A row
- * without an event time has no place in the readers' time and is the reader's bad row.
+ * Makes the delta that readers of a view see of the rows it got in this (sub)batch. A row of a stream
+ * without an event time has no place in the readers' time and is the reader's bad row. Rows of a keyed view have no time;
+ * the last one of a key counts, as with a topic.
  */
 void
 kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 {
-	int			natts = view->row_desc->natts;
+	bool		keyed = view->view->shape == SHAPE_KEYED;
+	int			natts = view->row_desc->natts - (keyed ? 1 : 0);
 	AttrNumber	time_attno = 0;
 	TupleTableSlot *slot;
 	Tuplestorestate *delta;
@@ -258,8 +260,8 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 	old = MemoryContextSwitchTo(pipeline->batch);
 	delta = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
 	slot = MakeSingleTupleTableSlot(view->row_desc, &TTSOpsMinimalTuple);
-	values = palloc(sizeof(Datum) * (natts + 3));
-	nulls = palloc0(sizeof(bool) * (natts + 3));
+	values = palloc(sizeof(Datum) * (natts + 4));
+	nulls = palloc0(sizeof(bool) * (natts + 4));
 	tuplestore_select_read_pointer(view->rows, 0);
 	tuplestore_rescan(view->rows);
 	while (tuplestore_gettupleslot(view->rows, true, false, slot))
@@ -267,14 +269,16 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 		slot_getallattrs(slot);
 		memcpy(values, slot->tts_values, sizeof(Datum) * natts);
 		memcpy(nulls, slot->tts_isnull, sizeof(bool) * natts);
-		if (time_attno == 0 || nulls[time_attno - 1])
+		if (!keyed && (time_attno == 0 || nulls[time_attno - 1]))
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("a row of continuous view %s has no event time", view->view->name),
 					 errhint("Filter such rows out in the view, or name another column by its option kafka.event_time.")));
-		values[natts] = values[time_attno - 1];
+		values[natts] = keyed ? TimestampTzGetDatum(DT_NOBEGIN) : values[time_attno - 1];
 		values[natts + 1] = TimestampTzGetDatum(DT_NOBEGIN);
 		values[natts + 2] = Int64GetDatum(VIEW_ROWS + nrows);
+		if (keyed)
+			values[natts + 3] = slot->tts_values[natts];
 		tuplestore_putvalues(delta, view->delta_desc, values, nulls);
 		nrows++;
 	}

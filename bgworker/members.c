@@ -92,7 +92,7 @@ load_views(Pipeline *pipeline, List *rows)
 		{
 			ViewInput  *input = &pipeline->views[i].view->inputs[j];
 
-			for (int u = 0; u < i && input->kind == INPUT_VIEW; u++)
+			for (int u = 0; u < i && kv_input_is_view(input); u++)
 			{
 				if (pipeline->views[u].row->relation == input->relid)
 					pipeline->views[u].is_read = true;
@@ -130,14 +130,16 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 	ListCell   *lc;
 
 	view->view->read_by_views = view->is_read;
-	view->plan = kv_accumulate(view->view);
+	view->plan = kv_maintenance(view->view);
 	foreach(lc, view->plan->statements)
 	{
 		MaintenanceStatement *statement = lfirst(lc);
 		KvPlan	   *plan = kv_plan_make(pipeline->context, statement->sql, 2, types);
 
-		if (statement->phase == PHASE_COMPUTE && !kv_view_is_direct(view->view))
+		if (statement->phase == PHASE_COMPUTE && !kv_view_is_table_driven(view->view) && !kv_view_is_direct(view->view))
 			kv_plan_probe_only(plan);
+		if (statement->null_safe)
+			kv_plan_allow_bitmaps(plan);
 		view->compiled = lappend(view->compiled, plan);
 		view->closes |= statement->phase == PHASE_CLOSE;
 		view->evicts |= statement->phase == PHASE_EVICT;
@@ -145,8 +147,11 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 	view->needs_frontier = view->closes || view->view->window != NULL;
 	if (view->is_read)
 	{
-		view->row_desc = kv_delta_row_desc(pipeline->context, view->view->result);
-		view->delta_desc = kv_delta_desc(pipeline->context, view->row_desc, false);
+		TupleDesc	columns = kv_delta_row_desc(pipeline->context, view->view->result);
+		bool		keyed = view->view->shape == SHAPE_KEYED;
+
+		view->row_desc = keyed ? kv_statement_keyed_desc(columns) : columns;
+		view->delta_desc = kv_delta_desc(pipeline->context, columns, keyed);
 	}
 	for (int j = 0; j < view->view->ninputs; j++)
 	{
@@ -183,7 +188,7 @@ add_topic(Pipeline *pipeline, const ViewInput *input)
 {
 	TopicInput *topic = NULL;
 
-	if (input->kind != INPUT_STREAM && input->kind != INPUT_LOOKUP)
+	if (!kv_input_is_topic(input))
 		return;
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
@@ -241,11 +246,11 @@ bootstrap_is_done(Pipeline *pipeline)
 	{
 		PipelineView *view = &pipeline->views[i];
 
-		if (view->row->initialized || !kv_view_options_from_array(view->row->options)->bootstrap)
+		if (view->row->initialized || kv_view_is_table_driven(view->view) || !kv_view_options_from_array(view->row->options)->bootstrap)
 			continue;
 		for (int j = 0; j < view->view->ninputs; j++)
 		{
-			if (view->view->inputs[j].kind == INPUT_LOOKUP)
+			if (kv_input_is_table(&view->view->inputs[j]))
 				return false;
 		}
 	}

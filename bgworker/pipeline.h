@@ -13,7 +13,7 @@
 #define KV_PIPELINE_H
 
 #include "kafka_views.h"
-#include "accumulate.h"
+#include "maintenance.h"
 #include "analyze.h"
 #include "catalog.h"
 #include "client.h"
@@ -115,9 +115,9 @@ typedef struct PipelineView
 	List	   *sinks;			/* of ViewSink *; only of an unstored view */
 	/* rows this view got in the current (sub)batch, when views read it or when it is unstored */
 	bool		is_read;
-	TupleDesc	row_desc;		/* its columns without dropped ones */
+	TupleDesc	row_desc;		/* its columns without dropped ones, of a keyed view with kv_deleted behind them */
 	Tuplestorestate *rows;
-	TupleDesc	delta_desc;		/* row_desc + kv_time, kv_before, kv_row */
+	TupleDesc	delta_desc;		/* its columns + kv_time, kv_before, kv_row (+ kv_deleted) */
 	Tuplestorestate *delta;		/* made of rows by the first reader; NULL: not yet */
 	int64		delta_rows;
 } PipelineView;

@@ -30,15 +30,21 @@
 #include "group_layer.h"
 #include "join_graph.h"
 #include "layers.h"
+#include "lineage.h"
 #include "normalize.h"
 #include "output_time.h"
 #include "refuse.h"
+#include "row_keys.h"
 #include "window_layer.h"
 
 static Refusal *make_arms(ViewDef *view, List *queries);
 static Refusal *find_inputs(ViewDef *view, ViewArm *arm);
-static Refusal *refuse_undriven(ViewDef *view);
+static Refusal *check_drivers(ViewDef *view);
+static Refusal *refuse_relation(ViewArm *arm, ViewInput *input);
+static Refusal *refuse_own_stream(ViewDef *view, ViewInput *input);
+static Refusal *refuse_options(const ContinuousOptions *options);
 static Refusal *classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte);
+static Bitmapset *keys_not_null(TopicDef *topic);
 static Refusal *classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row);
 static Refusal *find_columns(ViewArm *arm, ViewInput *input);
 static void name_delta(ViewDef *view, ViewInput *input);
@@ -73,12 +79,19 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	view->groups = layers.groups;
 	view->row_names = layers.row_names;
 	*refusal = make_arms(view, layers.arms);
+	if (!*refusal && kv_view_is_table_driven(view))
+		*refusal = refuse_options(options);
+	if (!*refusal && kv_view_is_table_driven(view) && view->groups)
+		*refusal = kv_refusal(exprLocation((Node *) view->groups->targetList), "continuous view \"%s\" cannot aggregate tables",
+							  "This version aggregates streams, and joins and filters tables.", "Aggregate the view in the query that reads it.");
 	if (!*refusal)
 		*refusal = describe_result(view);
 	if (!*refusal)
 		*refusal = kv_group_layer(view);
 	for (int i = 0; i < view->narms && !*refusal; i++)
 		*refusal = kv_join_graph(&view->arms[i]);
+	if (!*refusal && kv_view_is_table_driven(view))
+		*refusal = kv_row_keys(view);
 	if (!*refusal)
 		*refusal = kv_window_layer(view, options);
 	if (!*refusal)
@@ -98,7 +111,6 @@ make_arms(ViewDef *view, List *queries)
 		most_inputs += list_length(lfirst_node(Query, cell)->rtable);
 	view->inputs = palloc0(sizeof(ViewInput) * most_inputs);
 	view->arms = palloc0(sizeof(ViewArm) * list_length(queries));
-	view->has_oracle = true;
 	foreach(cell, queries)
 	{
 		ViewArm    *arm = &view->arms[view->narms];
@@ -115,7 +127,7 @@ make_arms(ViewDef *view, List *queries)
 			return refusal;
 		view->ndriving += arm->ndriving;
 	}
-	return refuse_undriven(view);
+	return check_drivers(view);
 }
 
 /* Makes the inputs of the tables in an arm's FROM. */
@@ -146,32 +158,81 @@ find_inputs(ViewDef *view, ViewArm *arm)
 		if (refusal)
 			return refusal;
 		arm->ninputs++;
-		if (kv_input_drives(input))
-			arm->ndriving++;
-		else
-			view->has_oracle = false;
+		arm->ndriving += kv_input_drives(input) ? 1 : 0;
 		name_delta(view, input);
 	}
 	return NULL;
 }
 
-/* Refuses a view, or an arm of it, whose rows no stream makes. */
+/* Checks that streams or tables drive all arms, and that what a stream looks up does not follow from it. */
 static Refusal *
-refuse_undriven(ViewDef *view)
+check_drivers(ViewDef *view)
 {
-	if (view->ndriving == 0)
-		return kv_refusal(-1, "continuous view \"%s\" must read a stream",
-						  "Its FROM has upsert topics or ordinary tables only; this version maintains views that an append topic or an append-only continuous view drives.",
-						  "Join the table to a stream, or select from the upsert topic directly: it gives the last value per key.");
+	Refusal    *refusal = NULL;
+
+	view->has_oracle = true;
 	for (int i = 0; i < view->narms; i++)
 	{
-		if (view->arms[i].ndriving == 0)
+		if (view->ndriving > 0 && view->arms[i].ndriving == 0)
 			return kv_refusal(exprLocation((Node *) view->arms[i].query->targetList),
 							  "continuous view \"%s\" cannot unite rows of a stream with rows of a table",
 							  "Rows of a stream are only ever added; those of a table change and go.",
 							  "Make a continuous view of each, and unite them in the query that reads them.");
 	}
-	return NULL;
+	for (int i = 0; i < view->ninputs && !refusal; i++)
+	{
+		ViewInput  *input = &view->inputs[i];
+
+		if (view->ndriving > 0 && !kv_input_drives(input))
+			view->has_oracle = false;
+		if (view->ndriving > 0 && input->kind == INPUT_KEYED)
+			refusal = refuse_own_stream(view, input);
+		else if (view->ndriving == 0 && input->kind == INPUT_RELATION)
+			refusal = refuse_relation(kv_input_arm(view, i), input);
+	}
+	return refusal;
+}
+
+/* Refuses an ordinary table where no stream looks it up. */
+static Refusal *
+refuse_relation(ViewArm *arm, ViewInput *input)
+{
+	return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot follow the ordinary table \"%s\"", rt_fetch(input->rti, arm->query->rtable)->eref->aliasname),
+					  "Only a stream looks such tables up, in their rows of the moment; nothing tells a view when they change.",
+					  "Publish the table to a topic in mode 'upsert', by triggers that execute kafka.publish, and read the topic.");
+}
+
+/* Refuses to join a stream with what is aggregated of it: whether a row is already in there when it is joined would be chance. */
+static Refusal *
+refuse_own_stream(ViewDef *view, ViewInput *input)
+{
+	List	   *own = NIL;
+	Oid			common = InvalidOid;
+	ListCell   *cell;
+
+	for (int i = 0; i < view->ninputs; i++)
+		if (kv_input_drives(&view->inputs[i]))
+			own = list_concat_unique_oid(own, kv_streams_behind(view->inputs[i].relid));
+	foreach(cell, kv_streams_behind(input->relid))
+		if (list_member_oid(own, lfirst_oid(cell)))
+			common = lfirst_oid(cell);
+	if (!OidIsValid(common))
+		return NULL;
+	return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot join a stream with the view \"%s\" of the same stream", get_rel_name(input->relid)),
+					  psprintf("Each record of \"%s\" changes rows of that view and looks them up, and both at once.", get_rel_name(common)),
+					  "Join the views in the query that reads them.");
+}
+
+/* Refuses options about time, which the rows of tables have not. */
+static Refusal *
+refuse_options(const ContinuousOptions *options)
+{
+	char	   *option = options->event_time ? "event_time" : !options->bootstrap ? "bootstrap" : NULL;
+
+	if (!option)
+		return NULL;
+	return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot have the option kafka.%s", option),
+					  "It reads tables only, whose rows have no time and are not looked up by a stream.", "Leave the option out.");
 }
 
 /* Finds out what kind of input a relation is, and its event time. */
@@ -190,6 +251,8 @@ classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte)
 			input->time_attno = topic->time_attno != 0 ? topic->time_attno : topic->timestamp_attno;
 		for (int i = 0; input->kind == INPUT_LOOKUP && i < topic->nkeys; i++)
 			input->keys = lappend_int(input->keys, topic->columns[topic->keys[i]].attno);
+		if (input->kind == INPUT_LOOKUP)
+			input->not_null = keys_not_null(topic);
 		return NULL;
 	}
 	row = rte->relkind == RELKIND_RELATION || rte->relkind == RELKIND_VIEW ? kv_view_by_relation(rte->relid, true) : NULL;
@@ -199,20 +262,37 @@ classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte)
 	return NULL;
 }
 
-/* Takes a continuous view as a stream; refuses keyed ones and those without a time. */
+/* Gives the key columns that are never null: one that is the record's key as a whole, which may be null in JSON only. */
+static Bitmapset *
+keys_not_null(TopicDef *topic)
+{
+	TopicColumn *key = &topic->columns[topic->keys[0]];
+
+	return topic->nkeys == 1 && key->source == COLUMN_KEY && topic->key_format != KEY_JSON ? bms_make_singleton(key->attno) : NULL;
+}
+
+/* Takes a continuous view as a stream or as a table; refuses those without a time, or without a key. */
 static Refusal *
 classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 {
 	ViewDef    *upper = kv_view_load(row->view);
+	char	   *name = rte->eref->aliasname;
 
-	if (upper->shape != SHAPE_APPEND)
-		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot read the aggregate view \"%s\"", rte->eref->aliasname),
-						  "The rows of an aggregate change, and this version maintains views over rows that are only ever added.",
-						  "Aggregate the topics again in this view, or select from both views in the query that reads them.");
+	if (upper->shape == SHAPE_KEYED)
+	{
+		input->kind = INPUT_KEYED;
+		input->keys = upper->keys;
+		input->not_null = upper->not_null;
+		if (upper->keys != NIL)
+			return NULL;
+		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot read the view \"%s\", which has no key", name),
+						  "It aggregates everything into one row.",
+						  psprintf("Compute the result in \"%s\" itself, or group it by a constant column: SELECT 'all' AS key, ... GROUP BY key.", name));
+	}
 	if (upper->time_attno == 0)
-		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot read the view \"%s\", whose rows have no event time", rte->eref->aliasname),
+		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot read the view \"%s\", whose rows have no event time", name),
 						  "None of its columns is the event time of its inputs, or several are.",
-						  psprintf("Select the event-time column of its input in \"%s\", or name the column that carries the time with kafka.event_time.", rte->eref->aliasname));
+						  psprintf("Select the event-time column of its input in \"%s\", or name the column that carries the time with kafka.event_time.", name));
 	input->kind = INPUT_VIEW;
 	input->time_attno = upper->time_attno;
 	if (upper->unstored && !upper->has_oracle)
@@ -351,10 +431,13 @@ kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid)
 
 		if (kv_input_drives(input) && kv_input_arm(view, i)->ndriving > 1)
 			input->buffer_name = psprintf("%s.buffer_" INT64_FORMAT "_%d", KV_STATE_SCHEMA, id, input->number);
-		else if (input->kind == INPUT_LOOKUP)
+		else if (kv_input_is_table(input) && (view->ndriving > 0 || kv_input_arm(view, i)->ninputs > 1))
 			input->buffer_name = psprintf("%s.lookup_" INT64_FORMAT "_%d", KV_STATE_SCHEMA, id, input->number);
 	}
-	if (view->shape == SHAPE_KEYED && !view->own_state)
+	for (int i = 0; i < view->narms; i++)
+		if (kv_view_is_table_driven(view) && view->groups)
+			view->arms[i].rows_name = psprintf("%s.rows_" INT64_FORMAT "_%d", KV_STATE_SCHEMA, id, i);
+	if (view->groups && !view->own_state)
 		view->groups_name = psprintf("%s.groups_" INT64_FORMAT, KV_STATE_SCHEMA, id);
 }
 

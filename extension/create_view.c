@@ -252,9 +252,9 @@ pipeline_of_views(NewView *new, ViewDef *view)
 		ViewInput  *input = &view->inputs[i];
 		ViewRow    *row;
 
-		if (input->kind != INPUT_VIEW)
+		if (!kv_input_is_view(input))
 		{
-			topics |= input->kind != INPUT_RELATION;
+			topics |= kv_input_is_topic(input);
 			continue;
 		}
 		row = kv_view_by_relation(input->relid, false);
@@ -341,7 +341,7 @@ server_of_topics(NewView *new, ViewDef *view)
 	{
 		TopicDef   *topic;
 
-		if (view->inputs[i].kind != INPUT_STREAM && view->inputs[i].kind != INPUT_LOOKUP)
+		if (!kv_input_is_topic(&view->inputs[i]))
 			continue;
 		topic = kv_topic_get(view->inputs[i].relid);
 		if (OidIsValid(server) && server != topic->serverid)
@@ -413,7 +413,7 @@ server_of_pipeline(int64 pipeline)
 
 		for (int i = 0; i < view->ninputs; i++)
 		{
-			if (view->inputs[i].kind == INPUT_STREAM || view->inputs[i].kind == INPUT_LOOKUP)
+			if (kv_input_is_topic(&view->inputs[i]))
 				return kv_topic_get(view->inputs[i].relid)->serverid;
 		}
 	}
@@ -436,7 +436,7 @@ check_topics_differ(NewView *new)
 		{
 			TopicDef   *topic;
 
-			if (view->inputs[i].kind != INPUT_STREAM && view->inputs[i].kind != INPUT_LOOKUP)
+			if (!kv_input_is_topic(&view->inputs[i]))
 				continue;
 			topic = kv_topic_get(view->inputs[i].relid);
 			foreach(other, seen)

@@ -45,6 +45,8 @@ typedef struct ColumnMap
 
 static int	read_delta(RangeTblEntry *rte, ViewInput *input);
 static AttrNumber *read_table(RangeTblEntry *rte, ViewInput *input);
+static AttrNumber *read_capture(RangeTblEntry *rte, ViewInput *input, char *name);
+static void remap_query(Query *query, ColumnMap *map);
 static Node *remap_mutator(Node *node, ColumnMap *map);
 static List *own_conditions(Node *node, int rti);
 static Node *on_time(ViewInput *input, int rti, int ncolumns);
@@ -87,7 +89,6 @@ kv_delta_query(ViewDef *view, Query *base, int driver)
 	ColumnMap	map = {palloc0(sizeof(AttrNumber *) * (list_length(query->rtable) + 1))};
 	ViewInput  *driving = &view->inputs[driver];
 	int			ncolumns = 0;
-	ListCell   *cell;
 
 	for (int i = 0; i < arm->ninputs; i++)
 	{
@@ -99,22 +100,32 @@ kv_delta_query(ViewDef *view, Query *base, int driver)
 		else if (input->buffer_name)
 			map.numbers[input->rti] = read_table(rte, input);
 	}
-	foreach(cell, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-
-		if (rte->rtekind == RTE_FUNCTION)
-			rte->functions = (List *) remap_mutator((Node *) rte->functions, &map);
-	}
-	query->targetList = (List *) remap_mutator((Node *) query->targetList, &map);
-	query->havingQual = remap_mutator(query->havingQual, &map);
-	query->jointree = (FromExpr *) remap_mutator((Node *) query->jointree, &map);
+	remap_query(query, &map);
 
 	if (driving->lateness_us != PG_INT64_MAX)
 		kv_delta_add_condition(query, on_time(driving, driving->rti, ncolumns));
 	for (int i = 0; i < arm->ninputs; i++)
 		if (&arm->inputs[i] != driving && kv_input_drives(&arm->inputs[i]))
 			kv_delta_add_condition(query, visible(&arm->inputs[i], arm->inputs[i].rti));
+	kv_normalize_joins(query);
+	return query;
+}
+
+/* Exchanges the inputs of an arm over tables; see delta_query.h. */
+Query *
+kv_delta_over_tables(ViewArm *arm, Query *base, char **captures)
+{
+	Query	   *query = copyObject(base);
+	ColumnMap	map = {palloc0(sizeof(AttrNumber *) * (list_length(query->rtable) + 1))};
+
+	for (int i = 0; i < arm->ninputs; i++)
+	{
+		ViewInput  *input = &arm->inputs[i];
+		RangeTblEntry *rte = rt_fetch(input->rti, query->rtable);
+
+		map.numbers[input->rti] = captures[i] ? read_capture(rte, input, captures[i]) : read_table(rte, input);
+	}
+	remap_query(query, &map);
 	kv_normalize_joins(query);
 	return query;
 }
@@ -231,6 +242,27 @@ read_table(RangeTblEntry *rte, ViewInput *input)
 	return numbers;
 }
 
+/* Makes an entry read a capture of the input's used columns; gives the new numbers of its columns. */
+static AttrNumber *
+read_capture(RangeTblEntry *rte, ViewInput *input, char *name)
+{
+	AttrNumber *numbers = palloc0(sizeof(AttrNumber) * (list_length(rte->eref->colnames) + 1));
+	AttrNumber	position = 0;
+	int			attno = -1;
+
+	rte->rtekind = RTE_CTE;
+	rte->ctename = name;
+	rte->relid = InvalidOid;
+	rte->relkind = '\0';
+	rte->eref->colnames = NIL;
+	while ((attno = bms_next_member(input->columns, attno)) >= 0)
+	{
+		numbers[attno] = ++position;
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(get_attname(input->relid, attno, false)));
+	}
+	return numbers;
+}
+
 /* Finds a table of kafka_state; see delta_query.h. */
 Oid
 kv_delta_table(const char *qualified_name)
@@ -244,6 +276,24 @@ kv_delta_table(const char *qualified_name)
 				 errmsg("table \"%s\" of a continuous view does not exist", qualified_name),
 				 errhint("Drop the view and create it again.")));
 	return relid;
+}
+
+/* Gives the columns of a query their new numbers. */
+static void
+remap_query(Query *query, ColumnMap *map)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind == RTE_FUNCTION)
+			rte->functions = (List *) remap_mutator((Node *) rte->functions, map);
+	}
+	query->targetList = (List *) remap_mutator((Node *) query->targetList, map);
+	query->havingQual = remap_mutator(query->havingQual, map);
+	query->jointree = (FromExpr *) remap_mutator((Node *) query->jointree, map);
 }
 
 static Node *

@@ -22,6 +22,11 @@ extern char *kv_delta_print(Query *query);
  */
 extern Query *kv_delta_query(ViewDef *view, Query *base, int driver);
 /*
+ * Gives base (the query of an arm over tables, or a variant of it) with every input read from its copy; or, where captures has a name at
+ * the input's place in the arm, from that capture, which has its used columns.
+ */
+extern Query *kv_delta_over_tables(ViewArm *arm, Query *base, char **captures);
+/*
  * SELECT of one input's delta alone: the rows that pass the conditions on this input
  * only. with targets the used columns and kv_time of rows that are not late, or, if late, of the late rows
  * kv_row and whether the frontier alone made them late.

@@ -39,7 +39,7 @@ kv_group_layer(ViewDef *view)
 
 	if (query == NULL)
 	{
-		view->shape = SHAPE_APPEND;
+		view->shape = kv_view_is_table_driven(view) ? SHAPE_KEYED : SHAPE_APPEND;
 		return NULL;
 	}
 	view->shape = SHAPE_KEYED;
@@ -125,6 +125,8 @@ check_aggregates(ViewDef *view, List *group_exprs)
 						  "continuous view \"%s\" must group by every column it selects",
 						  "That the column depends on the table's primary key holds for the table's rows of now only.",
 						  "Add the column to GROUP BY.");
+	if (kv_view_is_table_driven(view))
+		return NULL;			/* groups of tables can be computed again, with any aggregate */
 	foreach(cell, kv_aggregate_collect(trees))
 	{
 		Refusal    *refusal = kv_aggregate_check(lfirst_node(Aggref, cell));

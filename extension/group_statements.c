@@ -247,7 +247,7 @@ upsert_result(GroupCompiler *groups)
 		appendStringInfo(&sql, "\n  WHERE %s", kv_statement_difference(view->result, attnos, stored, combined));
 
 	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the view", sql.data, -1);
-	statement->writes_view = true;
+	kv_statement_return_rows(view, statement, false);
 	place_in_batch(groups, statement);
 	return statement;
 }
@@ -378,7 +378,7 @@ derive_rows(GroupCompiler *groups)
 		appendStringInfo(&sql, "UPDATE SET %s\n  WHERE %s", assignments(values, "excluded"), difference(groups, "excluded"));
 
 	statement = kv_statement(PHASE_COMPUTE, "write the rows of touched groups", sql.data, -1);
-	statement->writes_view = true;
+	kv_statement_return_rows(view, statement, false);
 	statement->reads = CAPTURE_GROUPS;
 	return statement;
 }
@@ -393,7 +393,7 @@ update_only_row(GroupCompiler *groups)
 							   kv_delta_print(final_query(groups)), kv_statement_columns(columns, ""), difference(groups, "final"));
 	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, "write the only row", sql, -1);
 
-	statement->writes_view = true;
+	kv_statement_return_rows(view, statement, false);
 	statement->reads = CAPTURE_GROUPS;
 	return statement;
 }
@@ -448,7 +448,7 @@ delete_failing(GroupCompiler *groups, bool null_keys)
 	statement = kv_statement(PHASE_COMPUTE,
 							 null_keys ? "delete touched groups that fail HAVING and have a null key" : "delete touched groups that fail HAVING",
 							 sql.data, -1);
-	statement->writes_view = true;
+	kv_statement_return_rows(view, statement, true);
 	statement->reads = CAPTURE_GROUPS;
 	return statement;
 }

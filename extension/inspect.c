@@ -311,7 +311,7 @@ list_topics(int64 pipeline)
 
 		for (int i = 0; i < view->ninputs; i++)
 		{
-			if (view->inputs[i].kind == INPUT_STREAM || view->inputs[i].kind == INPUT_LOOKUP)
+			if (kv_input_is_topic(&view->inputs[i]))
 				topics = list_append_unique_oid(topics, view->inputs[i].relid);
 		}
 	}
@@ -340,7 +340,7 @@ awaits_first_rows(int64 id)
 	view = kv_view_load(id);
 	for (int i = 0; i < view->ninputs; i++)
 	{
-		if (view->inputs[i].kind == INPUT_VIEW)
+		if (kv_input_is_view(&view->inputs[i]))
 			return true;
 	}
 	return false;

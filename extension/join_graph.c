@@ -35,26 +35,12 @@ typedef struct TimeTerm
 	int64		most;
 } TimeTerm;
 
-typedef struct JoinCondition
-{
-	Node	   *clause;
-	int			nullable;		/* range table entry whose left join it belongs to, 0: WHERE or an inner join */
-} JoinCondition;
-
-/* Equality between columns of an input and something that depends on others. */
-typedef struct Probe
-{
-	Bitmapset  *others;			/* range table entries on the other side */
-	List	   *columns;		/* AttrNumbers of the input */
-} Probe;
-
 static void append_conditions(Node *node, int nullable, List **conditions);
 static void append_left_conditions(Node *jtnode, List **conditions);
 static Refusal *check_equalities(ViewArm *arm, List *conditions);
 static void keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only);
 static void use_equality(ViewArm *arm, JoinCondition *condition, int *component, List **probes);
 static bool use_constant(ViewArm *arm, Node *side, Bitmapset *constant_members, Bitmapset *members, int *component, List **probes);
-static bool is_equality(Node *node, Node **left, Node **right);
 static void connect(int *component, int nentries, Bitmapset *members);
 static void add_probe(ViewArm *arm, List **probes, Node *side, Bitmapset *others);
 static void read_time_conditions(ViewArm *arm, List *conditions);
@@ -76,12 +62,10 @@ static int	location_of_entry(ViewArm *arm, int rti);
 Refusal *
 kv_join_graph(ViewArm *arm)
 {
-	List	   *conditions = NIL;
+	List	   *conditions = kv_join_conditions(arm);
 	Refusal    *refusal;
 	int			ninputs = arm->ninputs;
 
-	append_conditions(arm->query->jointree->quals, 0, &conditions);
-	append_left_conditions(linitial(arm->query->jointree->fromlist), &conditions);
 	refusal = check_equalities(arm, conditions);
 	if (refusal)
 		return refusal;
@@ -109,6 +93,17 @@ int64
 kv_join_time_bound(const ViewArm *arm, int i, int j)
 {
 	return BOUND(arm, i, j);
+}
+
+/* Lists the conditions of an arm; see join_graph.h. */
+List *
+kv_join_conditions(const ViewArm *arm)
+{
+	List	   *conditions = NIL;
+
+	append_conditions(arm->query->jointree->quals, 0, &conditions);
+	append_left_conditions(linitial(arm->query->jointree->fromlist), &conditions);
+	return conditions;
 }
 
 /* Appends the ANDed conditions of a tree to a list of JoinConditions, constants folded; nullable: their left join's table, 0: WHERE. */
@@ -184,7 +179,7 @@ check_equalities(ViewArm *arm, List *conditions)
 	return NULL;
 }
 
-/* Keeps the probes of an input that a driving input can make, or all. A table that is looked up itself asks no other. */
+/* Keeps the probes of an input that one whose rows come or change can make, or all. A table that is looked up itself asks no other. */
 static void
 keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only)
 {
@@ -196,9 +191,9 @@ keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only)
 		bool		driven = false;
 
 		for (int i = 0; i < arm->ninputs; i++)
-			driven |= kv_input_drives(&arm->inputs[i]) && bms_is_member(arm->inputs[i].rti, probe->others);
-		if ((driven || !driving_only) && !list_member(input->probes, probe->columns))
-			input->probes = lappend(input->probes, probe->columns);
+			driven |= (kv_input_drives(&arm->inputs[i]) || arm->ndriving == 0) && bms_is_member(arm->inputs[i].rti, probe->others);
+		if (driven || !driving_only)
+			input->probes = lappend(input->probes, probe);
 	}
 }
 
@@ -216,7 +211,7 @@ use_equality(ViewArm *arm, JoinCondition *condition, int *component, List **prob
 	Bitmapset  *right_members;
 	Bitmapset  *connected;
 
-	if (!is_equality(condition->clause, &left, &right))
+	if (!kv_join_equality(condition->clause, &left, &right))
 		return;
 	left_members = pull_varnos(NULL, left);
 	right_members = pull_varnos(NULL, right);
@@ -259,9 +254,9 @@ use_constant(ViewArm *arm, Node *side, Bitmapset *constant_members, Bitmapset *m
 	return true;
 }
 
-/* Is it an equality that an index or a hash can answer? Gives its sides. */
-static bool
-is_equality(Node *node, Node **left, Node **right)
+/* Tells whether it is an equality; see join_graph.h. */
+bool
+kv_join_equality(Node *node, Node **left, Node **right)
 {
 	OpExpr	   *clause = (OpExpr *) node;
 

@@ -21,6 +21,7 @@
 #define KV_COL_BEFORE "kv_before"	/* timestamptz: stream time of its partition
 									 * before the row; -infinity at first */
 #define KV_COL_ROW "kv_row"		/* bigint: place in processing order within the batch */
+#define KV_COL_DELETED "kv_deleted" /* boolean, of tables only: the key is gone, the other columns are null */
 
 /* Unix time 0 lies this much before Postgres' epoch. */
 #define KV_UNIX_EPOCH_US ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)

@@ -30,14 +30,6 @@
 #include "catalog.h"
 #include "subselect.h"
 
-/* A place in the row. */
-typedef struct FromStep
-{
-	int			rti;			/* in the query before renumbering */
-	bool		is_left;		/* LEFT JOIN with the steps before it */
-	Node	   *condition;		/* of the left join */
-} FromStep;
-
 typedef struct StepList
 {
 	List	   *steps;			/* of FromStep * */
@@ -67,7 +59,8 @@ static Query *rebuild(Query *query, StepList *list);
 static RangeTblEntry *clean_entry(RangeTblEntry *rte, List **taken);
 static List *real_column_names(Oid relid);
 static Node *renumber_mutator(Node *node, RenumberMap *map);
-static Node *join_steps(Query *query, List *steps, RenumberMap *map);
+static void append_steps(Node *jtnode, List **steps);
+static List *join_steps(Query *query, List *steps);
 static void fill_join(Query *query, JoinExpr *join);
 static void join_columns(Query *query, Node *arm, List **vars, List **names, List **numbers);
 
@@ -419,6 +412,13 @@ rebuild(Query *query, StepList *list)
 		rtable = lappend(rtable, clean_entry(rt_fetch(step->rti, query->rtable), &taken));
 		map.numbers[step->rti] = list_length(rtable);
 	}
+	foreach(cell, list->steps)
+	{
+		FromStep   *step = lfirst(cell);
+
+		step->rti = map.numbers[step->rti];
+		step->condition = renumber_mutator(step->condition, &map);
+	}
 	foreach(cell, rtable)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
@@ -431,10 +431,55 @@ rebuild(Query *query, StepList *list)
 	query->havingQual = renumber_mutator(query->havingQual, &map);
 	quals = list->conditions ? renumber_mutator(quals, &map) : NULL;
 	query->jointree = makeFromExpr(NIL, quals);
-	query->jointree->fromlist = (List *) join_steps(query, list->steps, &map);
 	query->constraintDeps = NIL;
-	kv_normalize_joins(query);
+	kv_normalize_from(query, list->steps);
 	return query;
+}
+
+/* Gives the steps of a normalised query; see normalize.h. */
+List *
+kv_normalize_steps(Query *query)
+{
+	List	   *steps = NIL;
+	ListCell   *cell;
+
+	foreach(cell, query->jointree->fromlist)
+		append_steps(lfirst(cell), &steps);
+	return steps;
+}
+
+static void
+append_steps(Node *jtnode, List **steps)
+{
+	FromStep   *step = palloc0(sizeof(FromStep));
+	Node	   *reference = jtnode;
+
+	if (IsA(jtnode, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) jtnode;
+
+		append_steps(join->larg, steps);
+		reference = join->rarg;
+		step->is_left = join->jointype == JOIN_LEFT;
+		step->condition = join->quals;
+	}
+	step->rti = ((RangeTblRef *) reference)->rtindex;
+	*steps = lappend(*steps, step);
+}
+
+/* Makes FROM of steps; see normalize.h. */
+void
+kv_normalize_from(Query *query, List *steps)
+{
+	int			nentries = 0;
+	ListCell   *cell;
+
+	/* RTE_JOINs stand behind what they join */
+	foreach(cell, query->rtable)
+		nentries += lfirst_node(RangeTblEntry, cell)->rtekind == RTE_JOIN ? 0 : 1;
+	query->rtable = list_copy_head(query->rtable, nentries);
+	query->jointree->fromlist = join_steps(query, steps);
+	kv_normalize_joins(query);
 }
 
 /* Gives a copy of a range table entry under a unique alias; of a relation with its real column names. */
@@ -520,8 +565,8 @@ renumber_mutator(Node *node, RenumberMap *map)
 }
 
 /* Gives the FROM list: the steps side by side, or one left-deep join where there is a left join. */
-static Node *
-join_steps(Query *query, List *steps, RenumberMap *map)
+static List *
+join_steps(Query *query, List *steps)
 {
 	List	   *fromlist = NIL;
 	Node	   *joined = NULL;
@@ -538,7 +583,7 @@ join_steps(Query *query, List *steps, RenumberMap *map)
 		JoinExpr   *join;
 		RangeTblEntry *rte;
 
-		reference->rtindex = map->numbers[step->rti];
+		reference->rtindex = step->rti;
 		if (!has_left)
 		{
 			fromlist = lappend(fromlist, reference);
@@ -558,11 +603,11 @@ join_steps(Query *query, List *steps, RenumberMap *map)
 		join->jointype = rte->jointype;
 		join->larg = joined;
 		join->rarg = (Node *) reference;
-		join->quals = renumber_mutator(step->condition, map);
+		join->quals = step->condition;
 		join->rtindex = list_length(query->rtable);
 		joined = (Node *) join;
 	}
-	return (Node *) (has_left ? list_make1(joined) : fromlist);
+	return has_left ? list_make1(joined) : fromlist;
 }
 
 /* Brings RTE_JOINs in line with their arms; see normalize.h. */

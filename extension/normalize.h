@@ -7,6 +7,14 @@
 
 #include "refuse.h"
 
+/* A place in the row. */
+typedef struct FromStep
+{
+	int			rti;			/* range table index of what is joined there */
+	bool		is_left;		/* LEFT JOIN with the steps before it */
+	Node	   *condition;		/* of the left join */
+} FromStep;
+
 /*
  * Gives the select-project-joins (List of Query *) whose rows together are those of a query without groups: one, or
  * several where a UNION ALL is in FROM. In each, plain views and simple subqueries are expanded, join aliases
@@ -19,6 +27,9 @@ extern Refusal *kv_normalize(Query *query, List **arms);
 extern void kv_normalize_aliases(Query *query);
 /* Brings the column lists of RTE_JOINs in line with their arms, after an arm was exchanged for another relation. */
 extern void kv_normalize_joins(Query *query);
+/* Gives the steps (FromStep *) of a normalised query; makes its FROM of others over the same range table. */
+extern List *kv_normalize_steps(Query *query);
+extern void kv_normalize_from(Query *query, List *steps);
 /* Makes names unique by appending _1, _2 ...; taken is a list of char *. */
 extern char *kv_unique_name(const char *name, List *taken);
 

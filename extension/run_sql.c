@@ -58,6 +58,7 @@ struct KvPlan
 	char	   *text;
 	int			nparams;
 	Oid		   *types;
+	bool		bitmaps;		/* may combine indexes for small deltas too */
 	bool		probes_only;	/* meets the tables it joins through their indexes, however large the delta */
 	SPIPlanPtr	plans[SIZE_CLASSES];	/* NULL: not needed so far */
 };
@@ -70,7 +71,7 @@ static void apply_setting(const char *setting);
 static void check_result(int result, const char *text);
 static void free_plans(void *arg);
 static SPIPlanPtr prepare_plan(KvPlan *plan);
-static void plan_now(SPIPlanPtr spi_plan, bool probes_only);
+static void plan_now(SPIPlanPtr spi_plan, bool probes_only, bool bitmaps);
 static bool has_generic_plan(SPIPlanPtr spi_plan);
 static ParamListInfo make_params(const KvPlan *plan, const Datum *values, const char *nulls);
 
@@ -297,6 +298,13 @@ kv_plan_probe_only(KvPlan *plan)
 	plan->probes_only = true;
 }
 
+/* Lets the plan use bitmap scans at any size of the delta; see the header. */
+void
+kv_plan_allow_bitmaps(KvPlan *plan)
+{
+	plan->bitmaps = true;
+}
+
 /*
  * Runs the plan of a size class; see the header. With a capture the result rows
  * go there, otherwise they are in SPI_tuptable.
@@ -312,7 +320,7 @@ kv_plan_run(KvPlan *plan, int size_class, const Datum *values, const char *nulls
 		plan->plans[size_class] = prepare_plan(plan);
 	spi_plan = plan->plans[size_class];
 	if (!has_generic_plan(spi_plan))
-		plan_now(spi_plan, plan->probes_only || size_class <= LAST_SMALL_CLASS);
+		plan_now(spi_plan, plan->probes_only || size_class <= LAST_SMALL_CLASS, plan->bitmaps);
 
 	memset(&options, 0, sizeof(options));
 	options.params = make_params(plan, values, nulls);
@@ -369,7 +377,7 @@ has_generic_plan(SPIPlanPtr spi_plan)
 
 /* Makes the generic plan, for a small delta with nothing but index probes of the tables it meets. */
 static void
-plan_now(SPIPlanPtr spi_plan, bool probes_only)
+plan_now(SPIPlanPtr spi_plan, bool probes_only, bool bitmaps)
 {
 	int			guc_nest = NewGUCNestLevel();
 	CachedPlan *cached;
@@ -379,7 +387,7 @@ plan_now(SPIPlanPtr spi_plan, bool probes_only)
 		set_local("enable_hashjoin", "off");
 		set_local("enable_mergejoin", "off");
 		set_local("enable_seqscan", "off");
-		set_local("enable_bitmapscan", "off");
+		set_local("enable_bitmapscan", bitmaps ? "on" : "off");
 	}
 	set_local("jit", "off");
 	cached = SPI_plan_get_cached_plan(spi_plan);

@@ -73,6 +73,7 @@ extern KvPlan *kv_plan_make(MemoryContext context, const char *text, int nparams
 extern uint64 kv_plan_run(KvPlan *plan, int size_class, const Datum *values, const char *nulls,
 						  Tuplestorestate *capture);
 extern void kv_plan_probe_only(KvPlan *plan);	/* joins through indexes whatever the delta's size */
+extern void kv_plan_allow_bitmaps(KvPlan *plan);	/* index scans of small deltas may be bitmap scans, which an OR of conditions needs */
 extern void kv_plan_free(KvPlan *plan);
 /* Makes a tuplestore readable under a name by the statements of the entered scope. */
 extern void kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows);

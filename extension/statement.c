@@ -10,6 +10,7 @@
 #include "access/nbtree.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -18,7 +19,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-static bool equal_is_same(Oid type, Oid collation);
 static Oid	operator_namespace(Oid operator);
 
 /* Makes a statement; title and sql are kept. */
@@ -32,6 +32,35 @@ kv_statement(StatementPhase phase, char *title, char *sql, int input)
 	statement->sql = sql;
 	statement->input = input;
 	return statement;
+}
+
+/* Makes a statement return what it writes; see statement.h. */
+void
+kv_statement_return_rows(const ViewDef *view, MaintenanceStatement *statement, bool deleted)
+{
+	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
+
+	statement->writes_view = true;
+	if (!view->read_by_views)
+		return;
+	statement->sql = psprintf("%s\nRETURNING %s", statement->sql, kv_statement_columns(columns, "t."));
+	statement->capture_desc = view->result;
+	if (view->shape != SHAPE_KEYED)
+		return;
+	statement->sql = psprintf("%s, %s AS " KV_COL_DELETED, statement->sql, deleted ? "true" : "false");
+	statement->capture_desc = kv_statement_keyed_desc(view->result);
+}
+
+/* Makes the row type of a keyed view's news; see statement.h. */
+TupleDesc
+kv_statement_keyed_desc(TupleDesc result)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(result->natts + 1);
+
+	for (int i = 1; i <= result->natts; i++)
+		TupleDescCopyEntry(desc, i, result, i);
+	TupleDescInitEntry(desc, result->natts + 1, KV_COL_DELETED, BOOLOID, -1, 0);
+	return desc;
 }
 
 /* Gives names as a quoted, comma-separated list, each behind prefix ("" or "t."). */
@@ -70,6 +99,29 @@ kv_statement_equality(Oid type)
 	return psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(operator_namespace(operator))), get_opname(operator));
 }
 
+/* Gives the condition that columns of two rows are the same; see statement.h. */
+char *
+kv_statement_match(const char *left, List *left_names, const char *right, List *right_names, List *types, List *nullable)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (int i = 0; i < list_length(left_names); i++)
+	{
+		char	   *a = psprintf("%s.%s", left, quote_identifier(list_nth(left_names, i)));
+		char	   *b = psprintf("%s.%s", right, quote_identifier(list_nth(right_names, i)));
+		char	   *equal = kv_statement_equality(list_nth_oid(types, i));
+
+		if (i > 0)
+			appendStringInfoString(&sql, " AND ");
+		if (list_nth_int(nullable, i))
+			appendStringInfo(&sql, "(%s %s %s OR %s IS NULL AND %s IS NULL)", a, equal, b, a, b);
+		else
+			appendStringInfo(&sql, "%s %s %s", a, equal, b);
+	}
+	return sql.data;
+}
+
 /* Gives a column of CREATE TABLE. */
 char *
 kv_statement_column_definition(const char *name, Oid type, int32 typmod, Oid collation)
@@ -100,7 +152,7 @@ kv_statement_difference(TupleDesc desc, List *attnos, List *stored, List *fresh)
 		Form_pg_attribute column = TupleDescAttr(desc, lfirst_int(attno) - 1);
 		const char *comma = images.len > 0 ? ", " : "";
 
-		if (equal_is_same(column->atttypid, column->attcollation))
+		if (kv_statement_equal_is_same(column->atttypid, column->attcollation))
 			appendStringInfo(&sql, "%s%s IS DISTINCT FROM %s", sql.len > 0 ? " OR " : "", (char *) lfirst(old), (char *) lfirst(new));
 		else
 		{
@@ -115,11 +167,11 @@ kv_statement_difference(TupleDesc desc, List *attnos, List *stored, List *fresh)
 }
 
 /*
- * Tells whether equal values of a type are the same bytes, as its btree operator class says. Not those of numeric,
+ * Tells whether equal values are the same; see statement.h: as its btree operator class says. Not those of numeric,
  * for one: 1.0 and 1.00 are equal and two different results. A type without an order says nothing.
  */
-static bool
-equal_is_same(Oid type, Oid collation)
+bool
+kv_statement_equal_is_same(Oid type, Oid collation)
 {
 	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
 	Oid			same = InvalidOid;

@@ -8,6 +8,7 @@
 #include "kafka_views.h"
 #include "access/tupdesc.h"
 #include "nodes/pg_list.h"
+#include "view_def.h"
 
 typedef enum StatementPhase
 {
@@ -30,14 +31,22 @@ typedef struct MaintenanceStatement
 	char	   *title;			/* "join new rows of orders with buffered payments" */
 	char	   *sql;
 	int			input;			/* skipped when the delta of this input has no rows; -1: always run */
-	bool		writes_view;	/* it writes the result table; with capture_desc and no captures the rows it gives are new rows of the view (append-only: read_by_views or unstored) */
+	bool		writes_view;	/* it writes the result table; with capture_desc and no captures the rows it gives are news for views over it (kv_statement_return_rows; unstored) */
 	char	   *captures;		/* name under which its result rows become a delta for later statements of this batch; NULL: none. Several statements may append to the same */
 	TupleDesc	capture_desc;	/* row type of captures */
+	bool		null_safe;		/* it finds rows of a table by columns that may be null (kv_statement_match) */
 	char	   *reads;			/* name of such a capture that it reads (skipped when empty), or NULL; a COMPUTE with it runs on what CLOSE captures too */
+	char	   *reads_also;		/* name of another one, which may be empty but was captured if the first was; or NULL */
 } MaintenanceStatement;
 
 /* Makes a statement; title and sql are kept. input -1: not tied to a delta. */
 extern MaintenanceStatement *kv_statement(StatementPhase phase, char *title, char *sql, int input);
+/*
+ * Notes that the statement writes the result table. Where views read it, it also returns what it writes: the rows, of a keyed view with
+ * kv_deleted behind them; its text must have a row "t".
+ */
+extern void kv_statement_return_rows(const ViewDef *view, MaintenanceStatement *statement, bool deleted);
+extern TupleDesc kv_statement_keyed_desc(TupleDesc result);
 /* Names (char *) as a quoted, comma-separated list, each behind prefix ("" or "t."). */
 extern char *kv_statement_columns(List *names, const char *prefix);
 /* "name type collation" of CREATE TABLE. */
@@ -46,6 +55,13 @@ extern char *kv_statement_column_definition(const char *name, Oid type, int32 ty
 extern List *kv_statement_relation_columns(Oid relid, int count);
 /* The equality of a type as an operator in SQL, qualified unless it is Postgres' own. */
 extern char *kv_statement_equality(Oid type);
+/*
+ * The condition that columns of the rows named left and right are the same; types has their types (Oid). Where nullable (int) is
+ * true nulls are the same too: an index finds such rows by a bitmap only (MaintenanceStatement.null_safe).
+ */
+extern char *kv_statement_match(const char *left, List *left_names, const char *right, List *right_names, List *types, List *nullable);
+/* Are equal values of the type the same bytes? */
+extern bool kv_statement_equal_is_same(Oid type, Oid collation);
 /*
  * The condition that a stored row differs from the new one in any of the columns attnos of desc; stored and fresh are
  * their expressions (char *). Values are the same if their bytes are: a result whose equal has other digits (1.0 and 1.00) is another

@@ -66,6 +66,10 @@ kv_refuse_unstored(ViewDef *view)
 {
 	if (view->shape == SHAPE_APPEND)
 		return NULL;
+	if (view->groups == NULL)
+		return kv_refusal(-1, "continuous view \"%s\" must be stored, because its rows change",
+						  "It reads tables only, whose rows change and go, and only a stored row can be changed.",
+						  "Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
 	return kv_refusal(group_location(view->groups),
 					  "continuous view \"%s\" must be stored, because its rows change",
 					  "The row of a group changes with each of its records, and only a stored row can be changed.",

@@ -17,7 +17,7 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
-#include "accumulate.h"
+#include "maintenance.h"
 #include "analyze.h"
 #include "applied.h"
 #include "catalog.h"
@@ -174,7 +174,7 @@ kafka_explain(PG_FUNCTION_ARGS)
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(cell, kv_accumulate(kv_view_load(row->view))->statements)
+	foreach(cell, kv_maintenance(kv_view_load(row->view))->statements)
 	{
 		MaintenanceStatement *statement = lfirst(cell);
 		Datum		values[3];

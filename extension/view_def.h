@@ -29,9 +29,17 @@ typedef enum InputKind
 {
 	INPUT_STREAM,				/* append topic: drives */
 	INPUT_VIEW,					/* append-only continuous view, read as a stream: drives */
-	INPUT_LOOKUP,				/* upsert topic, kept as a table in kafka_state, looked up */
+	INPUT_LOOKUP,				/* upsert topic, kept as a table in kafka_state: looked up by streams, drives where there is none */
+	INPUT_KEYED,				/* keyed continuous view: the same */
 	INPUT_RELATION				/* ordinary table: its rows of now, looked up */
 } InputKind;
+
+/* Columns of an input that are compared for equality with something that depends on others. */
+typedef struct Probe
+{
+	Bitmapset  *others;			/* their range table entries; NULL: constants */
+	List	   *columns;		/* AttrNumbers of the input */
+} Probe;
 
 typedef struct ViewInput
 {
@@ -43,13 +51,22 @@ typedef struct ViewInput
 	char	   *delta_name;		/* name its delta has in the statements, for example "orders_delta"; same relation twice: same name */
 	char	   *buffer_name;	/* qualified table: buffer of a stream in a join, or the lookup table; NULL: none needed */
 	Bitmapset  *columns;		/* attnos the query uses (plus keys and event time) */
-	List	   *keys;			/* lookup: AttrNumbers of the topic's key columns */
+	List	   *keys;			/* lookup, keyed: AttrNumbers of the key columns */
+	Bitmapset  *not_null;		/* lookup, keyed: attnos of columns that are never null */
 	AttrNumber	time_attno;		/* the input's event-time column, 0: only kv_time */
 	/* joins of streams, microseconds; DESIGN.md 2.4 */
 	int64		lateness_us;	/* late when time + lateness_us <= greatest(stream time before it, frontier); PG_INT64_MAX: never */
-	List	   *probes;			/* of List of AttrNumber: columns other inputs look its rows up by */
+	List	   *probes;			/* of Probe *: by what its rows are looked up */
 	int64		retain_us;		/* visible and buffered while time > frontier - retain_us */
 } ViewInput;
+
+/* A column by which the rows that an arm makes are found again; see row_keys.h. */
+typedef struct AnchorColumn
+{
+	Node	   *source;			/* Var of an inner input, or a Const that all rows of the arm have */
+	AttrNumber	attno;			/* column of the result; 0 under an aggregate */
+	bool		nullable;
+} AnchorColumn;
 
 /* One select-project-join of the rows layer. */
 typedef struct ViewArm
@@ -59,15 +76,18 @@ typedef struct ViewArm
 	ViewInput  *inputs;			/* its part of ViewDef.inputs, in FROM order */
 	int			first;			/* number of its first input */
 	int			ninputs;
-	int			ndriving;		/* inputs that are streams or views */
+	int			ndriving;		/* inputs that are streams or append-only views */
 	int64		grace_us;		/* of its join */
 	int64	   *time_bounds;	/* [i * ninputs + j]: least upper bound of time j - time i, us; i, j count within the arm (join_graph.c) */
+	List	   *anchor;			/* table-driven: of AnchorColumn *: rows with other anchors are not touched by a change */
+	bool		anchor_is_row;	/* and no two rows of the arm have the same */
+	char	   *rows_name;		/* table-driven, under an aggregate: qualified table of the arm's rows */
 } ViewArm;
 
 typedef enum ViewShape
 {
 	SHAPE_APPEND,				/* append-only rows */
-	SHAPE_KEYED					/* aggregate: one row per group */
+	SHAPE_KEYED					/* rows change: one per group of an aggregate, or one per row of tables */
 } ViewShape;
 
 typedef struct ViewDef
@@ -86,8 +106,9 @@ typedef struct ViewDef
 	ViewShape	shape;
 	int			ninputs;
 	ViewInput  *inputs;
-	int			ndriving;		/* of all arms */
-	List	   *keys;			/* keyed: AttrNumbers in result of the GROUP BY columns, all visible */
+	int			ndriving;		/* of all arms; 0: tables drive the view (kv_view_is_table_driven) */
+	List	   *keys;			/* keyed: AttrNumbers in result of the GROUP BY columns, or of those that tell the rows of tables apart */
+	Bitmapset  *not_null;		/* keyed: result columns that are never null */
 	bool		own_state;		/* keyed: the result table is its own aggregate state (DESIGN.md 3) */
 	char	   *groups_name;	/* keyed and not own_state: qualified companion table */
 	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
@@ -104,6 +125,33 @@ static inline bool
 kv_input_drives(const ViewInput *input)
 {
 	return input->kind == INPUT_STREAM || input->kind == INPUT_VIEW;
+}
+
+/* Is it a table whose rows change: upsert topic or keyed view? */
+static inline bool
+kv_input_is_table(const ViewInput *input)
+{
+	return input->kind == INPUT_LOOKUP || input->kind == INPUT_KEYED;
+}
+
+/* Is it a topic, or else a continuous view? */
+static inline bool
+kv_input_is_topic(const ViewInput *input)
+{
+	return input->kind == INPUT_STREAM || input->kind == INPUT_LOOKUP;
+}
+
+static inline bool
+kv_input_is_view(const ViewInput *input)
+{
+	return input->kind == INPUT_VIEW || input->kind == INPUT_KEYED;
+}
+
+/* Does no stream drive it, but the changes of tables (recompute.c)? */
+static inline bool
+kv_view_is_table_driven(const ViewDef *view)
+{
+	return view->ndriving == 0;
 }
 
 /* The arm an input belongs to. */

@@ -6,7 +6,7 @@
  *	unstored view	the same place, made the same way: a real view with the defining
  *					query, which needs no definition_N beside it
  *	definition_N	real view with the defining query        \
- *	buffer_N_i, lookup_N_i, groups_N (accumulate.c)           | in kafka_state; made by the engine, owned by the user
+ *	buffer_N_i, lookup_N_i, rows_N_i, groups_N (maintenance.c) | in kafka_state; made by the engine, owned by the user
  *
  * Invariant: what is in kafka_state lives and dies with the result table or unstored view: an internal
  * dependency takes it along when that is dropped, and takes the table along
@@ -27,7 +27,7 @@
 #include "utils/regproc.h"
 #include "utils/ruleutils.h"
 
-#include "accumulate.h"
+#include "maintenance.h"
 #include "run_sql.h"
 #include "view_objects.h"
 
@@ -116,7 +116,7 @@ kv_make_buffers(NewView *new)
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	foreach(cell, kv_accumulate_tables(view))
+	foreach(cell, kv_maintenance_tables(view))
 		kv_sql_ddl("%s", (char *) lfirst(cell));
 	kv_sql_leave(&sql);
 	kv_bind_view(view);
@@ -125,7 +125,7 @@ kv_make_buffers(NewView *new)
 	PG_TRY();
 	{
 		kv_maintaining = true;
-		foreach(cell, kv_accumulate_first_rows(view))
+		foreach(cell, kv_maintenance_first_rows(view))
 			kv_sql_ddl("%s", (char *) lfirst(cell));
 	}
 	PG_FINALLY();
@@ -136,19 +136,16 @@ kv_make_buffers(NewView *new)
 	kv_sql_leave(&sql);
 }
 
-/* Makes the buffers, lookup tables and companion of a view live and die with it, for its owner. */
+/* Makes the buffers, copies and companion of a view live and die with it, for its owner. */
 void
 kv_bind_view(ViewDef *view)
 {
+	ListCell   *cell;
+
 	if (!view->unstored)
 		bind_named(view->relid, psprintf("kafka_state.definition_" INT64_FORMAT, view->id));
-	for (int i = 0; i < view->ninputs; i++)
-	{
-		if (view->inputs[i].buffer_name != NULL)
-			bind_named(view->relid, view->inputs[i].buffer_name);
-	}
-	if (view->groups_name != NULL)
-		bind_named(view->relid, view->groups_name);
+	foreach(cell, kv_maintenance_relations(view))
+		bind_named(view->relid, lfirst(cell));
 }
 
 /* Binds one relation unless it is bound. */

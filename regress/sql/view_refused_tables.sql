@@ -1,0 +1,47 @@
+-- Every reason why a query over tables cannot be a continuous view: what, why, and what to write instead. Nothing is committed.
+CREATE SCHEMA view_refused_tables;
+SET search_path = view_refused_tables, public;
+CREATE SERVER view_refused_tables FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers 'localhost:1');
+CREATE FOREIGN TABLE orders (order_id bigint OPTIONS (key 'true'), customer_id bigint, amount numeric(12,2), tags text[])
+	SERVER view_refused_tables OPTIONS (topic 'orders', mode 'upsert');
+CREATE FOREIGN TABLE customers (customer_id bigint OPTIONS (key 'true'), name text, favourite text) SERVER view_refused_tables OPTIONS (topic 'customers', mode 'upsert');
+CREATE FOREIGN TABLE items (order_id bigint OPTIONS (key 'true'), line int OPTIONS (key 'true'), product text) SERVER view_refused_tables OPTIONS (topic 'items', mode 'upsert');
+CREATE FOREIGN TABLE clicks (page text, at timestamptz) SERVER view_refused_tables OPTIONS (topic 'clicks', event_time 'at');
+CREATE TABLE regions (region text PRIMARY KEY, title text);
+
+-- the key: what tells the rows apart must be selected as it is
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT amount FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id::text, amount FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT c.customer_id, o.amount FROM orders o JOIN customers c ON c.customer_id = o.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, i.product FROM orders o LEFT JOIN items i ON i.order_id = o.order_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT amount FROM orders WHERE order_id = 5;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, tag FROM orders o CROSS JOIN LATERAL unnest(o.tags) AS tag;
+-- arms of a union
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL SELECT customer_id FROM customers;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT 'a' AS source, order_id FROM orders UNION ALL SELECT 'a', customer_id FROM customers;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT name FROM customers UNION ALL SELECT page FROM clicks;
+-- joins that cannot be followed back
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.name FROM orders o JOIN customers c ON c.customer_id = o.customer_id % 10;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.customer_id FROM orders o CROSS JOIN LATERAL unnest(o.tags) AS tag JOIN customers c ON c.favourite = tag;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.customer_id FROM orders o CROSS JOIN customers c;
+-- inputs and options
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, r.title FROM orders o JOIN regions r ON r.region = o.tags[1];
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'order_id') AS SELECT order_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bootstrap = false) AS SELECT order_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT order_id FROM orders;
+CREATE VIEW v WITH (kafka.continuous) AS SELECT order_id, amount FROM orders;
+BEGIN;
+CREATE MATERIALIZED VIEW pages WITH (kafka.continuous) AS SELECT page, count(*) AS n FROM clicks GROUP BY page;
+CREATE MATERIALIZED VIEW everything WITH (kafka.continuous) AS SELECT count(*) AS n FROM clicks;
+CREATE MATERIALIZED VIEW visits WITH (kafka.continuous) AS SELECT page, at FROM clicks;
+SAVEPOINT s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT n FROM everything;
+ROLLBACK TO s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT k.page, p.n FROM clicks k JOIN pages p ON p.page = k.page;
+ROLLBACK TO s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT k.page, p.n FROM visits k LEFT JOIN pages p ON p.page = k.page;
+ROLLBACK;
+
+DROP SCHEMA view_refused_tables CASCADE;
+DROP SERVER view_refused_tables;
