@@ -51,6 +51,20 @@ def make_plan(rng):
     return Plan(world.topics, phases, pipelines, batch_rows, world.zone)
 
 
+def disturbance(rng):
+    """Gives what ends or pauses a worker in the middle, mostly nothing."""
+    if rng.random() > 0.2:
+        return None
+
+    def disturb(database, pipelines):
+        if pipelines and rng.random() < 0.4:
+            name = rng.choice(pipelines)
+            database.run(rng.choice([
+                f"SELECT pg_terminate_backend(pid) FROM kafka.pipelines WHERE pipeline = '{name}'",
+                f"SELECT kafka.pause('{name}'); SELECT kafka.resume('{name}')"]))
+    return disturb
+
+
 def report(plan, schema, failures):
     for view, text in failures:
         if os.environ.get("MINIMIZE"):
@@ -71,7 +85,7 @@ def main():
         rng = random.Random(f"{seed}/{number}")
         plan = make_plan(rng)
         schema = f"r{number}"
-        outcome = play(plan, schema)
+        outcome = play(plan, schema, disturbance(rng))
         compared += outcome.compared
         for names, reason in outcome.left_out:
             left_out[re.sub('view "v[0-9]+"', "the view", reason)] += 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from definitions import Relation, View
 from generate_data import create_relation_sql, create_topic_sql
 from harness import SEPARATOR, WAIT, Database, Failed, engine_state, escaped, kv_kafka, produce
-from product import create_sink, difference, expected_rows, folded_sink, read_views, sink_messages, topics_of
+from product import create_sink, difference, expected_rows, folded_sink, read_views, sink_messages, topics_of, verified
 from simulate import Simulation
 
 ENDLESS = 1 << 40
@@ -51,8 +51,8 @@ class Outcome:
     failures: list = field(default_factory=list)    # (view, text)
 
 
-def play(plan, schema):
-    """Plays a plan; gives its Outcome."""
+def play(plan, schema, disturb=None):
+    """Plays a plan; gives its Outcome. disturb(database, pipelines) is called when records are on their way."""
     outcome = Outcome()
     database = Database(schema, plan.zone)
     database.run(f"ALTER SYSTEM SET kafka.batch_rows = {plan.batch_rows}; ALTER SYSTEM SET kafka.idle_timeout = 0; SELECT pg_reload_conf()")
@@ -68,6 +68,8 @@ def play(plan, schema):
             if any(not record.topic.is_stream for record in plan.phases[number]):
                 _wait(database, plan, number)
             _produce(database, plan.phases[number])
+            if disturb:
+                disturb(database, [pipeline.name for pipeline in plan.pipelines if pipeline.phase <= number and pipeline.views])
         _wait(database, plan, number)
     found = read_views(database, [view for pipeline in plan.pipelines for view in pipeline.views])
     for pipeline in plan.pipelines:
@@ -173,6 +175,8 @@ def _compare(database, plan, pipeline, found, outcome):
                 text += "\n" + difference(f"sink of {view.name}", folded_sink(view, sink_messages(kafka_name(database, view.name))), published)
             except Failed as failed:
                 text += f"\n{failed}"
+        if _has_oracle(view, one):
+            text += "\n" + verified(database, view)
         if text.strip():
             outcome.failures.append((view, text.strip()))
     if pipeline.views:
@@ -180,6 +184,16 @@ def _compare(database, plan, pipeline, found, outcome):
         if dead != one.dead_letters:
             outcome.failures.append((pipeline.views[0], f"pipeline of {pipeline.views[0].name}: {dead} dead letters, must be {one.dead_letters}\n"
                                                         f"{engine_state(database)}"))
+
+
+def _has_oracle(view, simulation):
+    """Must the view equal its query over all records, as kafka.verify sees them?"""
+    for one in with_uppers(view):
+        looks_up = one.stream_driven and any(not source.is_stream for source in one.sources)
+        if (not one.stored or one.final or one.retention_us is not None or looks_up or simulation.states[one.name].late_rows
+                or any(arm.outer for arm in one.arms)):
+            return False
+    return True
 
 
 def _is_same(view, state, other):
