@@ -20,6 +20,7 @@
 #include "utils/lsyscache.h"
 
 #include "delta_query.h"
+#include "group_rows.h"
 #include "group_statements.h"
 #include "input_tables.h"
 #include "note_times.h"
@@ -49,7 +50,7 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 		if (view->shape == SHAPE_APPEND)
 			*statements = lappend(*statements, insert_rows(view, i));
 		else if (!kv_view_is_direct(view))
-			*statements = lappend(*statements, kv_groups_capture(groups, i));
+			*statements = lappend(*statements, kv_group_rows_capture(view, i));
 		if (view->inputs[i].buffer_name)
 		{
 			MaintenanceStatement *append = append_to_buffer(view, i);

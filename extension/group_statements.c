@@ -27,18 +27,11 @@
 
 #include "aggregate.h"
 #include "delta_query.h"
-#include "layers.h"
+#include "group_rows.h"
 #include "normalize.h"
-#include "note_times.h"
-#include "window_statements.h"
 
-/* Names of the captures: rows under the aggregate, and touched groups with their state. */
-#define CAPTURE_ROWS "kv_joined"
+/* Name of the capture of touched groups with their state. */
 #define CAPTURE_GROUPS "kv_groups"
-
-/* Names of the columns behind the row columns of captured rows: is it late for its window, and its event time. */
-#define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
-#define TIME_NAME(view) kv_unique_name(KV_COL_TIME, (view)->row_names)
 
 struct GroupCompiler
 {
@@ -57,15 +50,10 @@ typedef struct Exchange
 } Exchange;
 
 static void name_state(GroupCompiler *groups);
-static int	only_driver(ViewDef *view);
-static Query *source_query(GroupCompiler *groups, Query *base);
-static Query *direct_query(ViewDef *view, Query *base, Node **time);
-static Query *captured_query(ViewDef *view, Query *base, Node **time);
 static MaintenanceStatement *upsert_result(GroupCompiler *groups);
 static MaintenanceStatement *upsert_groups(GroupCompiler *groups);
 static MaintenanceStatement *update_only_group(GroupCompiler *groups, Query *partial);
 static Query *partial_query(GroupCompiler *groups);
-static void place_in_batch(GroupCompiler *groups, MaintenanceStatement *statement);
 static MaintenanceStatement *derive_rows(GroupCompiler *groups);
 static MaintenanceStatement *update_only_row(GroupCompiler *groups);
 static MaintenanceStatement *delete_failing(GroupCompiler *groups, bool null_keys);
@@ -105,28 +93,6 @@ name_state(GroupCompiler *groups)
 		groups->columns = kv_aggregate_add_columns(groups->columns, lfirst_node(Aggref, cell), &taken);
 }
 
-/* Captures rows under the aggregate; see group_statements.h. */
-MaintenanceStatement *
-kv_groups_capture(GroupCompiler *groups, int driver)
-{
-	ViewDef    *view = groups->view;
-	ViewArm    *arm = kv_input_arm(view, driver);
-	Query	   *query = copyObject(arm->query);
-	const char *title = psprintf("%s new rows of %s", arm->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
-	MaintenanceStatement *statement;
-
-	if (view->window)
-		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, driver, true),
-																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
-	query = kv_delta_query(view, query, driver);
-	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_note_event_time(view, query, driver),
-																   list_length(query->targetList) + 1, TIME_NAME(view), false));
-	statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
-	statement->captures = CAPTURE_ROWS;
-	statement->capture_desc = ExecTypeFromTL(query->targetList);
-	return statement;
-}
-
 /* Compiles the rest; see group_statements.h. */
 List *
 kv_groups_statements(GroupCompiler *groups)
@@ -134,8 +100,7 @@ kv_groups_statements(GroupCompiler *groups)
 	List	   *statements = NIL;
 
 	if (groups->view->window)
-		statements = list_make1(kv_view_is_direct(groups->view) ? kv_window_count_late(groups->view, only_driver(groups->view)) :
-								kv_window_count_captured(CAPTURE_ROWS, LATE_NAME(groups->view)));
+		statements = list_make1(kv_group_rows_count_late(groups->view));
 	if (groups->view->own_state)
 		return lappend(statements, upsert_result(groups));
 
@@ -150,65 +115,6 @@ kv_groups_statements(GroupCompiler *groups)
 		statements = lappend(statements, delete_failing(groups, true));
 	}
 	return statements;
-}
-
-/* Gives the number of the only driving input. */
-static int
-only_driver(ViewDef *view)
-{
-	int			driver = 0;
-
-	while (!kv_input_drives(&view->inputs[driver]))
-		driver++;
-	return driver;
-}
-
-/* Gives base (over the row columns) over the delta of the only stream, or over the captured rows; without late rows. */
-static Query *
-source_query(GroupCompiler *groups, Query *base)
-{
-	Node	   *time;
-	Query	   *query = kv_view_is_direct(groups->view) ? direct_query(groups->view, base, &time) : captured_query(groups->view, base, &time);
-
-	query->groupClause = base->groupClause;
-	query->hasAggs = base->hasAggs;
-	kv_note_group_times(query, time);
-	query->sortClause = copyObject(query->groupClause);
-	return query;
-}
-
-/* Gives the targets of base over the delta's rows that are not late; *time is a row's event time. */
-static Query *
-direct_query(ViewDef *view, Query *base, Node **time)
-{
-	int			driver = only_driver(view);
-	Query	   *query = copyObject(view->arms[0].query);
-
-	query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, query->targetList);
-	query->hasAggs = base->hasAggs;
-	if (view->window)
-		kv_delta_add_condition(query, kv_window_lateness(view, driver, false));
-	query = kv_delta_query(view, query, driver);
-	*time = kv_note_event_time(view, query, driver);
-	return query;
-}
-
-/* The same over the captured rows. */
-static Query *
-captured_query(ViewDef *view, Query *base, Node **time)
-{
-	List	   *names = list_copy(view->row_names);
-	Query	   *query;
-
-	if (view->window)
-		names = lappend(names, LATE_NAME(view));
-	names = lappend(names, TIME_NAME(view));
-	query = kv_delta_select_from(CAPTURE_ROWS, names);
-	query->targetList = copyObject(base->targetList);
-	if (view->window)
-		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(makeVar(1, list_length(names) - 1, BOOLOID, -1, InvalidOid, 0)), -1));
-	*time = (Node *) makeVar(1, list_length(names), TIMESTAMPTZOID, -1, InvalidOid, 0);
-	return query;
 }
 
 /* Combines partial aggregates with the result table, which is its own state. */
@@ -226,7 +132,7 @@ upsert_result(GroupCompiler *groups)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\n%s\nON CONFLICT (%s) DO ", view->name, kv_statement_columns(columns, ""),
-					 kv_delta_print(source_query(groups, view->groups)), kv_statement_columns(groups->key_names, ""));
+					 kv_delta_print(kv_group_rows_query(view, view->groups)), kv_statement_columns(groups->key_names, ""));
 	foreach(cell, view->groups->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
@@ -248,7 +154,7 @@ upsert_result(GroupCompiler *groups)
 
 	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the view", sql.data, -1);
 	kv_statement_return_rows(view, statement, false);
-	place_in_batch(groups, statement);
+	kv_group_rows_place(view, statement);
 	return statement;
 }
 
@@ -284,7 +190,7 @@ upsert_groups(GroupCompiler *groups)
 	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the groups", sql.data, -1);
 	statement->captures = CAPTURE_GROUPS;
 	statement->capture_desc = ExecTypeFromTL(partial->targetList);
-	place_in_batch(groups, statement);
+	kv_group_rows_place(view, statement);
 	return statement;
 }
 
@@ -312,7 +218,7 @@ update_only_group(GroupCompiler *groups, Query *partial)
 	statement = kv_statement(PHASE_COMPUTE, "combine the aggregate of new rows with the only group", sql.data, -1);
 	statement->captures = CAPTURE_GROUPS;
 	statement->capture_desc = ExecTypeFromTL(partial->targetList);
-	place_in_batch(groups, statement);
+	kv_group_rows_place(view, statement);
 	return statement;
 }
 
@@ -342,21 +248,7 @@ partial_query(GroupCompiler *groups)
 		base->targetList = lappend(base->targetList, makeTargetEntry((Expr *) copyObject(column->partial),
 																	 list_length(base->targetList) + 1, column->name, false));
 	}
-	return source_query(groups, base);
-}
-
-/* Ties the statement to the delta of the only stream, or to the captured rows. */
-static void
-place_in_batch(GroupCompiler *groups, MaintenanceStatement *statement)
-{
-	ViewDef    *view = groups->view;
-
-	if (!kv_view_is_direct(view))
-	{
-		statement->reads = CAPTURE_ROWS;
-		return;
-	}
-	statement->input = only_driver(view);
+	return kv_group_rows_query(view, base);
 }
 
 /* Writes the view's rows of touched groups where they differ. */

@@ -11,9 +11,7 @@
 typedef struct GroupCompiler GroupCompiler;
 
 extern GroupCompiler *kv_groups_begin(ViewDef *view);
-/* Captures the rows under the aggregate that new rows of one of several streams make. */
-extern MaintenanceStatement *kv_groups_capture(GroupCompiler *groups, int driver);
-/* Aggregates them (or the only stream's) and brings the groups and the view up to date. */
+/* Aggregates the new rows (group_rows.h) and brings the groups and the view up to date. */
 extern List *kv_groups_statements(GroupCompiler *groups);
 /* CREATE TABLE / INDEX statements (char *) for the companion; INSERT statements for the first rows of it and the view. */
 extern List *kv_groups_tables(ViewDef *view);

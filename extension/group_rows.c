@@ -1,0 +1,130 @@
+/*
+ * group_rows.c: the new rows under an aggregate, for the statements that aggregate them.
+ *
+ * Where one stream alone makes the rows, they are taken from its delta as they come.
+ * Otherwise the new rows of every stream are captured first, because those of a join come
+ * by one statement a stream. Rows that are late for their window are counted and left out.
+ */
+#include "group_rows.h"
+
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "utils/lsyscache.h"
+
+#include "delta_query.h"
+#include "layers.h"
+#include "normalize.h"
+#include "note_times.h"
+#include "window_statements.h"
+
+#define CAPTURE_ROWS "kv_joined"
+
+/* Names of the columns behind the row columns of captured rows: is it late for its window, and its event time. */
+#define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
+#define TIME_NAME(view) kv_unique_name(KV_COL_TIME, (view)->row_names)
+
+static int	only_driver(ViewDef *view);
+static Query *direct_query(ViewDef *view, Query *base, Node **time);
+static Query *captured_query(ViewDef *view, Query *base, Node **time);
+
+/* Captures rows under the aggregate; see group_rows.h. */
+MaintenanceStatement *
+kv_group_rows_capture(ViewDef *view, int driver)
+{
+	ViewArm    *arm = kv_input_arm(view, driver);
+	Query	   *query = copyObject(arm->query);
+	const char *title = psprintf("%s new rows of %s", arm->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
+	MaintenanceStatement *statement;
+
+	if (view->window)
+		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, driver, true),
+																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
+	query = kv_delta_query(view, query, driver);
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_note_event_time(view, query, driver),
+																   list_length(query->targetList) + 1, TIME_NAME(view), false));
+	statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
+	statement->captures = CAPTURE_ROWS;
+	statement->capture_desc = ExecTypeFromTL(query->targetList);
+	return statement;
+}
+
+/* Counts the new rows that are late for their window. */
+MaintenanceStatement *
+kv_group_rows_count_late(ViewDef *view)
+{
+	if (kv_view_is_direct(view))
+		return kv_window_count_late(view, only_driver(view));
+	return kv_window_count_captured(CAPTURE_ROWS, LATE_NAME(view));
+}
+
+/* Gives the number of the only driving input. */
+static int
+only_driver(ViewDef *view)
+{
+	int			driver = 0;
+
+	while (!kv_input_drives(&view->inputs[driver]))
+		driver++;
+	return driver;
+}
+
+/* Gives base (over the row columns) over the delta of the only stream, or over the captured rows; see group_rows.h. */
+Query *
+kv_group_rows_query(ViewDef *view, Query *base)
+{
+	Node	   *time;
+	Query	   *query = kv_view_is_direct(view) ? direct_query(view, base, &time) : captured_query(view, base, &time);
+
+	query->groupClause = base->groupClause;
+	query->hasAggs = base->hasAggs;
+	kv_note_group_times(query, time);
+	query->sortClause = copyObject(query->groupClause);
+	return query;
+}
+
+/* Gives the targets of base over the delta's rows that are not late; *time is a row's event time. */
+static Query *
+direct_query(ViewDef *view, Query *base, Node **time)
+{
+	int			driver = only_driver(view);
+	Query	   *query = copyObject(view->arms[0].query);
+
+	query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, query->targetList);
+	query->hasAggs = base->hasAggs;
+	if (view->window)
+		kv_delta_add_condition(query, kv_window_lateness(view, driver, false));
+	query = kv_delta_query(view, query, driver);
+	*time = kv_note_event_time(view, query, driver);
+	return query;
+}
+
+/* The same over the captured rows. */
+static Query *
+captured_query(ViewDef *view, Query *base, Node **time)
+{
+	List	   *names = list_copy(view->row_names);
+	Query	   *query;
+
+	if (view->window)
+		names = lappend(names, LATE_NAME(view));
+	names = lappend(names, TIME_NAME(view));
+	query = kv_delta_select_from(CAPTURE_ROWS, names);
+	query->targetList = copyObject(base->targetList);
+	if (view->window)
+		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(makeVar(1, list_length(names) - 1, BOOLOID, -1, InvalidOid, 0)), -1));
+	*time = (Node *) makeVar(1, list_length(names), TIMESTAMPTZOID, -1, InvalidOid, 0);
+	return query;
+}
+
+/* Ties the statement to the delta of the only stream, or to the captured rows; see group_rows.h. */
+void
+kv_group_rows_place(ViewDef *view, MaintenanceStatement *statement)
+{
+	if (!kv_view_is_direct(view))
+	{
+		statement->reads = CAPTURE_ROWS;
+		return;
+	}
+	statement->input = only_driver(view);
+}

@@ -1,0 +1,19 @@
+/*
+ * group_rows.h: the new rows under an aggregate. Printing must have begun (delta_query.h).
+ */
+#ifndef KV_GROUP_ROWS_H
+#define KV_GROUP_ROWS_H
+
+#include "statement.h"
+#include "view_def.h"
+
+/* Captures the rows that new rows of one of several streams make. */
+extern MaintenanceStatement *kv_group_rows_capture(ViewDef *view, int driver);
+/* Counts those that are late for their window, which must be one that closes. */
+extern MaintenanceStatement *kv_group_rows_count_late(ViewDef *view);
+/* Gives the targets and groups of base, which are over the row columns, over the new rows that are not late; notes the groups' event times. */
+extern Query *kv_group_rows_query(ViewDef *view, Query *base);
+/* Ties a statement to what such a query reads. */
+extern void kv_group_rows_place(ViewDef *view, MaintenanceStatement *statement);
+
+#endif							/* KV_GROUP_ROWS_H */
