@@ -19,6 +19,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
+#include "closing_statements.h"
 #include "delta_query.h"
 #include "group_rows.h"
 #include "group_statements.h"
@@ -41,13 +42,13 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 
 	add_late_counts(view, statements);
 	add_lookups(view, statements);
-	if (view->shape == SHAPE_KEYED)
+	if (view->groups)
 		groups = kv_groups_begin(view);
 	for (int i = 0; i < view->ninputs; i++)
 	{
 		if (!kv_input_drives(&view->inputs[i]))
 			continue;
-		if (view->shape == SHAPE_APPEND)
+		if (!view->groups)
 			*statements = lappend(*statements, insert_rows(view, i));
 		else if (!kv_view_is_direct(view))
 			*statements = lappend(*statements, kv_group_rows_capture(view, i));
@@ -61,6 +62,8 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 	}
 	if (groups)
 		*statements = list_concat(*statements, kv_groups_statements(groups));
+	if (view->final)
+		*statements = list_concat(*statements, kv_closing_statements(groups));
 	add_evictions(view, statements);
 	AtEOXact_GUC(true, nest);
 }
@@ -75,8 +78,10 @@ kv_accumulate_tables(ViewDef *view)
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].buffer_name)
 			statements = list_concat(statements, kv_input_tables(&view->inputs[i]));
-	if (view->shape == SHAPE_KEYED)
+	if (view->groups)
 		statements = list_concat(statements, kv_groups_tables(view));
+	if (view->final)
+		statements = list_concat(statements, kv_closing_indexes(view));
 	AtEOXact_GUC(true, nest);
 	return statements;
 }
@@ -88,7 +93,7 @@ kv_accumulate_first_rows(ViewDef *view)
 	List	   *statements = NIL;
 	int			nest = kv_delta_begin_printing();
 
-	if (view->shape == SHAPE_KEYED)
+	if (view->groups)
 		statements = kv_groups_first_rows(view);
 	AtEOXact_GUC(true, nest);
 	return statements;

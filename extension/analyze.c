@@ -35,6 +35,7 @@
 #include "output_time.h"
 #include "refuse.h"
 #include "row_keys.h"
+#include "window_end.h"
 #include "window_layer.h"
 
 static Refusal *make_arms(ViewDef *view, List *queries);
@@ -95,7 +96,7 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	if (!*refusal)
 		*refusal = kv_window_layer(view, options);
 	if (!*refusal)
-		*refusal = kv_output_time(view, options->event_time);
+		*refusal = view->final ? kv_window_output_time(view, options->event_time) : kv_output_time(view, options->event_time);
 	return *refusal ? NULL : view;
 }
 
@@ -289,6 +290,10 @@ classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 						  "It aggregates everything into one row.",
 						  psprintf("Compute the result in \"%s\" itself, or group it by a constant column: SELECT 'all' AS key, ... GROUP BY key.", name));
 	}
+	if (upper->time_attno == 0 && upper->final)
+		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot read the view \"%s\", whose rows have no event time", name),
+						  "None of its columns is the end of its windows.",
+						  psprintf("Select the end in \"%s\", for example upper(window) AS until, or name the column with the start by its option kafka.event_time.", name));
 	if (upper->time_attno == 0)
 		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot read the view \"%s\", whose rows have no event time", name),
 						  "None of its columns is the event time of its inputs, or several are.",

@@ -78,7 +78,8 @@ kv_group_rows_query(ViewDef *view, Query *base)
 
 	query->groupClause = base->groupClause;
 	query->hasAggs = base->hasAggs;
-	kv_note_group_times(query, time);
+	if (!view->final)			/* the row of a closed window has a time of its own */
+		kv_note_group_times(query, time);
 	query->sortClause = copyObject(query->groupClause);
 	return query;
 }

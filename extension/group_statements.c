@@ -30,16 +30,7 @@
 #include "group_rows.h"
 #include "normalize.h"
 
-/* Name of the capture of touched groups with their state. */
-#define CAPTURE_GROUPS "kv_groups"
-
-struct GroupCompiler
-{
-	ViewDef    *view;
-	List	   *key_exprs;		/* GROUP BY expressions, over the row columns */
-	List	   *key_names;		/* columns in the result table, char * */
-	List	   *columns;		/* StateColumn * of the companion; NIL with own_state */
-};
+#define CAPTURE_GROUPS KV_CAPTURE_GROUPS
 
 /* What an expression's parts are exchanged for. */
 typedef struct Exchange
@@ -57,7 +48,6 @@ static Query *partial_query(GroupCompiler *groups);
 static MaintenanceStatement *derive_rows(GroupCompiler *groups);
 static MaintenanceStatement *update_only_row(GroupCompiler *groups);
 static MaintenanceStatement *delete_failing(GroupCompiler *groups, bool null_keys);
-static Query *final_query(GroupCompiler *groups);
 static List *state_names(GroupCompiler *groups);
 static Node *exchange_mutator(Node *node, Exchange *exchange);
 static List *value_names(GroupCompiler *groups);
@@ -105,6 +95,8 @@ kv_groups_statements(GroupCompiler *groups)
 		return lappend(statements, upsert_result(groups));
 
 	statements = lappend(statements, upsert_groups(groups));
+	if (groups->view->final)
+		return statements;
 	if (groups->view->keys == NIL)
 		return lappend(statements, update_only_row(groups));
 
@@ -185,11 +177,12 @@ upsert_groups(GroupCompiler *groups)
 	}
 	if (nkeys == list_length(stored))
 		appendStringInfoString(&sql, "NOTHING");
-	appendStringInfo(&sql, "\nRETURNING %s", kv_statement_columns(stored, "t."));
+	if (!view->final)
+		appendStringInfo(&sql, "\nRETURNING %s", kv_statement_columns(stored, "t."));
 
 	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows with the groups", sql.data, -1);
-	statement->captures = CAPTURE_GROUPS;
-	statement->capture_desc = ExecTypeFromTL(partial->targetList);
+	if (!view->final)
+		kv_groups_capture_groups(groups, statement);
 	kv_group_rows_place(view, statement);
 	return statement;
 }
@@ -216,8 +209,7 @@ update_only_group(GroupCompiler *groups, Query *partial)
 					 kv_statement_columns(stored, ""), kv_statement_columns(stored, "t."));
 
 	statement = kv_statement(PHASE_COMPUTE, "combine the aggregate of new rows with the only group", sql.data, -1);
-	statement->captures = CAPTURE_GROUPS;
-	statement->capture_desc = ExecTypeFromTL(partial->targetList);
+	kv_groups_capture_groups(groups, statement);
 	kv_group_rows_place(view, statement);
 	return statement;
 }
@@ -263,7 +255,7 @@ derive_rows(GroupCompiler *groups)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\n%s\nON CONFLICT (%s) DO ", view->name, kv_statement_columns(columns, ""),
-					 kv_delta_print(final_query(groups)), kv_statement_columns(groups->key_names, ""));
+					 kv_delta_print(kv_groups_final_query(groups)), kv_statement_columns(groups->key_names, ""));
 	if (values == NIL)
 		appendStringInfoString(&sql, "NOTHING");
 	else
@@ -282,7 +274,7 @@ update_only_row(GroupCompiler *groups)
 	ViewDef    *view = groups->view;
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
 	char	   *sql = psprintf("UPDATE %s AS t\n   SET %s\n   FROM (%s) AS final (%s)\n  WHERE %s", view->name, assignments(columns, "final"),
-							   kv_delta_print(final_query(groups)), kv_statement_columns(columns, ""), difference(groups, "final"));
+							   kv_delta_print(kv_groups_final_query(groups)), kv_statement_columns(columns, ""), difference(groups, "final"));
 	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, "write the only row", sql, -1);
 
 	kv_statement_return_rows(view, statement, false);
@@ -299,7 +291,7 @@ static MaintenanceStatement *
 delete_failing(GroupCompiler *groups, bool null_keys)
 {
 	ViewDef    *view = groups->view;
-	Query	   *failing = final_query(groups);
+	Query	   *failing = kv_groups_final_query(groups);
 	StringInfoData sql;
 	StringInfoData any_null;
 	MaintenanceStatement *statement;
@@ -315,7 +307,7 @@ delete_failing(GroupCompiler *groups, bool null_keys)
 	}
 	failing->targetList = targets;
 	failing->jointree->quals = (Node *) makeNode(BooleanTest);
-	((BooleanTest *) failing->jointree->quals)->arg = (Expr *) final_query(groups)->jointree->quals;
+	((BooleanTest *) failing->jointree->quals)->arg = (Expr *) kv_groups_final_query(groups)->jointree->quals;
 	((BooleanTest *) failing->jointree->quals)->booltesttype = IS_NOT_TRUE;
 	((BooleanTest *) failing->jointree->quals)->location = -1;
 
@@ -345,9 +337,17 @@ delete_failing(GroupCompiler *groups, bool null_keys)
 	return statement;
 }
 
-/* Makes the query that derives the view's rows from touched groups, HAVING as its WHERE. */
-static Query *
-final_query(GroupCompiler *groups)
+/* Makes RETURNING of the companion's columns a capture; see group_statements.h. */
+void
+kv_groups_capture_groups(GroupCompiler *groups, MaintenanceStatement *statement)
+{
+	statement->captures = CAPTURE_GROUPS;
+	statement->capture_desc = ExecTypeFromTL(partial_query(groups)->targetList);
+}
+
+/* Derives the view's rows from captured groups; see group_statements.h. */
+Query *
+kv_groups_final_query(GroupCompiler *groups)
 {
 	Query	   *view_query = groups->view->groups;
 	Query	   *query = kv_delta_select_from(CAPTURE_GROUPS, list_concat_copy(groups->key_names, state_names(groups)));
@@ -511,5 +511,5 @@ kv_groups_first_rows(ViewDef *view)
 						 ((StateColumn *) lfirst(cell))->combine == COMBINE_COUNT ? "0" : "NULL");
 	return list_make2(psprintf("INSERT INTO %s VALUES (%s)", view->groups_name, state.data),
 					  psprintf("WITH " CAPTURE_GROUPS " AS (SELECT * FROM %s)\nINSERT INTO %s\n%s", view->groups_name, view->name,
-							   kv_delta_print(final_query(groups))));
+							   kv_delta_print(kv_groups_final_query(groups))));
 }

@@ -64,14 +64,16 @@ analyse_query(ViewStmt *stmt, PlannedStmt *pstmt, const char *source_text)
 Refusal *
 kv_refuse_unstored(ViewDef *view)
 {
-	if (view->shape == SHAPE_APPEND)
+	if (view->shape == SHAPE_APPEND && view->groups == NULL)
 		return NULL;
 	if (view->groups == NULL)
 		return kv_refusal(-1, "continuous view \"%s\" must be stored, because its rows change",
 						  "It reads tables only, whose rows change and go, and only a stored row can be changed.",
 						  "Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
 	return kv_refusal(group_location(view->groups),
+					  view->final ? "continuous view \"%s\" must be stored, because it aggregates" :
 					  "continuous view \"%s\" must be stored, because its rows change",
+					  view->final ? "This version stores what closed windows give." :
 					  "The row of a group changes with each of its records, and only a stored row can be changed.",
 					  "Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
 }

@@ -14,6 +14,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
@@ -22,7 +23,9 @@
 #include "applied.h"
 #include "catalog.h"
 #include "ddl.h"
+#include "delta_query.h"
 #include "run_sql.h"
+#include "window_end.h"
 
 PG_FUNCTION_INFO_V1(kafka_verify);
 PG_FUNCTION_INFO_V1(kafka_explain);
@@ -32,6 +35,7 @@ static const char *const phase_names[] = {"lookup", "compute", "append", "close"
 static void check_verifiable(ViewDef *view);
 static void lock_pipeline(int64 pipeline);
 static char *comparison(ViewDef *view, Oid definition);
+static char *comparable_rows(ViewDef *view, Oid definition);
 static char *comparable_columns(TupleDesc desc);
 static void put_differences(ReturnSetInfo *result, ViewRow *row, const char *text);
 
@@ -48,6 +52,7 @@ kafka_verify(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	LockRelationOid(view->relid, AccessShareLock);	/* before the pipeline's row, as everybody does */
 	lock_pipeline(row->pipeline);
+	row = kv_view_get(row->view, false);	/* its frontier of the same moment */
 	text = comparison(view, row->definition);
 
 	PG_TRY();
@@ -110,11 +115,26 @@ comparison(ViewDef *view, Oid definition)
 	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relid)), get_rel_name(view->relid));
 	char	   *query = quote_qualified_identifier(KV_STATE_SCHEMA, get_rel_name(definition));
 
-	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s), v AS MATERIALIZED (SELECT %s FROM %s) "
+	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s AS t%s), v AS MATERIALIZED (SELECT %s FROM %s) "
 					"SELECT 'missing', pg_catalog.to_jsonb(d) FROM (SELECT * FROM q EXCEPT ALL SELECT * FROM v) d "
 					"UNION ALL "
 					"SELECT 'unexpected', pg_catalog.to_jsonb(d) FROM (SELECT * FROM v EXCEPT ALL SELECT * FROM q) d",
-					columns, query, columns, table);
+					columns, query, comparable_rows(view, definition), columns, table);
+}
+
+/* Gives the condition on the query's rows that the view can have: of emit = 'final' those of windows that the frontier, $1, has closed. */
+static char *
+comparable_rows(ViewDef *view, Oid definition)
+{
+	int			nest;
+	char	   *closed;
+
+	if (!view->final)
+		return "";
+	nest = kv_delta_begin_printing();
+	closed = kv_window_ended(view->window, definition, view->window->key, 1, view->window_grace_us + view->window->delay_us);
+	AtEOXact_GUC(true, nest);
+	return psprintf(" WHERE %s", closed);
 }
 
 /* Lists the columns, as text where the type has no equality (json, for one). */
@@ -145,11 +165,13 @@ comparable_columns(TupleDesc desc)
 static void
 put_differences(ReturnSetInfo *result, ViewRow *row, const char *text)
 {
+	const Oid	types[] = {TIMESTAMPTZOID};
+	Datum		frontier = TimestampTzGetDatum(row->frontier);
 	uint64		count;
 	KvSql		sql;
 
 	kv_sql_enter_role(&sql, kv_relation_owner(row->relation), row->settings);
-	count = kv_sql_read(text, 0, NULL, NULL, NULL, 0);
+	count = kv_sql_read(text, 1, types, &frontier, NULL, 0);
 	for (uint64 i = 0; i < count; i++)
 	{
 		Datum		values[2];

@@ -19,6 +19,7 @@ typedef struct ContinuousOptions
 {
 	int64		grace_us;		/* of joins; when stored always known */
 	bool		grace_given;	/* false: kafka.default_grace of the view's creation */
+	bool		final;			/* emit = 'final' */
 	char	   *event_time;		/* column name or NULL */
 	char	   *pipeline;		/* name or NULL */
 	bool		bootstrap;		/* default true */
@@ -107,15 +108,16 @@ typedef struct ViewDef
 	int			ninputs;
 	ViewInput  *inputs;
 	int			ndriving;		/* of all arms; 0: tables drive the view (kv_view_is_table_driven) */
-	List	   *keys;			/* keyed: AttrNumbers in result of the GROUP BY columns, or of those that tell the rows of tables apart */
+	List	   *keys;			/* keyed or with groups: AttrNumbers in result of the GROUP BY columns, or of those that tell the rows of tables apart */
 	Bitmapset  *not_null;		/* keyed: result columns that are never null */
 	bool		own_state;		/* keyed: the result table is its own aggregate state (DESIGN.md 3) */
-	char	   *groups_name;	/* keyed and not own_state: qualified companion table */
+	char	   *groups_name;	/* with groups and not own_state: qualified companion table */
 	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
 	int64		output_delay_us;	/* output watermark = inputs' least watermark - this */
 	int64		grace_us;		/* of joins */
-	struct ViewWindow *window;	/* keyed: its windows, if they close (window_layer.h); NULL otherwise */
+	struct ViewWindow *window;	/* with groups: its windows, if they close (window_layer.h); NULL otherwise */
 	int64		window_grace_us;	/* a window is closed this long after its end */
+	bool		final;			/* a group's row is written when its window closes and never changed: groups, but SHAPE_APPEND */
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
 } ViewDef;

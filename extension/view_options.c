@@ -167,17 +167,12 @@ apply_option(ContinuousOptions *options, const char *name, const char *value)
 		options->start = parse_start(value);
 	else if (strcmp(name, "emit") == 0)
 	{
-		if (strcmp(value, "final") == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("option \"kafka.emit\" cannot be \"final\" in this version"),
-					 errdetail("Windows do not close yet: a group shows its newest value from its first row on."),
-					 errhint("Leave the option out, and let the reader take windows that ended long enough ago.")));
-		if (strcmp(value, "changes") != 0)
+		options->final = strcmp(value, "final") == 0;
+		if (!options->final && strcmp(value, "changes") != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"kafka.emit\" cannot be \"%s\"", value),
-					 errhint("It can be \"changes\".")));
+					 errhint("It is changes or final.")));
 	}
 	else if (strcmp(name, "retention") == 0)
 		ereport(ERROR,

@@ -72,26 +72,37 @@ kv_window_layer(ViewDef *view, const ContinuousOptions *options)
 	WindowKey	key = {{0}};
 	Refusal    *refusal;
 
-	if (!options->grace_given)
+	if (!options->grace_given && !options->final)
 		return NULL;
 	refusal = view->groups ? find_window(view, &key) : NULL;
 	if (refusal)
-		return has_stream_join(view) ? NULL : refusal;
+		return has_stream_join(view) && !options->final ? NULL : refusal;
 	if (key.window.key == 0)
 		return refuse_idle_options(view, options);
 
 	view->window = palloc(sizeof(ViewWindow));
 	*view->window = key.window;
 	view->window_grace_us = options->grace_given ? options->grace_us : 0;
+	view->final = options->final;
+	if (view->final)
+	{
+		view->shape = SHAPE_APPEND;
+		view->own_state = false;
+	}
 	return NULL;
 }
 
-/* Refuses options that say when rows are late where none can be. */
+/* Refuses options about windows that close where there is none, and nothing else that they could mean. */
 static Refusal *
 refuse_idle_options(ViewDef *view, const ContinuousOptions *options)
 {
+	if (options->final)
+		return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.emit = 'final'",
+						  view->groups ? "It does not group by a window of event time, so no group ever has its last row." :
+						  "It groups nothing, and its rows never change.",
+						  "Leave the option out, or group by a window, for example kafka.tumble(event time, '1 hour').");
 	if (options->grace_given && !has_stream_join(view))
-		return kv_refusal(-1, "continuous view \"%s\" cannot use the option kafka.grace",
+		return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.grace",
 						  "It neither joins streams nor groups by a window of event time, so none of its rows can be late.",
 						  "Leave the option out, or group by a window, for example kafka.tumble(event time, '1 hour').");
 	return NULL;
@@ -167,6 +178,7 @@ read_in_all_arms(ViewDef *view, Node *expr, WindowKey *key)
 			return false;
 		}
 		key->window.delay_us = Max(key->window.delay_us, here.window.delay_us);
+		key->window.length_us = Max(key->window.length_us, here.window.length_us);
 	}
 	return true;
 }
@@ -175,7 +187,7 @@ read_in_all_arms(ViewDef *view, Node *expr, WindowKey *key)
 static bool
 is_same_window(const ViewWindow *a, const ViewWindow *b)
 {
-	if (a->kind != b->kind || a->length_us != b->length_us || (a->zone == NULL) != (b->zone == NULL))
+	if (a->kind != b->kind || (a->zone == NULL) != (b->zone == NULL) || (a->kind != WINDOW_RANGE && a->length_us != b->length_us))
 		return false;
 	return (a->zone == NULL || strcmp(a->zone, b->zone) == 0) && (a->unit == NULL || strcmp(a->unit, b->unit) == 0);
 }
@@ -192,6 +204,8 @@ read_key(ViewArm *arm, Node *node, WindowKey *key)
 	if (is_kafka_function(node, "tumble") || is_kafka_function(node, "hop"))
 	{
 		key->window.kind = WINDOW_RANGE;
+		if (!constant_length(lsecond(call->args), &key->window.length_us))
+			key->window.length_us = PG_INT64_MAX;
 		return read_time(arm, linitial(call->args), key);
 	}
 	switch (call->funcid)
@@ -219,15 +233,10 @@ read_key(ViewArm *arm, Node *node, WindowKey *key)
 static bool
 read_bound(ViewArm *arm, FuncExpr *call, WindowKey *key)
 {
-	Node	   *range = linitial(call->args);
-
-	if (!read_key(arm, range, key) || key->window.kind != WINDOW_RANGE)
+	if (!read_key(arm, linitial(call->args), key) || key->window.kind != WINDOW_RANGE)
 		return false;
-	key->window.kind = WINDOW_END;
-	if (call->funcid == F_UPPER_ANYRANGE)
-		return true;
-	key->window.kind = WINDOW_START;
-	if (constant_length(lsecond(((FuncExpr *) range)->args), &key->window.length_us))
+	key->window.kind = call->funcid == F_UPPER_ANYRANGE ? WINDOW_END : WINDOW_START;
+	if (key->window.kind == WINDOW_END || key->window.length_us != PG_INT64_MAX)
 		return true;
 	key->reason = "The size of the window is not a constant, so its start does not tell its end.";
 	return false;
@@ -263,6 +272,7 @@ read_trunc(ViewArm *arm, FuncExpr *call, WindowKey *key)
 		return true;
 	}
 	key->window.kind = WINDOW_CALENDAR;
+	key->window.length_us = (unit->days + unit->months * 31 + 1) * USECS_PER_DAY;	/* a day for changes of the clock */
 	key->window.unit = pstrdup(unit->name);
 	key->window.unit_length = palloc0(sizeof(Interval));
 	key->window.unit_length->day = unit->days;

@@ -21,7 +21,7 @@ typedef struct ViewWindow
 	WindowKind	kind;
 	AttrNumber	key;			/* column of the result; one of view->keys */
 	Node	   *expr;			/* the GROUP BY expression, over the row columns */
-	int64		length_us;		/* WINDOW_START */
+	int64		length_us;		/* WINDOW_START: of each; else of the longest one, PG_INT64_MAX: it is not known */
 	char	   *unit;			/* WINDOW_CALENDAR: as date_trunc knows it */
 	Interval   *unit_length;	/* WINDOW_CALENDAR */
 	char	   *zone;			/* the time zone the key was cut in, or is a local time of; NULL: TimeZone, as captured with the view */

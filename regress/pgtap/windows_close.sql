@@ -1,7 +1,7 @@
--- Windows that close: grace, late rows, the closed frontier (DESIGN.md 2.3).
-SELECT plan(10);
+-- Windows that close: grace, late rows, the closed frontier, emit = final (DESIGN.md 2.3).
+SELECT plan(24);
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic(t, n, 'retention.ms=-1') FROM (VALUES ('close_clicks', 1), ('close_two', 2), ('close_done', 1)) topics(t, n) \g /dev/null
+SELECT kafka_test.create_topic(t, n, 'retention.ms=-1') FROM (VALUES ('close_clicks', 1), ('close_two', 2), ('close_done', 1), ('close_visits', 1), ('close_facts', 1), ('close_last', 1), ('close_hours', 1)) topics(t, n) \g /dev/null
 CREATE FOREIGN TABLE clicks (page text, at timestamptz) SERVER broker OPTIONS (topic 'close_clicks', event_time 'at');
 CREATE FOREIGN TABLE done (page text, done_at timestamptz) SERVER broker OPTIONS (topic 'close_done', event_time 'done_at');
 CREATE FOREIGN TABLE two (page text, at timestamptz) SERVER broker OPTIONS (topic 'close_two', event_time 'at');
@@ -36,9 +36,9 @@ SELECT results_eq('SELECT difference, row_data->''n'' FROM kafka.verify(''graced
 	$$VALUES ('missing', '3'::jsonb), ('missing', '4'), ('unexpected', '2'), ('unexpected', '3')$$, 'and kafka.verify shows what they would have made');
 
 -- two partitions: the frontier is the lesser of them, and a partition far ahead is late by its own time
+SELECT seconds('close_two', 'at', 0, 30, 5), seconds('close_two', 'at', 1, 2, 8) \g /dev/null
 CREATE MATERIALIZED VIEW of_two WITH (kafka.continuous, kafka.grace = '0') AS
 	SELECT kafka.tumble(at, '10 s') AS during, count(*) AS n FROM two GROUP BY during;
-SELECT seconds('close_two', 'at', 0, 30, 5), seconds('close_two', 'at', 1, 2, 8) \g /dev/null
 SELECT ok(kafka.wait_for_view('of_two', '60s'), 'two partitions are applied');
 SELECT seconds('close_two', 'at', 1, 9, 21), kafka.wait_for_view('of_two', '60s') \g /dev/null
 SELECT seconds('close_two', 'at', 1, 6), kafka.wait_for_view('of_two', '60s') \g /dev/null
@@ -51,4 +51,57 @@ CREATE MATERIALIZED VIEW finished WITH (kafka.continuous, kafka.grace = '0') AS
 SELECT seconds('close_done', 'done_at', 0, 20, 26) \g /dev/null
 SELECT ok(kafka.wait_for_view('finished', '60s'), 'a join is applied');
 SELECT results_eq('SELECT secs(during), n FROM finished ORDER BY during', $$VALUES ('0-10', 3::bigint), ('10-20', 8), ('20-30', 1)$$, 'and its windows are open as long as it may find pairs');
+
+-- emit = final: a row when the window closes, and never again
+CREATE FUNCTION sink(topic text, expected int) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	found int;
+BEGIN
+	FOR attempt IN 1 .. 300 LOOP
+		SELECT count(*) INTO found FROM kafka_test.consume(topic);
+		EXIT WHEN found >= expected;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+	RETURN QUERY SELECT concat_ws(' ', c.key, coalesce(c.value::jsonb->>'n', '(null)')) FROM kafka_test.consume(topic) c ORDER BY c."offset";
+END $$;
+CREATE FOREIGN TABLE visits (page text, at timestamptz) SERVER broker OPTIONS (topic 'close_visits', event_time 'at');
+CREATE FOREIGN TABLE facts (since timestamptz, n bigint) SERVER broker OPTIONS (topic 'close_facts');
+CREATE FOREIGN TABLE last_facts (during tstzrange OPTIONS (key 'true'), page text OPTIONS (key 'true'), n bigint) SERVER broker OPTIONS (topic 'close_last', mode 'upsert');
+BEGIN;
+CREATE MATERIALIZED VIEW final_visits WITH (kafka.continuous, kafka.emit = 'final', kafka.grace = '5 s') AS
+	SELECT kafka.tumble(at, '10 s') AS during, upper(kafka.tumble(at, '10 s')) AS until, lower(kafka.tumble(at, '10 s')) AS since, page, count(*) AS n
+	FROM visits GROUP BY during, page HAVING count(*) < 3;
+CREATE TRIGGER facts AFTER INSERT ON final_visits REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('facts');
+CREATE TRIGGER last_facts AFTER INSERT ON final_visits REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('last_facts');
+-- a view over it, with windows of the windows' ends
+CREATE MATERIALIZED VIEW final_minutes WITH (kafka.continuous, kafka.emit = 'final') AS
+	SELECT kafka.tumble(until, '30 s') AS half_minute, sum(n) AS n, count(*) AS windows FROM final_visits GROUP BY half_minute;
+COMMIT;
+SELECT seconds('close_visits', 'at', 0, 1, 12, 3, 14.9), kafka.wait_for_view('final_visits', '60s') \g /dev/null
+SELECT is_empty('SELECT FROM final_visits', 'no row before the window has closed');
+SELECT is_empty('SELECT * FROM kafka.verify(''final_visits'')', 'and kafka.verify asks for none');
+SELECT seconds('close_visits', 'at', 0, 15), kafka.wait_for_view('final_visits', '60s') \g /dev/null
+SELECT results_eq('SELECT secs(during), n FROM final_visits', $$VALUES ('0-10', 2::bigint)$$, 'a window closes when its end + grace is reached');
+SELECT seconds('close_visits', 'at', 0, 4, 31), kafka.wait_for_view('final_visits', '60s') \g /dev/null
+SELECT results_eq('SELECT secs(during), n FROM final_visits', $$VALUES ('0-10', 2::bigint)$$, 'a late row does not change it; one that fails HAVING gives no row');
+SELECT is((SELECT late_rows FROM kafka.views WHERE view = 'final_visits'::regclass), 1::bigint, 'but is counted');
+SELECT results_eq('SELECT difference, row_data->''n'' FROM kafka.verify(''final_visits'') ORDER BY 1', $$VALUES ('unexpected', '2'::jsonb)$$,
+	'kafka.verify knows nothing of lateness: three rows would have failed HAVING');
+SELECT seconds('close_visits', 'at', 0, 52, 75), kafka.wait_for_view('final_minutes', '60s') \g /dev/null
+SELECT results_eq('SELECT secs(during), n FROM final_visits ORDER BY during', $$VALUES ('0-10', 2::bigint), ('30-40', 1), ('50-60', 1)$$, 'several close at once');
+SELECT results_eq('SELECT secs(half_minute), n, windows FROM final_minutes ORDER BY half_minute', $$VALUES ('0-30', 2::numeric, 1::bigint), ('30-60', 1, 1)$$,
+	'the windows of the view over it close when no window that belongs there can come');
+SELECT results_eq('SELECT sink(''close_facts'', 3)', $$VALUES ('2'), ('1'), ('1')$$, 'each row is published once, to an append topic');
+SELECT results_eq('SELECT sink(''close_last'', 3)', $$SELECT format('{"during":{"start":"1970-01-01T00:00:%sZ","end":"1970-01-01T00:%sZ"},"page":"p"} %s', since, until, n)
+	FROM (VALUES ('00', '00:10', 2), ('30', '00:40', 1), ('50', '01:00', 1)) w(since, until, n)$$,
+	'and to an upsert topic by its key');
+SELECT is((SELECT count(*)::int FROM final_visits WHERE until = upper(during) AND since = lower(during)), 3, 'the bounds are columns like others');
+SELECT throws_ok('CREATE TRIGGER t AFTER INSERT ON final_visits FOR EACH ROW EXECUTE FUNCTION kafka.publish(''last_visits'')', NULL, 'a sink that is none is refused');
+-- created later, a view has closed what time has passed
+CREATE MATERIALIZED VIEW final_hopped WITH (kafka.continuous, kafka.emit = 'final', kafka.event_time = 'since') AS
+	SELECT lower(w) AS since, count(*) AS n FROM visits, LATERAL kafka.hop(at, '40 s', '20 s') AS w GROUP BY since;
+CREATE MATERIALIZED VIEW over_hopped WITH (kafka.continuous) AS SELECT n, count(*) AS windows FROM final_hopped GROUP BY n;
+SELECT ok(kafka.wait_for_view('over_hopped', '60s'), 'a final view of hops is applied');
+SELECT results_eq('SELECT extract(epoch FROM since)::int, n FROM final_hopped ORDER BY since',
+	$$VALUES (-20, 6::bigint), (0, 7), (20, 2)$$, 'with all its windows that have ended');
 SELECT * FROM finish();

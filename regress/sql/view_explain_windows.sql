@@ -74,6 +74,40 @@ SELECT v.page, count(*) AS n FROM views v JOIN clicks c ON c.page = v.page AND c
 CREATE MATERIALIZED VIEW hours WITH (kafka.continuous) AS
 SELECT kafka.tumble(v.seen_at, '1 h') AS hour, count(*) AS n FROM views v JOIN clicks c ON c.page = v.page AND c.at BETWEEN v.seen_at AND v.seen_at + interval '10 min' GROUP BY hour;
 SELECT v, phase, title FROM unnest('{pairs,hours}'::regclass[]) v, kafka.explain(v) WHERE phase = 'late';
+
+-- emit = final: groups are in the companion until their window has closed, which an index on the window tells
+CREATE FUNCTION indexes(view regclass) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT regexp_replace(pg_get_indexdef(i.indexrelid), '(groups)_\d+', '\1_N', 'g') FROM kafka_state.view v
+	JOIN pg_index i ON i.indrelid = ('kafka_state.groups_' || v.view)::regclass WHERE v.relation = $1 ORDER BY 1
+$$;
+CREATE MATERIALIZED VIEW final_minutes WITH (kafka.continuous, kafka.emit = 'final', kafka.grace = '5 s') AS
+SELECT page, kafka.tumble(at, '1 minute') AS minute, upper(kafka.tumble(at, '1 minute')) AS until, sum(took) / count(took) AS took
+FROM clicks GROUP BY page, minute HAVING count(*) > 1;
+SELECT explained('final_minutes');
+SELECT indexes('final_minutes');
+CREATE MATERIALIZED VIEW final_days WITH (kafka.continuous, kafka.emit = 'final') AS
+SELECT page, date_trunc('day', at, 'Europe/Berlin') AS day, count(*) AS n FROM clicks GROUP BY page, day;
+SELECT explained('final_days');
+SELECT indexes('final_days');
+CREATE MATERIALIZED VIEW final_bins WITH (kafka.continuous, kafka.emit = 'final', kafka.event_time = 'bin') AS
+SELECT date_bin('10 min', at, '2000-01-01') AS bin, page, count(*) AS n FROM clicks GROUP BY bin, page;
+SELECT indexes('final_bins');
+CREATE MATERIALIZED VIEW final_local WITH (kafka.continuous, kafka.emit = 'final') AS
+SELECT date_bin('12 hours', at AT TIME ZONE 'Europe/Berlin', '2000-01-01') AS half_day, count(*) AS n FROM clicks GROUP BY half_day;
+SELECT regexp_replace(statement, '_\d+', '_N') FROM kafka.explain('final_local') WHERE phase = 'close' AND statement ~ '^DELETE';
+CREATE MATERIALIZED VIEW final_months WITH (kafka.continuous, kafka.emit = 'final') AS
+SELECT date_trunc('month', at AT TIME ZONE 'Europe/Berlin') AS month, count(*) AS n FROM clicks GROUP BY month;
+SELECT regexp_replace(statement, '_\d+', '_N') FROM kafka.explain('final_months') WHERE phase = 'close' AND statement ~ '^DELETE';
+-- over a join; and read by a view, for which it is a stream
+CREATE MATERIALIZED VIEW final_clicked WITH (kafka.continuous, kafka.emit = 'final', kafka.grace = '10 s') AS
+SELECT kafka.tumble(v.seen_at, '1 h') AS hour, count(*) AS n FROM views v JOIN clicks c ON c.page = v.page
+	AND c.at BETWEEN v.seen_at AND v.seen_at + interval '10 min' GROUP BY hour;
+SELECT e FROM explained('final_clicked') e WHERE e ~ '^-- close';
+CREATE MATERIALIZED VIEW busy_hours WITH (kafka.continuous, kafka.grace = '0') AS
+SELECT date_trunc('hour', until) AS hour, max(took) AS took FROM final_minutes GROUP BY hour;
+SELECT explained('busy_hours');
+CREATE MATERIALIZED VIEW busy_bins WITH (kafka.continuous) AS SELECT * FROM final_bins WHERE n > 10;
+SELECT explained('busy_bins');
 ROLLBACK;
 DROP SCHEMA view_explain_windows CASCADE;
 DROP SERVER view_explain_windows;

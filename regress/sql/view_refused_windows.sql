@@ -41,5 +41,25 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
 	SELECT since, count(*) FROM (SELECT date_trunc('hour', created_at) AS since FROM orders UNION ALL SELECT paid_at FROM payments) u GROUP BY since;
 
+-- emit = final
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final') AS SELECT order_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final') AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final') AS SELECT count(*) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final') AS SELECT kafka.tumble(due_at, '1 hour') AS due, count(*) FROM orders GROUP BY due;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final') AS
+	SELECT p.order_id, count(*) FROM orders o JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour' GROUP BY p.order_id;
+CREATE VIEW v WITH (kafka.continuous, kafka.emit = 'final') AS SELECT kafka.tumble(created_at, '1 hour') AS w, count(*) FROM orders GROUP BY w;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'last') AS SELECT kafka.tumble(created_at, '1 hour') AS w, count(*) FROM orders GROUP BY w;
+-- the time of its rows
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final', kafka.event_time = 'newest') AS
+	SELECT kafka.tumble(created_at, '1 hour') AS w, max(created_at) AS newest FROM orders GROUP BY w;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final', kafka.event_time = 'w') AS SELECT kafka.tumble(created_at, '1 hour') AS w, count(*) FROM orders GROUP BY w;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final', kafka.event_time = 'day') AS
+	SELECT date_trunc('day', created_at AT TIME ZONE 'Asia/Tokyo') AS day, count(*) FROM orders GROUP BY day;
+BEGIN;
+CREATE MATERIALIZED VIEW per_hour WITH (kafka.continuous, kafka.emit = 'final') AS SELECT kafka.tumble(created_at, '1 hour') AS w, count(*) FROM orders GROUP BY w;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM per_hour;
+ROLLBACK;
+
 DROP SCHEMA view_refused_windows CASCADE;
 DROP SERVER view_refused_windows;

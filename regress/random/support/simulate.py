@@ -41,7 +41,10 @@ class ViewState:
 
     @property
     def output_delay(self):
-        """How much older than its inputs' watermark the time of a new row can be."""
+        """How much older than its inputs' watermark the time of a new row can be; of closed windows the end, or the start."""
+        if self.definition.final:
+            window = self.groups.window
+            return self.groups.grace + max(arm.window_delay() for arm in self.arms) + (window.end(0) if window.gap_us is None else window.gap_us)
         return max((arm.output_delay(self.definition.time_of) for arm in self.arms), default=0)
 
     def take(self, news):
