@@ -7,6 +7,7 @@ has one order of everything, which the simulator plays.
 import os
 import re
 import subprocess
+import time
 from dataclasses import dataclass, field
 
 from definitions import Relation, View
@@ -58,7 +59,7 @@ def play(plan, schema, disturb=None):
     database.run(f"ALTER SYSTEM SET kafka.batch_rows = {plan.batch_rows}; ALTER SYSTEM SET kafka.idle_timeout = 0; SELECT pg_reload_conf()")
     for topic in plan.topics:
         if not isinstance(topic, Relation):
-            kv_kafka("create", kafka_name(database, topic.name), str(topic.partitions), "retention.ms=-1")
+            _create_topic(kafka_name(database, topic.name), topic.partitions)
     database.run(";\n".join(_create_input(topic, kafka_name(database, topic.name), schema) for topic in plan.topics))
     for number in range(len(plan.phases) + 1):
         for pipeline in plan.pipelines:
@@ -75,7 +76,21 @@ def play(plan, schema, disturb=None):
     for pipeline in plan.pipelines:
         _compare(database, plan, pipeline, found, outcome)
     database.drop()
+    names = [topic.name for topic in plan.topics if not isinstance(topic, Relation)] + [name for pipeline in plan.pipelines for name in pipeline.sinks]
+    kv_kafka("delete", *(kafka_name(database, name) for name in names))
     return outcome
+
+
+def _create_topic(name, partitions):
+    """Creates a topic. A broker that is out of breath takes itself for dead ("fenced") for a moment."""
+    for left in reversed(range(10)):
+        try:
+            kv_kafka("create", name, str(partitions), "retention.ms=-1")
+            return
+        except Failed as failed:
+            if left == 0 or "fenced" not in str(failed):
+                raise
+            time.sleep(1)
 
 
 def _create_input(topic, name, server):
@@ -94,7 +109,7 @@ def _create(database, pipeline, outcome):
         script += f"\\warn === {view.name}\n{view.create(None if any(isinstance(s, View) for s in view.sources) else pipeline.name)};\n"
         if view.name not in pipeline.sinks:
             continue
-        kv_kafka("create", kafka_name(database, view.name), "2", "retention.ms=-1")
+        _create_topic(kafka_name(database, view.name), 2)
         statements = create_sink(database, view, kafka_name(database, view.name))
         if view.stored and view.sink_later:
             later[view.name] = ";\n".join(statements)
