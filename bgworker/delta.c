@@ -217,6 +217,7 @@ kv_delta_begin_views(Pipeline *pipeline)
 		PipelineView *view = &pipeline->views[i];
 
 		view->rows = view->is_read || view->view->unstored ? tuplestore_begin_heap(false, false, DELTA_MEMORY_KB) : NULL;
+		view->published = 0;
 		view->delta = NULL;
 		view->delta_rows = 0;
 	}

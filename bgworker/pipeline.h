@@ -117,6 +117,7 @@ typedef struct PipelineView
 	bool		is_read;
 	TupleDesc	row_desc;		/* its columns without dropped ones, of a keyed view with kv_deleted behind them */
 	Tuplestorestate *rows;
+	int64		published;		/* of rows: how many went to the sinks of an unstored view */
 	TupleDesc	delta_desc;		/* its columns + kv_time, kv_before, kv_row (+ kv_deleted) */
 	Tuplestorestate *delta;		/* made of rows by the first reader; NULL: not yet */
 	int64		delta_rows;

@@ -40,7 +40,7 @@ kv_sinks_load(Pipeline *pipeline, PipelineView *view)
 	table_close(rel, NoLock);
 }
 
-/* Writes the rows that a view has given in this (sub)batch to its sinks. Runs: in a batch. */
+/* Writes the rows that a view has given in this (sub)batch, since it was asked last, to its sinks. Runs: in a batch. */
 void
 kv_sinks_publish(PipelineView *view)
 {
@@ -51,6 +51,8 @@ kv_sinks_publish(PipelineView *view)
 		ViewSink   *sink = lfirst(cell);
 		RowTimeCursor cursor = {0};
 
-		kv_publish_store(sink->topic, sink->encoder, view->row->relation, &cursor, view->view->result, view->rows);
+		kv_publish_store(sink->topic, sink->encoder, view->row->relation, &cursor, view->view->result, view->rows, view->published);
 	}
+	if (view->rows != NULL)
+		view->published = tuplestore_tuple_count(view->rows);
 }

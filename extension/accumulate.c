@@ -8,6 +8,9 @@
  * has a buffer of its own even where two inputs read the same topic. Arms of a union do not
  * meet at all.
  *
+ * Rows that an outer join of streams leaves without a match are made when time closes them, or at once where they come late;
+ * join_graph.c has the times and the proof that this is once.
+ *
  * Rows of an append-only view are inserted as they are found, or given to the worker where the view is unstored. Rows under an aggregate
  * are captured (or, where a single stream drives, taken as they come), aggregated, and
  * combined with the stored groups by one upsert; see group_statements.c.
@@ -25,13 +28,17 @@
 #include "group_statements.h"
 #include "input_tables.h"
 #include "note_times.h"
+#include "outer_join.h"
 
 static void add_late_counts(ViewDef *view, List **statements);
 static void add_lookups(ViewDef *view, List **statements);
-static MaintenanceStatement *insert_rows(ViewDef *view, int driver);
+static void add_rows(ViewDef *view, int driver, List **statements);
+static void add_unmatched(ViewDef *view, int number, bool late, List **statements);
+static MaintenanceStatement *insert_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input);
 static MaintenanceStatement *append_to_buffer(ViewDef *view, int number);
 static void add_evictions(ViewDef *view, List **statements);
 static char *driven_title(ViewDef *view, int driver, const char *action);
+static char *unmatched_title(ViewDef *view, int number, bool late);
 
 /* Compiles the statements; see accumulate.h. */
 void
@@ -48,10 +55,9 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 	{
 		if (!kv_input_drives(&view->inputs[i]))
 			continue;
-		if (!view->groups)
-			*statements = lappend(*statements, insert_rows(view, i));
-		else if (!kv_view_is_direct(view))
-			*statements = lappend(*statements, kv_group_rows_capture(view, i));
+		add_rows(view, i, statements);
+		if (view->inputs[i].preserved)
+			add_unmatched(view, i, true, statements);
 		if (view->inputs[i].buffer_name)
 		{
 			MaintenanceStatement *append = append_to_buffer(view, i);
@@ -60,6 +66,9 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 			*reload = lappend(*reload, append);
 		}
 	}
+	for (int i = 0; i < view->ninputs; i++)
+		if (view->inputs[i].preserved)
+			add_unmatched(view, i, false, statements);
 	if (groups)
 		*statements = list_concat(*statements, kv_groups_statements(groups));
 	if (view->final)
@@ -133,23 +142,50 @@ add_lookups(ViewDef *view, List **statements)
 	}
 }
 
-/* Inserts the result rows that new rows of an input make; of an unstored view it only gives them. */
+/* Adds what makes the rows of the rows layer that new rows of an input make, unless the groups take them as they come. */
+static void
+add_rows(ViewDef *view, int driver, List **statements)
+{
+	ViewArm    *arm = kv_input_arm(view, driver);
+
+	if (!view->groups)
+		*statements = lappend(*statements, insert_rows(view, arm, PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"),
+													   kv_delta_query(view, arm->query, driver), driver));
+	else if (!kv_view_is_direct(view))
+		*statements = lappend(*statements, kv_group_rows_capture(view, driver));
+}
+
+/* Adds what makes those that a preserved input adds to an outer join without a match. */
+static void
+add_unmatched(ViewDef *view, int number, bool late, List **statements)
+{
+	StatementPhase phase = late ? PHASE_COMPUTE : PHASE_CLOSE;
+	char	   *title = unmatched_title(view, number, late);
+	ViewArm    *arm = kv_input_arm(view, number);
+	int			input = late ? number : -1;
+
+	if (!view->groups)
+		*statements = lappend(*statements, insert_rows(view, arm, phase, title, kv_delta_unmatched(view, arm->query, number, late), input));
+	else
+		*statements = lappend(*statements, kv_group_rows_capture_unmatched(view, number, late, title));
+}
+
+/* Inserts the result rows that a query of an arm makes, with the delta of input (-1: none); of an unstored view it only gives them. */
 static MaintenanceStatement *
-insert_rows(ViewDef *view, int driver)
+insert_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input)
 {
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
-	Query	   *query = kv_delta_query(view, kv_input_arm(view, driver)->query, driver);
 	char	   *sql;
 	MaintenanceStatement *statement;
 
 	if (kv_note_times_of_rows(view))
-		sql = kv_note_row_times(view, query, kv_note_event_time(view, query, driver));
+		sql = kv_note_row_times(view, query, kv_note_event_time(arm, query, input));
 	else
 		sql = kv_delta_print(query);
 	if (!view->unstored)
 		sql = psprintf("INSERT INTO %s (%s)\n%s%s%s", view->name, kv_statement_columns(columns, ""), sql,
 					   view->read_by_views ? "\nRETURNING " : "", view->read_by_views ? kv_statement_columns(columns, "") : "");
-	statement = kv_statement(PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"), sql, driver);
+	statement = kv_statement(phase, title, sql, input);
 	statement->writes_view = true;
 	if (view->unstored || view->read_by_views)
 		statement->capture_desc = view->result;
@@ -198,4 +234,14 @@ driven_title(ViewDef *view, int driver, const char *action)
 		if (arm->first + i != driver)
 			appendStringInfo(&title, "%s%s", others++ == 0 ? " joined with " : ", ", get_rel_name(arm->inputs[i].relid));
 	return title.data;
+}
+
+/* Says the same of rows without a match: "insert closed rows of orders without a row of payments". */
+static char *
+unmatched_title(ViewDef *view, int number, bool late)
+{
+	ViewInput  *partner = kv_outer_join_partner(kv_input_arm(view, number), &view->inputs[number]);
+
+	return psprintf("%s %s rows of %s without a row of %s", view->unstored ? "compute" : !view->groups ? "insert" : "take", late ? "late" : "closed",
+					get_rel_name(view->inputs[number].relid), get_rel_name(partner->relid));
 }

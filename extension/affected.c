@@ -204,11 +204,11 @@ reaching_query(ViewArm *arm, ViewInput *input)
 
 		if (!bms_is_member(step->rti, needed))
 			continue;
-		if (step->rti == input->rti && step->is_left)
+		if (step->rti == input->rti && step->type == JOIN_LEFT)
 		{
 			/* rows that it does not match do not change with it */
 			conditions = list_concat(conditions, conditions_on(step->condition, needed));
-			step->is_left = false;
+			step->type = JOIN_INNER;
 			step->condition = NULL;
 		}
 		steps = lappend(steps, step);

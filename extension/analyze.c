@@ -32,6 +32,7 @@
 #include "layers.h"
 #include "lineage.h"
 #include "normalize.h"
+#include "outer_join.h"
 #include "output_time.h"
 #include "refuse.h"
 #include "row_keys.h"
@@ -49,7 +50,6 @@ static Bitmapset *keys_not_null(TopicDef *topic);
 static Refusal *classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row);
 static Refusal *find_columns(ViewArm *arm, ViewInput *input);
 static void name_delta(ViewDef *view, ViewInput *input);
-static Refusal *check_left_joins(ViewArm *arm, Node *jtnode);
 static Refusal *describe_result(ViewDef *view);
 static Query *definition_query(Oid definition);
 static void apply_settings(ArrayType *settings);
@@ -123,7 +123,7 @@ make_arms(ViewDef *view, List *queries)
 		arm->grace_us = view->grace_us;
 		refusal = find_inputs(view, arm);
 		if (!refusal)
-			refusal = check_left_joins(arm, linitial(arm->query->jointree->fromlist));
+			refusal = kv_outer_join_mark(arm);
 		if (refusal)
 			return refusal;
 		view->ndriving += arm->ndriving;
@@ -359,28 +359,6 @@ name_delta(ViewDef *view, ViewInput *input)
 		taken = lappend(taken, view->inputs[i].delta_name);
 	}
 	input->delta_name = kv_unique_name(makeObjectName(get_rel_name(input->relid), NULL, "delta"), taken);
-}
-
-/* Refuses left joins to streams: only tables may be looked up so. */
-static Refusal *
-check_left_joins(ViewArm *arm, Node *jtnode)
-{
-	JoinExpr   *join = (JoinExpr *) jtnode;
-
-	if (!IsA(jtnode, JoinExpr))
-		return NULL;
-	for (int i = 0; join->jointype == JOIN_LEFT && i < arm->ninputs; i++)
-	{
-		ViewInput  *input = &arm->inputs[i];
-
-		if (input->rti == ((RangeTblRef *) join->rarg)->rtindex && kv_input_drives(input))
-			return kv_refusal(exprLocation(join->quals),
-							  psprintf("continuous view \"%%s\" cannot use an outer join to the stream \"%s\"",
-									   rt_fetch(input->rti, arm->query->rtable)->eref->aliasname),
-							  "This version does not tell yet when an unmatched row can no longer find a match.",
-							  "Use an inner join; outer joins to upsert topics and ordinary tables work.");
-	}
-	return check_left_joins(arm, join->larg);
 }
 
 /* Makes the result's row type. */

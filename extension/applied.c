@@ -20,6 +20,7 @@
 
 #include "analyze.h"
 #include "applied.h"
+#include "closed_query.h"
 #include "fdw_scan.h"
 #include "run_sql.h"
 #include "skipped.h"
@@ -127,7 +128,7 @@ kv_applied_rows(const ViewRow *row, Tuplestorestate *rows)
 {
 	MemoryContext context;
 	ViewDef    *view;
-	char	   *name;
+	char	   *text;
 	KvPlan	   *plan;
 	KvSql		sql;
 
@@ -135,8 +136,8 @@ kv_applied_rows(const ViewRow *row, Tuplestorestate *rows)
 		return;
 	context = AllocSetContextCreate(CurrentMemoryContext, "kv applied rows", ALLOCSET_DEFAULT_SIZES);
 	view = kv_view_load(row->view);
-	name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(row->relation)), get_rel_name(row->relation));
-	plan = kv_plan_make(context, psprintf("SELECT * FROM %s", name), 0, NULL);
+	text = kv_closed_query(view);
+	plan = kv_plan_make(context, text ? text : psprintf("SELECT * FROM %s", view->name), 0, NULL);
 	kv_sql_enter_role(&sql, view->owner, row->settings);
 	PG_TRY();
 	{

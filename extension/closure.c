@@ -213,7 +213,7 @@ nullable_entries(const ViewArm *arm)
 	{
 		FromStep   *step = lfirst(cell);
 
-		if (step->is_left)
+		if (step->type == JOIN_LEFT)
 			entries = bms_add_member(entries, step->rti);
 	}
 	return entries;

@@ -31,6 +31,7 @@
 #include "utils/ruleutils.h"
 
 #include "normalize.h"
+#include "outer_join.h"
 
 /* Columns of a delta behind the topic's own, counted from the last of those. */
 #define DELTA_TIME 1
@@ -43,14 +44,18 @@ typedef struct ColumnMap
 	AttrNumber **numbers;
 } ColumnMap;
 
+static int	read_inputs(ViewArm *arm, Query *query, const ViewInput *driving);
 static int	read_delta(RangeTblEntry *rte, ViewInput *input);
 static AttrNumber *read_table(RangeTblEntry *rte, ViewInput *input);
 static AttrNumber *read_capture(RangeTblEntry *rte, ViewInput *input, char *name);
 static void remap_query(Query *query, ColumnMap *map);
 static Node *remap_mutator(Node *node, ColumnMap *map);
+static List *row_conditions(const ViewArm *arm, const ViewInput *input);
 static List *own_conditions(Node *node, int rti);
 static Node *on_time(ViewInput *input, int rti, int ncolumns);
-static Node *visible(ViewInput *input, int rti);
+static Node *visible(const ViewInput *input);
+static void add_closing(Query *query, const ViewInput *preserved);
+static Node *buffered_time(const ViewInput *input);
 static Node *time_column(int rti, AttrNumber attno);
 
 /* Starts printing; see delta_query.h. */
@@ -86,8 +91,61 @@ kv_delta_query(ViewDef *view, Query *base, int driver)
 {
 	Query	   *query = copyObject(base);
 	ViewArm    *arm = kv_input_arm(view, driver);
-	ColumnMap	map = {palloc0(sizeof(AttrNumber *) * (list_length(query->rtable) + 1))};
 	ViewInput  *driving = &view->inputs[driver];
+	int			ncolumns = read_inputs(arm, query, driving);
+	JoinExpr   *outer = kv_outer_join_find(arm, query);
+
+	if (outer)
+		kv_outer_join_set_type(query, outer, JOIN_INNER);
+	if (driving->lateness_us != PG_INT64_MAX)
+		kv_delta_add_condition(query, on_time(driving, driving->rti, ncolumns));
+	for (int i = 0; i < arm->ninputs; i++)
+		if (&arm->inputs[i] != driving && kv_input_drives(&arm->inputs[i]))
+			kv_delta_add_condition(query, visible(&arm->inputs[i]));
+	kv_normalize_joins(query);
+	return query;
+}
+
+/*
+ * Selects the rows without a match; see delta_query.h. The partner of a closed row is looked for by the outer join itself,
+ * whose rows with nulls are taken; a late row has none.
+ */
+Query *
+kv_delta_unmatched(ViewDef *view, Query *base, int number, bool late)
+{
+	Query	   *query = copyObject(base);
+	ViewArm    *arm = kv_input_arm(view, number);
+	ViewInput  *preserved = &view->inputs[number];
+	ViewInput  *partner = kv_outer_join_partner(arm, preserved);
+	int			ncolumns = read_inputs(arm, query, late ? preserved : NULL);
+	JoinExpr   *outer = kv_outer_join_find(arm, query);
+
+	kv_outer_join_set_type(query, outer, ((RangeTblRef *) outer->rarg)->rtindex == preserved->rti ? JOIN_RIGHT : JOIN_LEFT);
+	if (late)
+	{
+		outer->quals = makeBoolConst(false, false);
+		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(on_time(preserved, preserved->rti, ncolumns)), -1));
+	}
+	else
+	{
+		NullTest   *unmatched = makeNode(NullTest);
+
+		unmatched->arg = (Expr *) buffered_time(partner);
+		unmatched->nulltesttype = IS_NULL;
+		unmatched->location = -1;
+		outer->quals = (Node *) make_ands_explicit(lappend(make_ands_implicit((Expr *) outer->quals), visible(partner)));
+		kv_delta_add_condition(query, (Node *) unmatched);
+		add_closing(query, preserved);
+	}
+	kv_normalize_joins(query);
+	return query;
+}
+
+/* Exchanges the inputs of an arm in its query, driving (NULL: none) for its delta; gives the number of the delta's own columns. */
+static int
+read_inputs(ViewArm *arm, Query *query, const ViewInput *driving)
+{
+	ColumnMap	map = {palloc0(sizeof(AttrNumber *) * (list_length(query->rtable) + 1))};
 	int			ncolumns = 0;
 
 	for (int i = 0; i < arm->ninputs; i++)
@@ -101,14 +159,7 @@ kv_delta_query(ViewDef *view, Query *base, int driver)
 			map.numbers[input->rti] = read_table(rte, input);
 	}
 	remap_query(query, &map);
-
-	if (driving->lateness_us != PG_INT64_MAX)
-		kv_delta_add_condition(query, on_time(driving, driving->rti, ncolumns));
-	for (int i = 0; i < arm->ninputs; i++)
-		if (&arm->inputs[i] != driving && kv_input_drives(&arm->inputs[i]))
-			kv_delta_add_condition(query, visible(&arm->inputs[i], arm->inputs[i].rti));
-	kv_normalize_joins(query);
-	return query;
+	return ncolumns;
 }
 
 /* Exchanges the inputs of an arm over tables; see delta_query.h. */
@@ -140,7 +191,7 @@ kv_delta_own_rows(ViewDef *view, int number, bool late)
 	RangeTblEntry *rte = copyObject(rt_fetch(input->rti, whole->rtable));
 	RangeTblRef *reference = makeNode(RangeTblRef);
 	int			ncolumns = read_delta(rte, input);
-	List	   *conditions = own_conditions(copyObject(whole->jointree->quals), input->rti);
+	List	   *conditions = row_conditions(kv_input_arm(view, number), input);
 	Node	   *condition = on_time(input, 1, ncolumns);
 
 	reference->rtindex = 1;
@@ -321,6 +372,23 @@ kv_delta_add_condition(Query *query, Node *condition)
 	query->jointree->quals = (Node *) make_ands_explicit(lappend(conditions, condition));
 }
 
+/*
+ * Gives the conditions by which a row of an input can be left out without looking at others. In an outer join of streams
+ * those of WHERE do not keep a row from being the match of another, and those of ON do not keep a preserved one from being a result.
+ */
+static List *
+row_conditions(const ViewArm *arm, const ViewInput *input)
+{
+	JoinExpr   *outer = kv_outer_join_find(arm, arm->query);
+	List	   *conditions = NIL;
+
+	if (!input->nullable)
+		conditions = own_conditions(copyObject(arm->query->jointree->quals), input->rti);
+	if (outer && !input->preserved)
+		conditions = list_concat(conditions, own_conditions(copyObject(outer->quals), input->rti));
+	return conditions;
+}
+
 /* Gives the ANDed conditions that use one input's columns and nothing else. */
 static List *
 own_conditions(Node *node, int rti)
@@ -363,10 +431,26 @@ kv_delta_before(const ViewArm *arm, const ViewInput *input)
 
 /* kv_time > $1 - retention: what eviction leaves, so that eviction is never seen. */
 static Node *
-visible(ViewInput *input, int rti)
+visible(const ViewInput *input)
 {
-	return kv_delta_operate(">", time_column(rti, bms_num_members(input->columns) + 1),
-				   kv_delta_operate("-", kv_delta_frontier(1), kv_delta_interval_constant(input->retain_us)));
+	return kv_delta_operate(">", buffered_time(input),
+							kv_delta_operate("-", kv_delta_frontier(1), kv_delta_interval_constant(input->retain_us)));
+}
+
+/* Adds $1 - closing < kv_time <= $2 - closing: the rows of a buffer that the frontier's move closes. */
+static void
+add_closing(Query *query, const ViewInput *preserved)
+{
+	for (int parameter = 1; parameter <= 2; parameter++)
+		kv_delta_add_condition(query, kv_delta_operate(parameter == 1 ? ">" : "<=", buffered_time(preserved),
+													   kv_delta_operate("-", kv_delta_frontier(parameter), kv_delta_interval_constant(preserved->close_us))));
+}
+
+/* Gives kv_time of an input that is read from its buffer. */
+static Node *
+buffered_time(const ViewInput *input)
+{
+	return time_column(input->rti, bms_num_members(input->columns) + 1);
 }
 
 /* Makes an operator of Postgres' own; see delta_query.h. */

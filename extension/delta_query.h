@@ -22,6 +22,11 @@ extern char *kv_delta_print(Query *query);
  */
 extern Query *kv_delta_query(ViewDef *view, Query *base, int driver);
 /*
+ * The same for the rows that preserved input number adds to an outer join of streams without a match: those of its delta that are
+ * late, or those of its buffer that the frontier's move from $1 to $2 closes.
+ */
+extern Query *kv_delta_unmatched(ViewDef *view, Query *base, int number, bool late);
+/*
  * Gives base (the query of an arm over tables, or a variant of it) with every input read from its copy; or, where captures has a name at
  * the input's place in the arm, from that capture, which has its used columns.
  */

@@ -24,6 +24,8 @@
 #define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
 #define TIME_NAME(view) kv_unique_name(KV_COL_TIME, (view)->row_names)
 
+static Query *rows_to_capture(ViewDef *view, int number);
+static MaintenanceStatement *capture_rows(ViewDef *view, int number, Query *query, MaintenanceStatement *statement);
 static int	only_driver(ViewDef *view);
 static Query *direct_query(ViewDef *view, Query *base, Node **time);
 static Query *captured_query(ViewDef *view, Query *base, Node **time);
@@ -32,18 +34,38 @@ static Query *captured_query(ViewDef *view, Query *base, Node **time);
 MaintenanceStatement *
 kv_group_rows_capture(ViewDef *view, int driver)
 {
-	ViewArm    *arm = kv_input_arm(view, driver);
-	Query	   *query = copyObject(arm->query);
-	const char *title = psprintf("%s new rows of %s", arm->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
-	MaintenanceStatement *statement;
+	char	   *title = psprintf("%s new rows of %s", kv_input_arm(view, driver)->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
+
+	return capture_rows(view, driver, kv_delta_query(view, rows_to_capture(view, driver), driver), kv_statement(PHASE_COMPUTE, title, NULL, driver));
+}
+
+/* Captures rows without a match; see group_rows.h. */
+MaintenanceStatement *
+kv_group_rows_capture_unmatched(ViewDef *view, int number, bool late, char *title)
+{
+	return capture_rows(view, number, kv_delta_unmatched(view, rows_to_capture(view, number), number, late),
+						kv_statement(late ? PHASE_COMPUTE : PHASE_CLOSE, title, NULL, late ? number : -1));
+}
+
+/* Gives the query of an input's arm, with whether a row is late for its window. */
+static Query *
+rows_to_capture(ViewDef *view, int number)
+{
+	Query	   *query = copyObject(kv_input_arm(view, number)->query);
 
 	if (view->window)
-		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, driver, true),
+		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, number, true),
 																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
-	query = kv_delta_query(view, query, driver);
-	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_note_event_time(view, query, driver),
+	return query;
+}
+
+/* Makes a statement capture the rows of a query, made of it for an input, and their event times. */
+static MaintenanceStatement *
+capture_rows(ViewDef *view, int number, Query *query, MaintenanceStatement *statement)
+{
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_note_event_time(kv_input_arm(view, number), query, statement->input),
 																   list_length(query->targetList) + 1, TIME_NAME(view), false));
-	statement = kv_statement(PHASE_COMPUTE, pstrdup(title), kv_delta_print(query), driver);
+	statement->sql = kv_delta_print(query);
 	statement->captures = CAPTURE_ROWS;
 	statement->capture_desc = ExecTypeFromTL(query->targetList);
 	return statement;
@@ -96,7 +118,7 @@ direct_query(ViewDef *view, Query *base, Node **time)
 	if (view->window)
 		kv_delta_add_condition(query, kv_window_lateness(view, driver, false));
 	query = kv_delta_query(view, query, driver);
-	*time = kv_note_event_time(view, query, driver);
+	*time = kv_note_event_time(&view->arms[0], query, driver);
 	return query;
 }
 

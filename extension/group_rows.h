@@ -9,6 +9,8 @@
 
 /* Captures the rows that new rows of one of several streams make. */
 extern MaintenanceStatement *kv_group_rows_capture(ViewDef *view, int driver);
+/* The same for those that a preserved input adds to an outer join without a match: late ones, or those that time closes. */
+extern MaintenanceStatement *kv_group_rows_capture_unmatched(ViewDef *view, int number, bool late, char *title);
 /* Counts those that are late for their window, which must be one that closes. */
 extern MaintenanceStatement *kv_group_rows_count_late(ViewDef *view);
 /* Gives the targets and groups of base, which are over the row columns, over the new rows that are not late; notes the groups' event times. */

@@ -70,6 +70,9 @@ kv_input_tables(ViewInput *input)
 		if (index)
 			statements = lappend(statements, index);
 	}
+	/* finds the rows that time closes */
+	if (input->preserved)
+		statements = lappend(statements, psprintf("CREATE INDEX ON %s (" KV_COL_TIME ")", input->buffer_name));
 	return statements;
 }
 

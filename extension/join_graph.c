@@ -8,6 +8,19 @@
  * of i is late once nothing it could meet is sure to be there any more:
  * lateness_i = grace + max(0, max_j D[i][j]).
  *
+ * Outer join of streams p and n, p preserved; F is the frontier before a batch, F' after it. Row p is closed by the batch with
+ * F < t_p + close_p <= F', close_p = lateness_n + D[p][n]: if the buffer of n has no match for it then, it is emitted unmatched.
+ * (A late row is in no buffer; it is emitted at once.)
+ * - Nothing matches later: a row n of a later batch has t_n + lateness_n > F' unless it is late, so t_n > t_p + D[p][n].
+ * - A row on time is not closed before it comes: t_p + lateness_p > F, and lateness_p <= close_p, because D[p][n] + D[n][p] >= 0
+ *   unless no rows can match; then close_p is taken as lateness_p. So exactly one batch closes it, at or after its arrival.
+ * - Every match of p that came on time is still in the buffer of n then: t_n >= t_p - D[n][p] > F - close_p - D[n][p],
+ *   so n is kept for close_p + D[n][p], which is more than probes need. Probes do meet all of them: p on time means
+ *   t_n >= t_p - D[n][p] > F - lateness_p - D[n][p], n on time the same the other way round.
+ * Hence p is either matched, with the rows that came on time and no others, or emitted once without a match; and as retention
+ * is above in both, whether eviction has run or not makes no difference. The frontier is state and the buffers are given back
+ * by a reload as far as they are retained, so that is true across a crash.
+ *
  * Every bound may be taken too wide without harm (rows are kept longer), never too
  * narrow. That decides how days and months count.
  */
@@ -26,6 +39,8 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
+
+#include "outer_join.h"
 
 /* An event time plus an offset between least and most us. */
 typedef struct TimeTerm
@@ -54,6 +69,7 @@ static int64 add_bounds(int64 a, int64 b);
 static void close_over_pairs(ViewArm *arm);
 static Refusal *refuse_unbounded(ViewArm *arm, int i, int j);
 static void set_retention(ViewArm *arm);
+static void set_closing(ViewArm *arm, int i);
 static int	location_of_entry(ViewArm *arm, int rti);
 
 #define BOUND(arm, i, j) ((arm)->time_bounds[(i) * (arm)->ninputs + (j)])
@@ -310,10 +326,15 @@ add_probe(ViewArm *arm, List **probes, Node *side, Bitmapset *others)
 	probe->columns = list_append_unique_int(probe->columns, var->varattno);
 }
 
-/* Takes the bounds from comparisons of event times; those of left joins drop no row of a stream. */
+/*
+ * Takes the bounds from comparisons of event times. Those of left joins to tables drop no row of a stream; of an outer join of
+ * streams its own condition says what matches, and WHERE only which of the matches are shown.
+ */
 static void
 read_time_conditions(ViewArm *arm, List *conditions)
 {
+	JoinExpr   *outer = kv_outer_join_find(arm, arm->query);
+	int			nullable = outer ? ((RangeTblRef *) outer->rarg)->rtindex : 0;
 	ListCell   *cell;
 
 	foreach(cell, conditions)
@@ -321,7 +342,7 @@ read_time_conditions(ViewArm *arm, List *conditions)
 		JoinCondition *condition = lfirst(cell);
 		OpExpr	   *comparison = (OpExpr *) condition->clause;
 
-		if (condition->nullable == 0 && IsA(comparison, OpExpr) && list_length(comparison->args) == 2)
+		if (condition->nullable == nullable && IsA(comparison, OpExpr) && list_length(comparison->args) == 2)
 			read_comparison(arm, comparison);
 	}
 }
@@ -564,6 +585,22 @@ set_retention(ViewArm *arm)
 			if (j != i && kv_input_drives(input) && kv_input_drives(&arm->inputs[j]))
 				input->retain_us = Max(input->retain_us, add_bounds(arm->inputs[j].lateness_us, BOUND(arm, i, j)));
 	}
+	for (int i = 0; i < arm->ninputs; i++)
+		if (arm->inputs[i].preserved)
+			set_closing(arm, i);
+}
+
+/* Derives when a row of preserved input i is closed, and how much longer its partners are kept for that. */
+static void
+set_closing(ViewArm *arm, int i)
+{
+	ViewInput  *preserved = &arm->inputs[i];
+	ViewInput  *partner = kv_outer_join_partner(arm, preserved);
+	int			j = partner - arm->inputs;
+
+	preserved->close_us = Max(preserved->lateness_us, add_bounds(partner->lateness_us, BOUND(arm, i, j)));
+	preserved->retain_us = Max(preserved->retain_us, preserved->close_us);
+	partner->retain_us = Max(partner->retain_us, add_bounds(preserved->close_us, BOUND(arm, j, i)));
 }
 
 /* Gives the place of the first use of an input's column: conditions first. */

@@ -1,13 +1,9 @@
 /*
  * normalize.c: brings the FROM clause of a defining query into the one form that
  * analysis and the statements work with: steps from left to right, each one range
- * table entry, joined inner (its conditions are in WHERE) or left (its conditions
- * stay with it).
- *
- * Why this is exact: an inner join commutes with a left join whose condition does
- * not mention it, and conditions of inner joins on the preserved side of a left
- * join may as well be applied after it. Hence a plain view or a subquery is
- * expanded only where it is not on the nullable side.
+ * table entry, joined inner (its conditions are in WHERE), left or full (its conditions
+ * stay with it); from_steps.c finds them. A plain view or a subquery is expanded only where it is not on the nullable
+ * side of an outer join.
  *
  * The result is only ever printed (by Postgres' deparser) or looked at, never
  * planned: see kv_normalize_joins.
@@ -30,13 +26,6 @@
 #include "catalog.h"
 #include "subselect.h"
 
-typedef struct StepList
-{
-	List	   *steps;			/* of FromStep * */
-	List	   *conditions;		/* of inner joins and WHERE, implicitly ANDed */
-	Refusal    *refusal;
-} StepList;
-
 /* New number of every range table entry, index is the old one. */
 typedef struct RenumberMap
 {
@@ -51,10 +40,6 @@ static Query *subquery_of(RangeTblEntry *rte, Refusal **refusal);
 static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
 static void pull_up(Query *query, int rti, Query *subquery);
 static Node *exchange_reference(Node *jtnode, int rti, Node *replacement);
-static void collect_steps(Node *jtnode, StepList *list);
-static void collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list);
-static void add_step(StepList *list, int rti, bool is_left, Node *condition);
-static void add_conditions(StepList *list, Node *node);
 static Query *rebuild(Query *query, StepList *list);
 static RangeTblEntry *clean_entry(RangeTblEntry *rte, List **taken);
 static List *real_column_names(Oid relid);
@@ -95,10 +80,7 @@ expand_query(Query *query, List **arms)
 		pull_up(query, rti, subquery);
 	}
 	if (!refusal)
-	{
-		collect_steps((Node *) query->jointree, &list);
-		refusal = list.refusal;
-	}
+		refusal = kv_from_steps((Node *) query->jointree, &list);
 	if (!refusal)
 		*arms = lappend(*arms, rebuild(query, &list));
 	return refusal;
@@ -307,94 +289,6 @@ kv_normalize_aliases(Query *query)
 	}
 }
 
-/* Appends what jtnode joins to the steps, left to right. */
-static void
-collect_steps(Node *jtnode, StepList *list)
-{
-	ListCell   *cell;
-
-	if (IsA(jtnode, RangeTblRef))
-		add_step(list, ((RangeTblRef *) jtnode)->rtindex, false, NULL);
-	else if (IsA(jtnode, FromExpr))
-	{
-		foreach(cell, ((FromExpr *) jtnode)->fromlist)
-			collect_steps(lfirst(cell), list);
-		add_conditions(list, ((FromExpr *) jtnode)->quals);
-	}
-	else
-	{
-		JoinExpr   *join = castNode(JoinExpr, jtnode);
-
-		switch (join->jointype)
-		{
-			case JOIN_INNER:
-				collect_steps(join->larg, list);
-				collect_steps(join->rarg, list);
-				add_conditions(list, join->quals);
-				break;
-			case JOIN_LEFT:
-				collect_left(join->larg, join->rarg, join->quals, list);
-				break;
-			case JOIN_RIGHT:
-				collect_left(join->rarg, join->larg, join->quals, list);
-				break;
-			default:
-				list->refusal = kv_refusal(exprLocation(join->quals),
-										   "continuous view \"%s\" cannot use a FULL JOIN",
-										   "This version joins streams inner, and tables inner or left.",
-										   "Use an inner join, or a LEFT JOIN from the stream to the table.");
-				break;
-		}
-	}
-}
-
-/* Appends a left join, whose nullable arm must be a single table. */
-static void
-collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list)
-{
-	collect_steps(preserved, list);
-	if (list->refusal)
-		return;
-	if (IsA(nullable, RangeTblRef))
-		add_step(list, ((RangeTblRef *) nullable)->rtindex, true, condition);
-	else
-		list->refusal = kv_refusal(exprLocation(condition),
-								   "continuous view \"%s\" cannot use an outer join whose nullable side is itself a join",
-								   "This version looks up one table at a time.",
-								   "Join the tables one by one, each with a LEFT JOIN of its own.");
-}
-
-static void
-add_step(StepList *list, int rti, bool is_left, Node *condition)
-{
-	FromStep   *step = palloc0(sizeof(FromStep));
-
-	step->rti = rti;
-	step->is_left = is_left;
-	step->condition = condition;
-	list->steps = lappend(list->steps, step);
-}
-
-/* Appends what a tree of ANDs consists of. */
-static void
-add_conditions(StepList *list, Node *node)
-{
-	ListCell   *cell;
-
-	foreach(cell, make_ands_implicit((Expr *) node))
-	{
-		if (!is_andclause(lfirst(cell)))
-			list->conditions = lappend(list->conditions, lfirst(cell));
-		else
-		{
-			ListCell   *argument;
-
-			foreach(argument, ((BoolExpr *) lfirst(cell))->args)
-				add_conditions(list, lfirst(argument));
-		}
-	}
-}
-
 /* Makes the normalised query from its steps. */
 static Query *
 rebuild(Query *query, StepList *list)
@@ -460,7 +354,7 @@ append_steps(Node *jtnode, List **steps)
 
 		append_steps(join->larg, steps);
 		reference = join->rarg;
-		step->is_left = join->jointype == JOIN_LEFT;
+		step->type = join->jointype;
 		step->condition = join->quals;
 	}
 	step->rti = ((RangeTblRef *) reference)->rtindex;
@@ -564,17 +458,17 @@ renumber_mutator(Node *node, RenumberMap *map)
 	return expression_tree_mutator(node, renumber_mutator, map);
 }
 
-/* Gives the FROM list: the steps side by side, or one left-deep join where there is a left join. */
+/* Gives the FROM list: the steps side by side, or one left-deep join where there is an outer join. */
 static List *
 join_steps(Query *query, List *steps)
 {
 	List	   *fromlist = NIL;
 	Node	   *joined = NULL;
-	bool		has_left = false;
+	bool		has_outer = false;
 	ListCell   *cell;
 
 	foreach(cell, steps)
-		has_left |= ((FromStep *) lfirst(cell))->is_left;
+		has_outer |= ((FromStep *) lfirst(cell))->type != JOIN_INNER;
 
 	foreach(cell, steps)
 	{
@@ -584,7 +478,7 @@ join_steps(Query *query, List *steps)
 		RangeTblEntry *rte;
 
 		reference->rtindex = step->rti;
-		if (!has_left)
+		if (!has_outer)
 		{
 			fromlist = lappend(fromlist, reference);
 			continue;
@@ -596,7 +490,7 @@ join_steps(Query *query, List *steps)
 		}
 		rte = makeNode(RangeTblEntry);
 		rte->rtekind = RTE_JOIN;
-		rte->jointype = step->is_left ? JOIN_LEFT : JOIN_INNER;
+		rte->jointype = step->type;
 		query->rtable = lappend(query->rtable, rte);
 
 		join = makeNode(JoinExpr);
@@ -607,7 +501,7 @@ join_steps(Query *query, List *steps)
 		join->rtindex = list_length(query->rtable);
 		joined = (Node *) join;
 	}
-	return has_left ? list_make1(joined) : fromlist;
+	return has_outer ? list_make1(joined) : fromlist;
 }
 
 /* Brings RTE_JOINs in line with their arms; see normalize.h. */

@@ -1,25 +1,19 @@
 /*
  * normalize.h: the FROM clause of a defining query as a row of steps: one range
- * table entry each, joined inner or left from left to right.
+ * table entry each, joined inner, left or full from left to right.
  */
 #ifndef KV_NORMALIZE_H
 #define KV_NORMALIZE_H
 
+#include "from_steps.h"
 #include "refuse.h"
-
-/* A place in the row. */
-typedef struct FromStep
-{
-	int			rti;			/* range table index of what is joined there */
-	bool		is_left;		/* LEFT JOIN with the steps before it */
-	Node	   *condition;		/* of the left join */
-} FromStep;
 
 /*
  * Gives the select-project-joins (List of Query *) whose rows together are those of a query without groups: one, or
  * several where a UNION ALL is in FROM. In each, plain views and simple subqueries are expanded, join aliases
  * resolved and inner conditions gathered in WHERE; its first range table entries are the steps in FROM
- * order, with unique aliases and real column names; RTE_JOINs follow where there is a left join.
+ * order, with unique aliases and real column names; RTE_JOINs follow where there is an outer join.
+ * Outer joins whose null rows WHERE rejects are inner (or left, instead of full) ones.
  * Uses query up. Refuses a FROM clause that cannot be written so.
  */
 extern Refusal *kv_normalize(Query *query, List **arms);

@@ -59,9 +59,8 @@ kv_note_times_of_rows(const ViewDef *view)
 
 /* Gives the event time of a row; see the header. */
 Node *
-kv_note_event_time(const ViewDef *view, Query *query, int driver)
+kv_note_event_time(const ViewArm *arm, Query *query, int driver)
 {
-	ViewArm    *arm = kv_input_arm(view, driver);
 	MinMaxExpr *greatest = makeNode(MinMaxExpr);
 
 	for (int i = 0; i < arm->ninputs; i++)

@@ -9,10 +9,10 @@ extern void kv_note_times_begin(const ViewDef *view);
 /* Must the statements that insert the view's rows note their times? */
 extern bool kv_note_times_of_rows(const ViewDef *view);
 /*
- * Gives the event time of a row that query makes, which kv_delta_query made for the driver: the
- * greatest of the driving rows that met in it.
+ * Gives the event time of a row that query makes, which kv_delta_query made for the arm's input number driver (-1: of buffers
+ * alone): the greatest of the driving rows that met in it.
  */
-extern Node *kv_note_event_time(const ViewDef *view, Query *query, int driver);
+extern Node *kv_note_event_time(const ViewArm *arm, Query *query, int driver);
 /* Makes a query that groups note the greatest time (over its rows) of every group under its key. */
 extern void kv_note_group_times(Query *query, Node *time);
 /* Prints a query that makes rows of the view so that it notes the time of each. */

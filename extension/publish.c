@@ -232,7 +232,7 @@ publish_statement(PublishPlan *plan, TriggerData *trigger)
 		if (any_key_differs(plan, desc, old_rows, new_rows))
 			publish_gone_keys(plan, desc, old_rows, new_rows);
 	}
-	kv_publish_store(plan->topic, plan->encoder, plan->relid, &plan->cursor, desc, new_rows);
+	kv_publish_store(plan->topic, plan->encoder, plan->relid, &plan->cursor, desc, new_rows, 0);
 }
 
 /* Raises an error where the trigger was created without a transition table that is needed. */
@@ -405,11 +405,12 @@ publish_slot(PublishPlan *plan, TupleTableSlot *slot, bool tombstone)
 
 /* Hands all rows of a tuplestore to the outbox; see the header. */
 void
-kv_publish_store(const TopicDef *topic, Encoder *encoder, Oid relid, RowTimeCursor *cursor, TupleDesc desc, Tuplestorestate *rows)
+kv_publish_store(const TopicDef *topic, Encoder *encoder, Oid relid, RowTimeCursor *cursor, TupleDesc desc, Tuplestorestate *rows, int64 from)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	int			pointer = open_rows(rows);
 
+	(void) tuplestore_skiptuples(rows, from, true);
 	while (next_row(rows, pointer, slot))
 		kv_publish_values(topic, encoder, slot->tts_values, slot->tts_isnull, false,
 						  kv_row_time(relid, cursor, slot->tts_values, slot->tts_isnull));

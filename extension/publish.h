@@ -15,8 +15,8 @@
 extern void kv_publish_values(const TopicDef *topic, Encoder *encoder, const Datum *values, const bool *nulls, bool tombstone,
 							  TimestampTz cause_time);
 
-/* Does so for every row of a tuplestore, from its start, as rows of relid (row_time.h); others may read it at the same time. */
+/* Does so for every row of a tuplestore but the first from, as rows of relid (row_time.h); others may read it at the same time. */
 extern void kv_publish_store(const TopicDef *topic, Encoder *encoder, Oid relid, RowTimeCursor *cursor, TupleDesc desc,
-							 Tuplestorestate *rows);
+							 Tuplestorestate *rows, int64 from);
 
 #endif							/* KV_PUBLISH_H */

@@ -120,7 +120,7 @@ publish_given(const ViewRow *row, Relation rel, const TopicDef *topic, Encoder *
 	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
 
 	kv_applied_rows(row, rows);
-	kv_publish_store(topic, encoder, row->relation, &cursor, RelationGetDescr(rel), rows);
+	kv_publish_store(topic, encoder, row->relation, &cursor, RelationGetDescr(rel), rows, 0);
 	tuplestore_end(rows);
 }
 

@@ -3,7 +3,8 @@
  * maintain it.
  *
  * kafka.verify locks the pipeline's row, so that no batch commits meanwhile, and bounds
- * the scans of the topics by its positions: then query and view speak of the same records.
+ * the scans of the topics by its positions: then query and view speak of the same records; and where
+ * rows of the view wait for time, of the same frontier.
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 #include "analyze.h"
 #include "applied.h"
 #include "catalog.h"
+#include "closed_query.h"
 #include "ddl.h"
 #include "delta_query.h"
 #include "run_sql.h"
@@ -37,6 +39,7 @@ static void lock_pipeline(int64 pipeline);
 static char *comparison(ViewDef *view, Oid definition);
 static char *comparable_rows(ViewDef *view, Oid definition);
 static char *comparable_columns(TupleDesc desc);
+static char *result_columns(TupleDesc desc);
 static void put_differences(ReturnSetInfo *result, ViewRow *row, const char *text);
 
 
@@ -114,12 +117,14 @@ comparison(ViewDef *view, Oid definition)
 	char	   *columns = comparable_columns(view->result);
 	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relid)), get_rel_name(view->relid));
 	char	   *query = quote_qualified_identifier(KV_STATE_SCHEMA, get_rel_name(definition));
+	char	   *closed = kv_closed_query(view);
+	char	   *from = closed ? psprintf("(%s) AS t (%s)", closed, result_columns(view->result)) : psprintf("%s AS t", query);
 
-	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s AS t%s), v AS MATERIALIZED (SELECT %s FROM %s) "
+	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s%s), v AS MATERIALIZED (SELECT %s FROM %s) "
 					"SELECT 'missing', pg_catalog.to_jsonb(d) FROM (SELECT * FROM q EXCEPT ALL SELECT * FROM v) d "
 					"UNION ALL "
 					"SELECT 'unexpected', pg_catalog.to_jsonb(d) FROM (SELECT * FROM v EXCEPT ALL SELECT * FROM q) d",
-					columns, query, comparable_rows(view, definition), columns, table);
+					columns, from, comparable_rows(view, definition), columns, table);
 }
 
 /* Gives the condition on the query's rows that the view can have: of emit = 'final' those of windows that the frontier, $1, has closed. */
@@ -159,6 +164,17 @@ comparable_columns(TupleDesc desc)
 			appendStringInfo(&text, "%s::pg_catalog.text AS %s", name, name);
 	}
 	return text.data;
+}
+
+/* Lists the names of the columns. */
+static char *
+result_columns(TupleDesc desc)
+{
+	List	   *names = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+		names = lappend(names, NameStr(TupleDescAttr(desc, i)->attname));
+	return kv_statement_columns(names, "");
 }
 
 /* Runs the comparison as the owner of the view, with its settings. */

@@ -59,6 +59,10 @@ typedef struct ViewInput
 	int64		lateness_us;	/* late when time + lateness_us <= greatest(stream time before it, frontier); PG_INT64_MAX: never */
 	List	   *probes;			/* of Probe *: by what its rows are looked up */
 	int64		retain_us;		/* visible and buffered while time > frontier - retain_us */
+	/* outer joins of streams */
+	bool		preserved;		/* its rows without a match are rows of the view */
+	bool		nullable;		/* the other side is preserved */
+	int64		close_us;		/* preserved: no match can come any more once the frontier has reached time + close_us */
 } ViewInput;
 
 /* A column by which the rows that an arm makes are found again; see row_keys.h. */

@@ -58,6 +58,21 @@ SELECT explained('twice');
 CREATE MATERIALIZED VIEW hops WITH (kafka.continuous) AS
 SELECT w, min(amount) AS least FROM orders CROSS JOIN LATERAL kafka.hop(created_at, '10 min', '5 min') AS w GROUP BY w;
 SELECT explained('hops');
+-- outer joins of streams: which conditions keep a row out of a buffer; rows without a match when time closes them, or late; under an aggregate
+CREATE MATERIALIZED VIEW maybe_paid WITH (kafka.continuous, kafka.grace = '1 min') AS
+SELECT o.order_id, o.amount, p.payment_id, c.name, o.created_at FROM orders o
+LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour' AND o.amount > 3 AND p.payment_id > 5
+LEFT JOIN customers c USING (customer_id) WHERE o.state = 'CREATED' AND p.payment_id IS DISTINCT FROM 7;
+SELECT explained('maybe_paid');
+CREATE MATERIALIZED VIEW either WITH (kafka.continuous, kafka.grace = '1 min') AS
+SELECT coalesce(o.order_id, p.order_id) AS id, count(*) AS n, sum(p.payment_id) AS paid FROM orders o
+FULL JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour' WHERE coalesce(o.amount, p.payment_id) > 1 GROUP BY 1;
+SELECT explained('either');
+-- WHERE rejects the null rows: lesser joins
+CREATE MATERIALIZED VIEW lesser WITH (kafka.continuous) AS
+SELECT o.order_id, p.payment_id, c.name FROM orders o FULL JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour'
+LEFT JOIN customers c ON c.customer_id = o.customer_id WHERE c.name > 'M' AND p.payment_id > 1;
+SELECT title FROM kafka.explain('lesser');
 -- unions: of streams, under a join and an aggregate, and without duplicates; WITH
 CREATE MATERIALIZED VIEW happened WITH (kafka.continuous) AS
 SELECT order_id, 'order' AS what, amount, created_at AS at FROM orders WHERE amount > 10

@@ -89,8 +89,20 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 	SELECT o.order_id FROM orders o JOIN refunds_there r ON r.order_id = o.order_id AND r.at BETWEEN o.created_at AND o.created_at + interval '1 hour';
 
 -- joins
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id
+	LEFT JOIN customers c ON c.customer_id = o.customer_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
-	SELECT o.order_id FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+	SELECT o.order_id FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour'
+	LEFT JOIN orders again ON again.order_id = o.order_id AND again.created_at = o.created_at;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o JOIN customers c ON c.customer_id = o.customer_id
+	LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour' AND c.name <> '';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM (orders o JOIN customers c ON c.customer_id = o.customer_id) FULL JOIN payments p ON p.order_id = o.order_id AND p.paid_at = o.created_at;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM (orders o LEFT JOIN customers c ON c.customer_id = o.customer_id) FULL JOIN payments p ON p.order_id = o.order_id AND p.paid_at = o.created_at;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'paid_at') AS
+	SELECT o.order_id, p.paid_at FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o FULL JOIN customers c ON c.customer_id = o.customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM customers c LEFT JOIN orders o ON o.customer_id = c.customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
@@ -98,6 +110,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 	SELECT o.order_id FROM orders o LEFT JOIN (SELECT * FROM customers) c ON c.customer_id = o.customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN payments p ON p.order_id = o.order_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 	SELECT o.order_id FROM orders o JOIN payments p ON p.order_id = o.order_id AND p.paid_at >= o.created_at;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
