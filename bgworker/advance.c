@@ -223,7 +223,7 @@ kv_advance_close_view(Pipeline *pipeline, PipelineView *view)
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
-		if (error->hint == NULL && kv_fault_of_record(error->sqlerrcode))
+		if (error->hint == NULL && kv_fault_of_record(error))
 			error->hint = "No single record is at fault, so none became a dead letter. Correct the function, constraint or trigger that failed, "
 				"and the pipeline goes on by itself; or drop the view and create it again with a query that bears such rows.";
 		ReThrowError(error);

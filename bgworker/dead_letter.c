@@ -55,7 +55,7 @@ kv_dead_letter_apply(Pipeline *pipeline)
 
 	if (error == NULL)
 		return;
-	if (!kv_fault_of_record(error->sqlerrcode) || pipeline->nsources == 0)
+	if (!kv_fault_of_record(error) || pipeline->nsources == 0)
 		ReThrowError(error);
 	if (pipeline->nsources == 1)
 		apply_single(pipeline, 0);
@@ -129,7 +129,7 @@ apply_range(Pipeline *pipeline, RowRange range)
 		RowRange	first = {range.from, middle};
 		RowRange	second = {middle, range.to};
 
-		if (!kv_fault_of_record(error->sqlerrcode))
+		if (!kv_fault_of_record(error))
 			ReThrowError(error);
 		FreeErrorData(error);
 		apply_range(pipeline, first);
@@ -160,7 +160,7 @@ apply_single(Pipeline *pipeline, int64 row)
 
 		if (error == NULL)
 			continue;
-		if (!kv_fault_of_record(error->sqlerrcode) || source->partition->input->topic->on_error == ON_ERROR_STOP)
+		if (!kv_fault_of_record(error) || source->partition->input->topic->on_error == ON_ERROR_STOP)
 			ReThrowError(error);
 		if (view->rows != NULL)
 			tuplestore_clear(view->rows);

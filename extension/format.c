@@ -20,9 +20,11 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/xml.h"
 
 /* One column that is read from the value or the key. */
 typedef struct DecodeColumn
@@ -352,38 +354,44 @@ convert_columns(Decoder *decoder, DecodePart *part, const char *bytes, size_t le
 }
 
 /* Settings that input functions of times look at. */
-typedef struct TimeSettings
+typedef struct InputSettings
 {
 	pg_tz	   *zone;
 	int			date_order;
 	int			interval_style;
-} TimeSettings;
+	int			xml_option;
+	bool		array_nulls;
+} InputSettings;
 
 /*
- * Sets what a time without a zone means (UTC) and the order of 1/2/2026, whoever reads: the same record
+ * Sets what a time without a zone means (UTC), the order of 1/2/2026 and the like, whoever reads: the same record
  * must be the same row in the worker and in every session. The variables behind the settings, because
  * this is for one call, and SET would cost more than the conversion.
  */
-static TimeSettings
-fix_time_settings(void)
+static InputSettings
+fix_input_settings(void)
 {
 	static pg_tz *utc = NULL;
-	TimeSettings before = {session_timezone, DateOrder, IntervalStyle};
+	InputSettings before = {session_timezone, DateOrder, IntervalStyle, xmloption, Array_nulls};
 
 	if (utc == NULL)
 		utc = pg_tzset("GMT");
 	session_timezone = utc;
 	DateOrder = DATEORDER_MDY;
 	IntervalStyle = INTSTYLE_POSTGRES;
+	xmloption = XMLOPTION_CONTENT;
+	Array_nulls = true;
 	return before;
 }
 
 static void
-restore_time_settings(TimeSettings before)
+restore_input_settings(InputSettings before)
 {
 	session_timezone = before.zone;
 	DateOrder = before.date_order;
 	IntervalStyle = before.interval_style;
+	xmloption = before.xml_option;
+	Array_nulls = before.array_nulls;
 }
 
 /*
@@ -400,18 +408,18 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 	/* a parallel plan allows no subtransactions: there the statement fails with the input function's error */
 	bool		may_catch = !IsInParallelMode();
 	volatile ConvertResult result = CONVERT_FINE;
-	TimeSettings before;
+	InputSettings before;
 
 	if (own_transaction)
 		StartTransactionCommand();
 	else if (may_catch)
 		BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	before = fix_time_settings();
+	before = fix_input_settings();
 	PG_TRY();
 	{
 		result = convert_columns(decoder, part, bytes, len, true, at, values, nulls, bad);
-		restore_time_settings(before);
+		restore_input_settings(before);
 		if (own_transaction)
 			CommitTransactionCommand();
 		else if (may_catch)
@@ -421,10 +429,10 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 	{
 		ErrorData  *error;
 
-		restore_time_settings(before);
+		restore_input_settings(before);
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (!may_catch || !kv_fault_of_record(error->sqlerrcode))
+		if (!may_catch || !kv_fault_of_record(error))
 			PG_RE_THROW();
 		FlushErrorState();
 		if (own_transaction)
@@ -442,11 +450,16 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 	return result;
 }
 
-/* Tells whether an error is one that a record can be blamed for (DESIGN.md 2.6). */
+/*
+ * Tells whether an error is one that a record can be blamed for (DESIGN.md 2.6). Extensions call a value that their type cannot
+ * read a syntax error, like one in a statement, which however has a place in its text.
+ */
 bool
-kv_fault_of_record(int sqlstate)
+kv_fault_of_record(const ErrorData *error)
 {
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	if (error->sqlerrcode == ERRCODE_SYNTAX_ERROR)
+		return error->cursorpos == 0 && error->internalpos == 0;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
 		case MAKE_SQLSTATE('2', '1', '0', '0', '0'):
 		case MAKE_SQLSTATE('2', '2', '0', '0', '0'):

@@ -40,6 +40,6 @@ extern DecodeResult kv_decode(Decoder *decoder, const rd_kafka_message_t *msg,
 extern bool kv_time_too_far(int64 record_timestamp_ms, TimestampTz event_time, const char **why);
 
 /* Can an error only come from the data of a record? Everything else is retried. */
-extern bool kv_fault_of_record(int sqlstate);
+extern bool kv_fault_of_record(const ErrorData *error);
 
 #endif							/* KV_FORMAT_H */

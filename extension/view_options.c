@@ -26,7 +26,8 @@
 /* Settings on which the text, the names or the values of a query can depend (DESIGN.md 1.3). */
 static const char *const captured_settings[] = {
 	"search_path", "TimeZone", "DateStyle", "IntervalStyle", "lc_monetary", "lc_numeric", "lc_time",
-	"bytea_output", "extra_float_digits"
+	"bytea_output", "extra_float_digits", "default_text_search_config", "timezone_abbreviations", "array_nulls",
+	"quote_all_identifiers", "xmlbinary", "xmloption"
 };
 
 /* Stored where no grace was given: kafka.default_grace of then. Not an option: who gives none has not asked windows to close. */

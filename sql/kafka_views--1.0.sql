@@ -41,7 +41,7 @@ CREATE TABLE kafka_state.view (
 	relation regclass NOT NULL UNIQUE,	-- the result table; of an unstored view the real view itself
 	definition regclass NOT NULL,		-- the real view with the defining query: kafka_state.definition_N; of an unstored view the relation
 	options text[] NOT NULL,		-- name=value, as given, without the prefix kafka.
-	settings text[] NOT NULL,		-- name=value: TimeZone, DateStyle, IntervalStyle, search_path, lc_* at creation
+	settings text[] NOT NULL,		-- name=value: what a result depends on (TimeZone, DateStyle, search_path ...), as it was at creation
 	initialized boolean NOT NULL DEFAULT false,	-- a view over views: its first rows have been computed; tables: bootstrapped
 	frontier bigint,			-- closed frontier, microseconds since 2000-01-01 UTC (timestamptz), never goes back
 	late_rows bigint NOT NULL DEFAULT 0
