@@ -27,6 +27,7 @@
 #include "closure.h"
 #include "input_tables.h"
 #include "normalize.h"
+#include "row_source.h"
 
 static void describe_columns(Affected *affected, List *names);
 static char *take_last(ViewInput *input, List **statements);
@@ -245,13 +246,12 @@ needed_entries(ViewArm *arm, ViewInput *input)
 		foreach(cell, kv_normalize_steps(arm->query))
 		{
 			FromStep   *step = lfirst(cell);
-			RangeTblEntry *rte = rt_fetch(step->rti, arm->query->rtable);
+			List	   *used = kv_row_source_vars(rt_fetch(step->rti, arm->query->rtable));
 
 			if (!bms_is_member(step->rti, needed))
 				continue;
 			needed = bms_add_members(needed, pull_varnos(NULL, step->condition));
-			if (rte->rtekind == RTE_FUNCTION)
-				needed = bms_add_members(needed, pull_varnos(NULL, (Node *) rte->functions));
+			needed = bms_add_members(needed, pull_varnos(NULL, (Node *) used));
 		}
 	} while (bms_num_members(needed) > before);
 	return needed;

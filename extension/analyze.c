@@ -36,6 +36,7 @@
 #include "output_time.h"
 #include "refuse.h"
 #include "row_keys.h"
+#include "row_source.h"
 #include "window_end.h"
 #include "window_layer.h"
 
@@ -143,12 +144,8 @@ find_inputs(ViewDef *view, ViewArm *arm)
 		RangeTblEntry *rte = rt_fetch(rti, rtable);
 		ViewInput  *input = &view->inputs[view->ninputs];
 
-		if (rte->rtekind == RTE_FUNCTION || rte->rtekind == RTE_JOIN)
-			continue;
 		if (rte->rtekind != RTE_RELATION)
-			return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot have \"%s\" in FROM", rte->eref->aliasname),
-							  "This version reads topics, continuous views, tables and functions there.",
-							  "Put the rows of a VALUES list into an ordinary table.");
+			continue;			/* a join, or a row source */
 		input->number = view->ninputs++;
 		input->arm = arm->number;
 		input->rti = rti;
@@ -162,7 +159,7 @@ find_inputs(ViewDef *view, ViewArm *arm)
 		arm->ndriving += kv_input_drives(input) ? 1 : 0;
 		name_delta(view, input);
 	}
-	return NULL;
+	return arm->ninputs > 0 ? NULL : kv_refuse_constant_rows((Node *) arm->query->targetList);
 }
 
 /* Checks that streams or tables drive all arms, and that what a stream looks up does not follow from it. */
@@ -315,12 +312,7 @@ find_columns(ViewArm *arm, ViewInput *input)
 	ListCell   *cell;
 
 	foreach(cell, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-
-		if (rte->rtekind == RTE_FUNCTION)
-			trees = lappend(trees, rte->functions);
-	}
+		trees = lappend(trees, kv_row_source_vars(lfirst_node(RangeTblEntry, cell)));
 	vars = pull_var_clause((Node *) trees, PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS);
 	foreach(cell, vars)
 	{

@@ -17,6 +17,7 @@
 
 #include "join_graph.h"
 #include "normalize.h"
+#include "row_source.h"
 
 static void close_over(Closure *closure);
 static bool carry_over(Closure *closure, JoinCondition *condition);
@@ -24,7 +25,7 @@ static bool know(Closure *closure, Node *node);
 static bool is_known(Closure *closure, Node *node);
 static bool row_is_known(Closure *closure, int rti);
 static bool key_is_joined(Closure *closure, ViewInput *input);
-static bool function_is_known(Closure *closure, RangeTblEntry *rte, int rti);
+static bool source_is_known(Closure *closure, RangeTblEntry *rte, int rti);
 static void know_row(Closure *closure, int rti);
 static Bitmapset *nullable_entries(const ViewArm *arm);
 static Node *strip(Node *node);
@@ -123,7 +124,7 @@ row_is_known(Closure *closure, int rti)
 	ListCell   *cell;
 
 	if (input == NULL)
-		return function_is_known(closure, rt_fetch(rti, closure->arm->query->rtable), rti);
+		return source_is_known(closure, rt_fetch(rti, closure->arm->query->rtable), rti);
 	if (bms_is_member(rti, nullable_entries(closure->arm)) && (key_is_joined(closure, input) || kv_entry_is_absent(closure, rti)))
 		return true;
 	if (input->keys == NIL)
@@ -167,18 +168,14 @@ key_is_joined(Closure *closure, ViewInput *input)
 	return true;
 }
 
-/* Is the row of a function determined: by its arguments, and, if it gives several, by the number of the row? */
+/* Is the row of a row source determined: by what it is made of, and, of a function that gives several, by the number of the row? */
 static bool
-function_is_known(Closure *closure, RangeTblEntry *rte, int rti)
+source_is_known(Closure *closure, RangeTblEntry *rte, int rti)
 {
-	bool		many = false;
-	ListCell   *cell;
-
-	foreach(cell, rte->functions)
-		many |= expression_returns_set(lfirst_node(RangeTblFunction, cell)->funcexpr);
-	if (!is_known(closure, (Node *) rte->functions))
+	if (!is_known(closure, (Node *) kv_row_source_vars(rte)))
 		return false;
-	return !many || (rte->funcordinality && bms_is_member(list_length(rte->eref->colnames), closure->columns[rti]));
+	return kv_row_source_is_single(rte) ||
+		(rte->funcordinality && bms_is_member(list_length(rte->eref->colnames), closure->columns[rti]));
 }
 
 /* Notes that every column of an entry is known. */

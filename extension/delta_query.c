@@ -32,6 +32,7 @@
 
 #include "normalize.h"
 #include "outer_join.h"
+#include "row_source.h"
 
 /* Columns of a delta behind the topic's own, counted from the last of those. */
 #define DELTA_TIME 1
@@ -336,12 +337,7 @@ remap_query(Query *query, ColumnMap *map)
 	ListCell   *cell;
 
 	foreach(cell, query->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-
-		if (rte->rtekind == RTE_FUNCTION)
-			rte->functions = (List *) remap_mutator((Node *) rte->functions, map);
-	}
+		kv_row_source_mutate(lfirst_node(RangeTblEntry, cell), (RowSourceMutator) remap_mutator, map);
 	query->targetList = (List *) remap_mutator((Node *) query->targetList, map);
 	query->havingQual = remap_mutator(query->havingQual, map);
 	query->jointree = (FromExpr *) remap_mutator((Node *) query->jointree, map);

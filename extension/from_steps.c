@@ -79,6 +79,8 @@ static void
 collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list)
 {
 	collect_steps(preserved, list);
+	if (!list->refusal && list->steps == NIL)
+		list->refusal = kv_refuse_constant_rows(condition);	/* only expressions stood there, which are written out */
 	if (list->refusal)
 		return;
 	if (IsA(nullable, RangeTblRef))

@@ -41,6 +41,7 @@
 #include "utils/typcache.h"
 
 #include "outer_join.h"
+#include "row_source.h"
 
 /* An event time plus an offset between least and most us. */
 typedef struct TimeTerm
@@ -170,10 +171,9 @@ check_equalities(ViewArm *arm, List *conditions)
 		component[rti] = rti;
 	for (int rti = 1; rti <= nentries; rti++)
 	{
-		RangeTblEntry *rte = rt_fetch(rti, arm->query->rtable);
+		List	   *used = kv_row_source_vars(rt_fetch(rti, arm->query->rtable));
 
-		if (rte->rtekind == RTE_FUNCTION)
-			connect(component, nentries, bms_add_member(pull_varnos(NULL, (Node *) rte->functions), rti));
+		connect(component, nentries, bms_add_member(pull_varnos(NULL, (Node *) used), rti));
 	}
 	foreach(cell, conditions)
 		use_equality(arm, lfirst(cell), component, probes);

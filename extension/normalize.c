@@ -24,6 +24,7 @@
 #include "utils/rel.h"
 
 #include "catalog.h"
+#include "row_source.h"
 #include "subselect.h"
 
 /* New number of every range table entry, index is the old one. */
@@ -40,6 +41,7 @@ static Query *subquery_of(RangeTblEntry *rte, Refusal **refusal);
 static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
 static void pull_up(Query *query, int rti, Query *subquery);
 static Node *exchange_reference(Node *jtnode, int rti, Node *replacement);
+static Node *flatten_mutator(Node *node, void *query);
 static Query *rebuild(Query *query, StepList *list);
 static RangeTblEntry *clean_entry(RangeTblEntry *rte, List **taken);
 static List *real_column_names(Oid relid);
@@ -81,6 +83,8 @@ expand_query(Query *query, List **arms)
 	}
 	if (!refusal)
 		refusal = kv_from_steps((Node *) query->jointree, &list);
+	if (!refusal && list.steps == NIL)
+		refusal = kv_refuse_constant_rows((Node *) query->targetList);
 	if (!refusal)
 		*arms = lappend(*arms, rebuild(query, &list));
 	return refusal;
@@ -125,6 +129,8 @@ find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
 		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 
 		if (rte->rtekind != RTE_SUBQUERY && !is_plain_view(rte))
+			return 0;
+		if (kv_row_source_is(rte) && (nullable || !kv_row_source_is_expressions(rte->subquery)))
 			return 0;
 		if (!nullable)
 			return rti;
@@ -211,10 +217,6 @@ refuse_subquery(Query *subquery, RangeTblEntry *rte)
 		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot use the security barrier view \"%s\"", rte->eref->aliasname),
 						  "Its conditions would not be kept apart from those of the view.",
 						  "Use the tables below it, or a view without security_barrier.");
-	if (subquery->jointree->fromlist == NIL && !subquery->setOperations)
-		return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot use the %s \"%s\", which has no FROM", what, rte->eref->aliasname),
-						  "It reads no topic or table.",
-						  "Write its expressions where they are used.");
 	return NULL;
 }
 
@@ -239,6 +241,10 @@ pull_up(Query *query, int rti, Query *subquery)
 
 		if (other->rtekind == RTE_FUNCTION)
 			other->functions = (List *) SUBSTITUTE(other->functions);
+		else if (other->rtekind == RTE_TABLEFUNC)
+			other->tablefunc = (TableFunc *) SUBSTITUTE(other->tablefunc);
+		else if (other->rtekind == RTE_VALUES)
+			other->values_lists = (List *) SUBSTITUTE(other->values_lists);
 		else if (other->rtekind == RTE_SUBQUERY && other->lateral)
 			other->subquery = (Query *) ReplaceVarsFromTargetList((Node *) other->subquery, rti, 1, rte, subquery->targetList,
 																  REPLACEVARS_REPORT_ERROR, 0, &query->hasSubLinks);
@@ -284,9 +290,16 @@ kv_normalize_aliases(Query *query)
 	{
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
 
-		if (rte->rtekind == RTE_FUNCTION)
-			rte->functions = (List *) flatten_join_alias_vars(query, (Node *) rte->functions);
+		if (rte->lateral)
+			kv_row_source_mutate(rte, flatten_mutator, query);
 	}
+}
+
+/* Exchanges one column; in a subquery that reads tables too, as a LATERAL one does until it is expanded. */
+static Node *
+flatten_mutator(Node *node, void *query)
+{
+	return flatten_join_alias_vars(query, node);
 }
 
 /* Makes the normalised query from its steps. */
@@ -314,12 +327,7 @@ rebuild(Query *query, StepList *list)
 		step->condition = renumber_mutator(step->condition, &map);
 	}
 	foreach(cell, rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-
-		if (rte->rtekind == RTE_FUNCTION)
-			rte->functions = (List *) renumber_mutator((Node *) rte->functions, &map);
-	}
+		kv_row_source_mutate(lfirst_node(RangeTblEntry, cell), (RowSourceMutator) renumber_mutator, &map);
 	query->rtable = rtable;
 	query->targetList = (List *) renumber_mutator((Node *) query->targetList, &map);
 	query->havingQual = renumber_mutator(query->havingQual, &map);

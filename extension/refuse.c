@@ -42,6 +42,7 @@ static bool is_unstable_function(Oid function, void *found);
 static bool is_unknown_function(Oid function, void *found);
 static bool is_clock_function(Oid function, void *found);
 static bool is_session_marker(Oid function, void *found);
+static bool is_catalog_function(Oid function, void *found);
 
 /* Makes a refusal; message has one %s for the view's name, detail and hint are plain text (hint may be NULL). */
 Refusal *
@@ -55,6 +56,16 @@ kv_refusal(int location, const char *message, const char *detail, const char *hi
 	refusal->detail = detail ? pstrdup(detail) : NULL;
 	refusal->hint = hint ? pstrdup(hint) : NULL;
 	return refusal;
+}
+
+/* Makes the refusal of a query, or of a member of a union, that reads nothing; targets: its select list. */
+Refusal *
+kv_refuse_constant_rows(Node *targets)
+{
+	return kv_refusal(exprLocation(targets),
+					  "continuous view \"%s\" cannot have rows that no topic gives",
+					  "They would be there before the first record, and never change.",
+					  "Unite them with the view in the query that reads it; joined to a topic, constant rows may stand in FROM.");
 }
 
 /* Checks what a query is by itself, without knowing its inputs; see refuse.h. */
@@ -246,6 +257,11 @@ function_walker(Node *node, Refusal **refusal)
 		*refusal = refuse_function(node, function, "continuous view \"%s\" cannot use a volatile function",
 								   "It may give another result each time, so the view would not equal its query.",
 								   "Use functions that depend on their arguments alone; one of your own that does can be declared IMMUTABLE with ALTER FUNCTION.");
+	else if (check_functions_in_node(node, is_catalog_function, NULL))
+		*refusal = kv_refusal(exprLocation(node),
+							  "continuous view \"%s\" cannot use a function that reads the catalogs",
+							  "What it finds there changes without a record, and the view would not follow.",
+							  "Use it in the query that reads the view.");
 	else if (check_functions_in_node(node, is_unknown_function, &function))
 		*refusal = refuse_function(node, function, "continuous view \"%s\" cannot use a user-defined function that is only STABLE",
 								   "It may see other things than the row, such as tables or the time, and the view would not follow their changes.",
@@ -350,4 +366,37 @@ is_session_marker(Oid function, void *found)
 {
 	return function >= FirstNormalObjectId && get_func_namespace(function) == get_namespace_oid(KV_SCHEMA, true) &&
 		strcmp(get_func_name(function), "session") == 0;
+}
+
+/*
+ * Is it a built-in function whose result depends on the catalogs, or on how a value is stored? Of those that are stable they are
+ * the ones with these names; what tells a type or a collation of an expression is the same for every row.
+ */
+static bool
+is_catalog_function(Oid function, void *found)
+{
+	static const char *const beginnings[] = {"pg_", "has_", "to_reg", "table_to_", "schema_to_", "database_to_"};
+	static const char *const names[] = {
+		"regclass", "regclassin", "regcollationin", "regconfigin", "regdictionaryin", "regnamespacein", "regoperatorin", "regoperin",
+		"regprocedurein", "regprocin", "regrolein", "regtypein", "aclexplode", "aclitemin", "col_description", "obj_description",
+		"shobj_description", "format_type", "row_security_active"
+	};
+	char	   *name;
+
+	if (function >= FirstNormalObjectId || func_volatile(function) != PROVOLATILE_STABLE)
+		return false;
+	name = get_func_name(function);
+	if (strcmp(name, "pg_typeof") == 0 || strcmp(name, "pg_collation_for") == 0)
+		return false;
+	for (int i = 0; i < lengthof(beginnings); i++)
+	{
+		if (strncmp(name, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	}
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
 }

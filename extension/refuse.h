@@ -23,6 +23,7 @@ extern Refusal *kv_refusal(int location, const char *message, const char *detail
 extern Refusal *kv_refuse_query(Query *query);
 /* Checks the functions of a tree alone: volatile, now() and its kin. */
 extern Refusal *kv_refuse_functions(Node *node);
+extern Refusal *kv_refuse_constant_rows(Node *targets);
 /* Raises the refusal for the view named name; position is set where location is known. */
 extern void kv_refuse(const Refusal *refusal, const char *name, const char *source_text) pg_attribute_noreturn();
 

@@ -204,7 +204,8 @@ refuse_unselected(ViewArm *arm, List *columns)
 	return kv_refusal(exprLocation((Node *) arm->query->targetList),
 					  "continuous view \"%s\" must select the number of each row that its function gives",
 					  "Rows of a view over tables change and go, and are found again by their key.",
-					  "Write WITH ORDINALITY behind the function, and add the column ordinality to the select list.");
+					  "Write WITH ORDINALITY behind the function, and add the column ordinality to the select list; "
+					  "VALUES or a subquery can be written as unnest(ARRAY[...]) WITH ORDINALITY.");
 }
 
 static Refusal *

@@ -29,6 +29,7 @@
 
 #include "maintenance.h"
 #include "run_sql.h"
+#include "spell_out.h"
 #include "view_objects.h"
 
 #define KEYED_FILLFACTOR 80		/* leaves room for HOT updates of groups (ENGINEERING.md) */
@@ -48,10 +49,10 @@ kv_make_definition(NewView *new)
 	char	   *name = psprintf("definition_" INT64_FORMAT, new->id);
 	KvSql		sql;
 
-	/* deparsed where nothing but pg_catalog is visible, so every other name comes out qualified */
+	/* deparsed where nothing but pg_catalog is visible, so every other name comes out qualified, and operators without one are spelled out */
 	kv_sql_enter_engine(&sql);
 	kv_sql_ddl("CREATE VIEW kafka_state.%s (%s) AS %s", name, column_names(new->query),
-			   pg_get_querydef(copyObject(new->query), false));
+			   pg_get_querydef(kv_spell_out(new->query), false));
 	kv_sql_leave(&sql);
 	new->definition = get_relname_relid(name, get_namespace_oid(KV_STATE_SCHEMA, false));
 }
@@ -64,7 +65,7 @@ kv_make_unstored(NewView *new)
 
 	kv_sql_enter_role(&sql, new->owner, NULL);
 	kv_sql_ddl("CREATE VIEW %s (%s)%s AS %s", new->qualified, column_names(new->query), storage_clauses(new, false),
-			   pg_get_querydef(copyObject(new->query), false));
+			   pg_get_querydef(kv_spell_out(new->query), false));
 	/* or a view of one topic would hand them on to that */
 	kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " INSTEAD OF INSERT OR UPDATE OR DELETE ON %s "
 			   "FOR EACH ROW EXECUTE FUNCTION kafka_state.refuse_write()", new->qualified);

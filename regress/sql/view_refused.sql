@@ -54,6 +54,8 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, inet_clie
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, statement_timestamp() FROM orders;
 CREATE FUNCTION title_of(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT title FROM view_refused.regions WHERE region = $1';
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, title_of(qty) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, has_table_privilege(state, 'SELECT') FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, state::regclass::oid AS o FROM orders;
 -- a function that changes after the creation of its view
 CREATE FUNCTION twice(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN 2 * $1; END';
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, twice(qty) FROM orders WITH NO DATA;
@@ -75,7 +77,12 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'amount') 
 -- what is in FROM
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT name FROM customers;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT title FROM regions;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN (VALUES (1), (2)) AS x(c) ON x.c = o.customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL VALUES (1), (2);
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT x + 1 AS y FROM (SELECT 1 AS x) one;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT g FROM generate_series(1, 3) g;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT c.name FROM (SELECT 1 AS x) one LEFT JOIN customers c ON c.customer_id = x;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, s.n FROM orders o, LATERAL (SELECT count(*) AS n FROM regions r WHERE r.region = o.qty) s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, s.n FROM orders o, LATERAL (SELECT o.order_id + random() AS n) s;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN per_customer c ON c.customer_id = o.customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM top;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM guarded;

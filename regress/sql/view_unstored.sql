@@ -44,6 +44,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT name, count(*) AS n
 CREATE VIEW v WITH (kafka.continuous) AS SELECT customer, count(*) AS n FROM orders GROUP BY customer;
 CREATE VIEW v WITH (kafka.continuous) AS SELECT sum(amount) AS total FROM orders;
 CREATE VIEW v WITH (kafka.continuous) AS SELECT DISTINCT customer FROM orders;
+CREATE VIEW v WITH (kafka.continuous) AS SELECT customer, name FROM customers;
 CREATE VIEW v WITH (kafka.continuous) AS SELECT id FROM orders LIMIT 5;
 CREATE VIEW v WITH (kafka.continuous) AS SELECT id FROM orders WHERE at > now();
 CREATE VIEW v WITH (kafka.continuous) AS SELECT id FROM orders WITH CHECK OPTION;
