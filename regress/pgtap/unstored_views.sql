@@ -1,9 +1,9 @@
 -- Views whose rows are not stored: what reaches their sinks, attached before, while and after they run, and the views over them
 -- (DESIGN.md 1.3). Every sink must hold each row once, in the order of its key.
-SELECT plan(35);
+SELECT plan(40);
 SELECT kafka_test.create_server('broker') \g /dev/null
 SELECT kafka_test.create_topic(t, 2, 'retention.ms=-1') FROM unnest('{un_orders,un_payments}'::text[]) t \g /dev/null
-SELECT kafka_test.create_topic(t, 1) FROM unnest('{un_customers,un_first,un_late,un_none,un_paid,un_named,un_again,un_bad,un_over,un_made}'::text[]) t \g /dev/null
+SELECT kafka_test.create_topic(t, 1) FROM unnest('{un_customers,un_first,un_late,un_none,un_paid,un_named,un_again,un_bad,un_over,un_made,un_left,un_left_2,un_left_over,un_calls,un_answers}'::text[]) t \g /dev/null
 
 -- the values in a topic, once there are that many or for half a minute
 CREATE FUNCTION sink(topic text, expected int) RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
@@ -123,6 +123,34 @@ SELECT orders(71, 80) \g /dev/null
 SELECT ok(kafka.wait_for_view('parts', '60s'), 'nor do they with a sink');
 SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_bad', 69) v$$, 'SELECT i FROM generate_series(1, 80) i WHERE i % 7 <> 0', 'the sink has all others, from before it too');
 SELECT is((SELECT dead_letters FROM kafka.views WHERE view = 'parts'::regclass), 11::bigint, 'the failing ones are dead letters');
+
+-- streams joined left: a row without a match is given when its time is over, once, and to a sink attached before that as well
+CREATE FOREIGN TABLE calls (id int, at timestamptz) SERVER broker OPTIONS (topic 'un_calls', event_time 'at');
+CREATE FOREIGN TABLE answers (id int, at timestamptz) SERVER broker OPTIONS (topic 'un_answers', event_time 'at');
+CREATE FOREIGN TABLE left_sink (id int, answered timestamptz) SERVER broker OPTIONS (topic 'un_left');
+CREATE FOREIGN TABLE left_sink_2 (id int, answered timestamptz) SERVER broker OPTIONS (topic 'un_left_2');
+CREATE FOREIGN TABLE left_over_sink (id int) SERVER broker OPTIONS (topic 'un_left_over');
+CREATE FUNCTION calls(topic text, ids int[]) RETURNS void LANGUAGE sql AS $$
+	SELECT kafka_test.produce_at(topic, format($q$SELECT NULL, 1700000000000 + i * 60000, i, jsonb_build_object('id', i, 'at', 1700000000000 + i * 60000)
+		FROM unnest(%L::int[]) i$q$, ids)) $$;
+BEGIN;
+CREATE VIEW answered WITH (kafka.continuous, kafka.grace = '0 s', kafka.event_time = 'at') AS
+SELECT c.id, c.at, a.at AS answered FROM calls c LEFT JOIN answers a ON a.id = c.id AND a.at BETWEEN c.at AND c.at + interval '10 minutes';
+SELECT kafka.attach_sink('answered', 'left_sink') \g /dev/null
+COMMIT;
+SELECT calls('un_answers', '{2}'), calls('un_calls', '{1,2,3}'), calls('un_calls', '{14,15}'), calls('un_answers', '{14}') \g /dev/null
+SELECT ok(kafka.wait_for_view('answered', '60s'), 'streams are joined left');
+SELECT kafka.attach_sink('answered', 'left_sink_2') \g /dev/null
+BEGIN;
+CREATE VIEW unanswered WITH (kafka.continuous) AS SELECT id, at FROM answered WHERE answered IS NULL;
+SELECT kafka.attach_sink('unanswered', 'left_over_sink') \g /dev/null
+COMMIT;
+SELECT calls('un_answers', '{15}'), calls('un_calls', '{40,41}'), calls('un_answers', '{41,60}'), calls('un_calls', '{60}') \g /dev/null
+SELECT ok(kafka.wait_for_view('answered', '60s') AND kafka.wait_for_view('unanswered', '60s'), 'time goes on');
+SELECT bag_eq($$SELECT (v->>'id')::int, v->>'answered' IS NOT NULL FROM sink('un_left', 8) v$$,
+	$$VALUES (1, false), (2, true), (3, false), (14, true), (15, true), (40, false), (41, true), (60, true)$$, 'each call once, with or without its answer');
+SELECT bag_eq($$SELECT v FROM sink('un_left_2', 8) v$$, $$SELECT v FROM sink('un_left', 8) v$$, 'in a sink attached in between too');
+SELECT bag_eq($$SELECT (v->>'id')::int FROM sink('un_left_over', 3) v$$, 'VALUES (1), (3), (40)', 'and in a view over it created in between');
 
 -- paused and resumed
 SELECT kafka.pause('large'::regclass) \g /dev/null
