@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "utils/memutils.h"
 
@@ -29,46 +28,6 @@
 static void end_store(Tuplestorestate **store);
 static Tuplestorestate *filter_delta(TopicInput *input, DeltaFilter keep, void *arg, int64 *nrows);
 
-
-/* Makes the row type of a delta in context. */
-TupleDesc
-kv_delta_desc(MemoryContext context, TupleDesc columns, bool with_deleted)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-	int			natts = columns->natts;
-	TupleDesc	desc = CreateTemplateTupleDesc(natts + (with_deleted ? 4 : 3));
-
-	for (int i = 1; i <= natts; i++)
-		TupleDescCopyEntry(desc, i, columns, i);
-	TupleDescInitEntry(desc, natts + 1, KV_COL_TIME, TIMESTAMPTZOID, -1, 0);
-	TupleDescInitEntry(desc, natts + 2, KV_COL_BEFORE, TIMESTAMPTZOID, -1, 0);
-	TupleDescInitEntry(desc, natts + 3, KV_COL_ROW, INT8OID, -1, 0);
-	if (with_deleted)
-		TupleDescInitEntry(desc, natts + 4, KV_COL_DELETED, BOOLOID, -1, 0);
-	MemoryContextSwitchTo(old);
-	return desc;
-}
-
-/* Makes the row type that RETURNING * of a table gives. */
-TupleDesc
-kv_delta_row_desc(MemoryContext context, TupleDesc columns)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-	int			natts = 0;
-	TupleDesc	desc;
-
-	for (int i = 0; i < columns->natts; i++)
-		natts += TupleDescAttr(columns, i)->attisdropped ? 0 : 1;
-	desc = CreateTemplateTupleDesc(natts);
-	natts = 0;
-	for (int i = 1; i <= columns->natts; i++)
-	{
-		if (!TupleDescAttr(columns, i - 1)->attisdropped)
-			TupleDescCopyEntry(desc, ++natts, columns, i);
-	}
-	MemoryContextSwitchTo(old);
-	return desc;
-}
 
 /* Begins an empty (sub)batch. Runs: in a transaction. */
 void

@@ -2,12 +2,8 @@
 #ifndef KV_DELTA_H
 #define KV_DELTA_H
 
+#include "delta_desc.h"
 #include "pipeline.h"
-
-/* Row type of a topic's delta: topic's columns, kv_time, kv_before, kv_row, and kv_deleted for tables. */
-extern TupleDesc kv_delta_desc(MemoryContext context, TupleDesc columns, bool with_deleted);
-/* A result table's columns without dropped ones. */
-extern TupleDesc kv_delta_row_desc(MemoryContext context, TupleDesc columns);
 
 /* Begins an empty (sub)batch in the current resource owner; ends it. */
 extern void kv_delta_begin(Pipeline *pipeline);

@@ -126,7 +126,6 @@ need_frontiers_above(Pipeline *pipeline, PipelineView *view)
 static void
 compile_view(Pipeline *pipeline, PipelineView *view)
 {
-	const Oid	types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
 	ListCell   *lc;
 
 	view->view->read_by_views = view->is_read;
@@ -134,13 +133,8 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 	foreach(lc, view->plan->statements)
 	{
 		MaintenanceStatement *statement = lfirst(lc);
-		KvPlan	   *plan = kv_plan_make(pipeline->context, statement->sql, 2, types);
 
-		if (statement->phase == PHASE_COMPUTE && !kv_view_is_table_driven(view->view) && !kv_view_is_direct(view->view))
-			kv_plan_probe_only(plan);
-		if (statement->null_safe)
-			kv_plan_allow_bitmaps(plan);
-		view->compiled = lappend(view->compiled, plan);
+		view->compiled = lappend(view->compiled, kv_maintenance_make_plan(pipeline->context, view->view, statement));
 		view->closes |= statement->phase == PHASE_CLOSE;
 		view->evicts |= statement->phase == PHASE_EVICT;
 	}

@@ -292,8 +292,9 @@ delete_failing(GroupCompiler *groups, bool null_keys)
 {
 	ViewDef    *view = groups->view;
 	Query	   *failing = kv_groups_final_query(groups);
+	List	   *types = NIL;
+	List	   *nullable = NIL;
 	StringInfoData sql;
-	StringInfoData any_null;
 	MaintenanceStatement *statement;
 	List	   *targets = NIL;
 	ListCell   *cell;
@@ -312,22 +313,19 @@ delete_failing(GroupCompiler *groups, bool null_keys)
 	((BooleanTest *) failing->jointree->quals)->location = -1;
 
 	initStringInfo(&sql);
-	initStringInfo(&any_null);
-	appendStringInfo(&sql, "DELETE FROM %s AS t\n  USING (%s) AS failing (%s)\n  WHERE ", view->name, kv_delta_print(failing),
+	appendStringInfo(&sql, "DELETE FROM %s AS t\n  USING (%s) AS failing (%s)", view->name, kv_delta_print(failing),
 					 kv_statement_columns(groups->key_names, ""));
-	foreach(cell, groups->key_names)
+	foreach(cell, groups->key_exprs)
 	{
-		const char *name = quote_identifier(lfirst(cell));
-		Oid			type = exprType(list_nth(groups->key_exprs, foreach_current_index(cell)));
-		char	   *equal = psprintf("t.%s %s failing.%s", name, kv_statement_equality(type), name);
-
-		if (null_keys)
-			equal = psprintf("(%s OR t.%s IS NULL AND failing.%s IS NULL)", equal, name, name);
-		appendStringInfo(&sql, "%s%s", foreach_current_index(cell) > 0 ? " AND " : "", equal);
-		appendStringInfo(&any_null, "%sfailing.%s IS NULL", foreach_current_index(cell) > 0 ? " OR " : "", name);
+		types = lappend_oid(types, exprType(lfirst(cell)));
+		nullable = lappend_int(nullable, false);
 	}
 	if (null_keys)
-		appendStringInfo(&sql, " AND (%s)", any_null.data);
+		appendStringInfo(&sql, ",\n    LATERAL (%s) AS found\n  WHERE t.ctid = found.ctid AND num_nulls(%s) > 0",
+						 kv_statement_find_with_nulls(view->name, groups->key_names, "failing", types),
+						 kv_statement_columns(groups->key_names, "failing."));
+	else
+		appendStringInfo(&sql, "\n  WHERE %s", kv_statement_match("t", groups->key_names, "failing", groups->key_names, types, nullable));
 
 	statement = kv_statement(PHASE_COMPUTE,
 							 null_keys ? "delete touched groups that fail HAVING and have a null key" : "delete touched groups that fail HAVING",

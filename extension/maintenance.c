@@ -5,6 +5,8 @@
  */
 #include "maintenance.h"
 
+#include "catalog/pg_type.h"
+
 #include "accumulate.h"
 #include "recompute.h"
 
@@ -18,6 +20,20 @@ kv_maintenance(ViewDef *view)
 		plan->statements = kv_recompute(view);
 	else
 		kv_accumulate(view, &plan->statements, &plan->reload);
+	return plan;
+}
+
+/* Makes the plan of a statement; see maintenance.h. */
+KvPlan *
+kv_maintenance_make_plan(MemoryContext context, const ViewDef *view, const MaintenanceStatement *statement)
+{
+	const Oid	types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
+	KvPlan	   *plan = kv_plan_make(context, statement->sql, lengthof(types), types);
+
+	if (statement->phase == PHASE_COMPUTE && !kv_view_is_table_driven(view) && !kv_view_is_direct(view))
+		kv_plan_probe_only(plan);
+	if (statement->null_safe)
+		kv_plan_allow_bitmaps(plan);
 	return plan;
 }
 

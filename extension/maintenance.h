@@ -5,8 +5,9 @@
 #ifndef KV_MAINTENANCE_H
 #define KV_MAINTENANCE_H
 
-#include "view_def.h"
+#include "run_sql.h"
 #include "statement.h"
+#include "view_def.h"
 
 typedef struct MaintenancePlan
 {
@@ -15,6 +16,8 @@ typedef struct MaintenancePlan
 } MaintenancePlan;
 
 extern MaintenancePlan *kv_maintenance(ViewDef *view);
+/* Makes the plan of one of them, which lives as long as context; it is prepared when it is first run or explained. */
+extern KvPlan *kv_maintenance_make_plan(MemoryContext context, const ViewDef *view, const MaintenanceStatement *statement);
 /*
  * CREATE TABLE / INDEX statements (char *) for what the view needs besides its result, in order; after
  * kv_view_set_id, once the result table exists. The engine runs them.

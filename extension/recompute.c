@@ -125,6 +125,7 @@ compute_rows(ViewDef *view, Affected *affected)
 	statement->reads = affected->capture;
 	statement->captures = CAPTURE_RESULT;
 	statement->capture_desc = ExecTypeFromTL(targets);
+	statement->null_safe = list_member_int(affected->nullable, true);
 	return statement;
 }
 

@@ -25,6 +25,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
+#include "commands/explain.h"
 #include "commands/extension.h"
 #include "executor/tstoreReceiver.h"
 #include "lib/stringinfo.h"
@@ -35,7 +36,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/queryenvironment.h"
 #include "utils/snapmgr.h"
 
 #include "run_sql.h"
@@ -70,6 +70,7 @@ static void set_local(const char *name, const char *value);
 static void apply_setting(const char *setting);
 static void check_result(int result, const char *text);
 static void free_plans(void *arg);
+static SPIPlanPtr planned(KvPlan *plan, int size_class);
 static SPIPlanPtr prepare_plan(KvPlan *plan);
 static void plan_now(SPIPlanPtr spi_plan, bool probes_only, bool bitmaps);
 static bool has_generic_plan(SPIPlanPtr spi_plan);
@@ -312,15 +313,8 @@ kv_plan_allow_bitmaps(KvPlan *plan)
 uint64
 kv_plan_run(KvPlan *plan, int size_class, const Datum *values, const char *nulls, Tuplestorestate *capture)
 {
+	SPIPlanPtr	spi_plan = planned(plan, size_class);
 	SPIExecuteOptions options;
-	SPIPlanPtr	spi_plan;
-
-	size_class = Min(Max(size_class, 0), SIZE_CLASSES - 1);
-	if (plan->plans[size_class] == NULL)
-		plan->plans[size_class] = prepare_plan(plan);
-	spi_plan = plan->plans[size_class];
-	if (!has_generic_plan(spi_plan))
-		plan_now(spi_plan, plan->probes_only || size_class <= LAST_SMALL_CLASS, plan->bitmaps);
 
 	memset(&options, 0, sizeof(options));
 	options.params = make_params(plan, values, nulls);
@@ -333,6 +327,46 @@ kv_plan_run(KvPlan *plan, int size_class, const Datum *values, const char *nulls
 	if (options.dest != NULL)
 		options.dest->rDestroy(options.dest);
 	return SPI_processed;
+}
+
+/* Gives the prepared statement of a size class, planned. */
+static SPIPlanPtr
+planned(KvPlan *plan, int size_class)
+{
+	SPIPlanPtr	spi_plan;
+
+	size_class = Min(Max(size_class, 0), SIZE_CLASSES - 1);
+	if (plan->plans[size_class] == NULL)
+		plan->plans[size_class] = prepare_plan(plan);
+	spi_plan = plan->plans[size_class];
+	if (!has_generic_plan(spi_plan))
+		plan_now(spi_plan, plan->probes_only || size_class <= LAST_SMALL_CLASS, plan->bitmaps);
+	return spi_plan;
+}
+
+/* Gives what EXPLAIN says about the plan of a size class; see the header. */
+char *
+kv_plan_explain(KvPlan *plan, int size_class, List *deltas)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(planned(plan, size_class));
+	Datum	   *values = palloc0(sizeof(Datum) * plan->nparams);
+	char	   *nulls = palloc(plan->nparams);
+	QueryEnvironment *environment = create_queryEnv();
+	ExplainState *explain = NewExplainState();
+	ListCell   *cell;
+
+	if (cached == NULL)
+		elog(ERROR, "no generic plan for \"%s\"", plan->text);
+	memset(nulls, 'n', plan->nparams);
+	foreach(cell, deltas)
+		register_ENR(environment, lfirst(cell));
+	explain->costs = false;
+	ExplainBeginOutput(explain);
+	ExplainOnePlan(linitial_node(PlannedStmt, cached->stmt_list), NULL, explain, plan->text, make_params(plan, values, nulls),
+				   environment, NULL, NULL);
+	ExplainEndOutput(explain);
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	return explain->str->data;
 }
 
 /* Frees the prepared statements; the next run prepares them again. */
@@ -416,7 +450,7 @@ make_params(const KvPlan *plan, const Datum *values, const char *nulls)
 }
 
 /* Makes a tuplestore readable under a name in the entered scope, planned for nrows rows. */
-void
+EphemeralNamedRelation
 kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
@@ -438,6 +472,7 @@ kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double 
 		result = SPI_register_relation(enr);
 	}
 	check_result(result, name);
+	return enr;
 }
 
 /* Gives the size class of a delta: 8 times as many rows a class. */

@@ -8,6 +8,7 @@
 
 #include "kafka_views.h"
 #include "executor/spi.h"
+#include "utils/queryenvironment.h"
 #include "utils/tuplestore.h"
 
 typedef struct KvSql
@@ -75,8 +76,10 @@ extern uint64 kv_plan_run(KvPlan *plan, int size_class, const Datum *values, con
 extern void kv_plan_probe_only(KvPlan *plan);	/* joins through indexes whatever the delta's size */
 extern void kv_plan_allow_bitmaps(KvPlan *plan);	/* index scans of small deltas may be bitmap scans, which an OR of conditions needs */
 extern void kv_plan_free(KvPlan *plan);
+/* What EXPLAIN says, palloc'd, in the entered scope, where these deltas (of kv_sql_register) are registered. */
+extern char *kv_plan_explain(KvPlan *plan, int size_class, List *deltas);
 /* Makes a tuplestore readable under a name by the statements of the entered scope. */
-extern void kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows);
+extern EphemeralNamedRelation kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows);
 extern int	kv_size_class(double nrows);
 
 #endif							/* KV_RUN_SQL_H */

@@ -19,6 +19,9 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+/* So many columns of a key make a part of the query each time one more of them is null; the others are compared afterwards. */
+#define NULL_PATTERN_COLUMNS 4
+
 static Oid	operator_namespace(Oid operator);
 
 /* Makes a statement; title and sql are kept. */
@@ -118,6 +121,37 @@ kv_statement_match(const char *left, List *left_names, const char *right, List *
 			appendStringInfo(&sql, "(%s %s %s OR %s IS NULL AND %s IS NULL)", a, equal, b, a, b);
 		else
 			appendStringInfo(&sql, "%s %s %s", a, equal, b);
+	}
+	return sql.data;
+}
+
+/* Gives a subquery that finds rows by a key with a null in it; see statement.h. */
+char *
+kv_statement_find_with_nulls(const char *table, List *names, const char *other, List *types)
+{
+	int			nspelled = Min(list_length(names), NULL_PATTERN_COLUMNS);
+	List	   *rest = list_copy_tail(names, nspelled);
+	List	   *nullable = NIL;
+	StringInfoData sql;
+
+	for (int i = 0; i < list_length(rest); i++)
+		nullable = lappend_int(nullable, true);
+	initStringInfo(&sql);
+	for (int nulls = rest == NIL ? 1 : 0; nulls < 1 << nspelled; nulls++)
+	{
+		appendStringInfo(&sql, "%sSELECT x.ctid FROM %s AS x WHERE ", sql.len > 0 ? "\n           UNION ALL " : "", table);
+		for (int i = 0; i < nspelled; i++)
+		{
+			const char *name = quote_identifier(list_nth(names, i));
+
+			appendStringInfoString(&sql, i > 0 ? " AND " : "");
+			if (nulls & 1 << i)
+				appendStringInfo(&sql, "x.%s IS NULL AND %s.%s IS NULL", name, other, name);
+			else
+				appendStringInfo(&sql, "x.%s %s %s.%s", name, kv_statement_equality(list_nth_oid(types, i)), other, name);
+		}
+		if (rest != NIL)
+			appendStringInfo(&sql, " AND %s", kv_statement_match("x", rest, other, rest, list_copy_tail(types, nspelled), nullable));
 	}
 	return sql.data;
 }

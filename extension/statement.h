@@ -60,6 +60,11 @@ extern char *kv_statement_equality(Oid type);
  * true nulls are the same too: an index finds such rows by a bitmap only (MaintenanceStatement.null_safe).
  */
 extern char *kv_statement_match(const char *left, List *left_names, const char *right, List *right_names, List *types, List *nullable);
+/*
+ * A subquery for FROM LATERAL that gives the ctid of the rows of table whose columns names are the same as those of the row other, where at
+ * least one of these is null: one part for each pattern of nulls, which is a probe of the index on these columns.
+ */
+extern char *kv_statement_find_with_nulls(const char *table, List *names, const char *other, List *types);
 /* Are equal values of the type the same bytes? */
 extern bool kv_statement_equal_is_same(Oid type, Oid collation);
 /*

@@ -30,9 +30,6 @@
 #include "window_end.h"
 
 PG_FUNCTION_INFO_V1(kafka_verify);
-PG_FUNCTION_INFO_V1(kafka_explain);
-
-static const char *const phase_names[] = {"lookup", "compute", "append", "close", "evict", "late"};
 
 static void check_verifiable(ViewDef *view);
 static void lock_pipeline(int64 pipeline);
@@ -198,30 +195,4 @@ put_differences(ReturnSetInfo *result, ViewRow *row, const char *text)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	kv_sql_leave(&sql);
-}
-
-/* kafka.explain(view): the maintenance statements in the order in which a batch runs them. */
-Datum
-kafka_explain(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Oid			relid = PG_GETARG_OID(0);
-	ViewRow    *row = kv_view_by_relation(relid, false);
-	ListCell   *cell;
-
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
-	InitMaterializedSRF(fcinfo, 0);
-	foreach(cell, kv_maintenance(kv_view_load(row->view))->statements)
-	{
-		MaintenanceStatement *statement = lfirst(cell);
-		Datum		values[3];
-		bool		nulls[3] = {false};
-
-		values[0] = CStringGetTextDatum(phase_names[statement->phase]);
-		values[1] = CStringGetTextDatum(statement->title);
-		values[2] = CStringGetTextDatum(statement->sql);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
 }

@@ -525,9 +525,10 @@ CREATE FUNCTION kafka.verify(view regclass, OUT difference text, OUT row_data js
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_verify';
 COMMENT ON FUNCTION kafka.verify(regclass) IS 'Compares the view with its query over what has been applied: rows that are missing and rows that are unexpected';
 
-CREATE FUNCTION kafka.explain(view regclass, OUT phase text, OUT title text, OUT statement text) RETURNS SETOF record
+CREATE FUNCTION kafka.explain(view regclass, plans boolean DEFAULT false, OUT phase text, OUT title text, OUT statement text, OUT plan text)
+	RETURNS SETOF record
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_explain';
-COMMENT ON FUNCTION kafka.explain(regclass) IS 'The statements that maintain the view, in the order in which a batch runs them';
+COMMENT ON FUNCTION kafka.explain(regclass, boolean) IS 'The statements that maintain the view, in the order in which a batch runs them; with plans: and how Postgres runs each for a few rows';
 
 CREATE FUNCTION kafka.pause(pipeline text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_pause_pipeline';

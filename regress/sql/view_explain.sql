@@ -38,6 +38,7 @@ SELECT explained('per_minute');
 CREATE MATERIALIZED VIEW good_customers WITH (kafka.continuous) AS
 SELECT customer_id, state, round(avg(amount), 2) AS average, max(amount) FILTER (WHERE state = 'PAID') AS most FROM orders GROUP BY customer_id, state HAVING count(*) > 3;
 SELECT explained('good_customers');
+SELECT format(E'-- %s: %s\n%s\n', phase, title, regexp_replace(plan, '(buffer|lookup|groups)_\d+', '\1_N', 'g')) FROM kafka.explain('good_customers', plans => true);
 
 -- an aggregate over a join, with a lookup that may find nothing, and without GROUP BY
 CREATE MATERIALIZED VIEW paid_by_name WITH (kafka.continuous) AS
