@@ -173,7 +173,7 @@ def sessions():
     """SessionWindows: with a gap of 5, records at 10, 12, 20 are two sessions; one more between them merges all."""
     s1 = stream("s1")
     time = Input("a", s1).time
-    simulation = Simulation([window_view(session(time, 5 * US), Window("during", None, 5 * US, time), source=s1)])
+    simulation = Simulation([window_view(session(time, 5 * US), Window("during", None, None, 5 * US, time), source=s1)])
     simulation.play([record(s1, 10, "1"), record(s1, 12, "2"), record(s1, 20, "3")])
     check("sessions: two", spans(simulation.states["v"].rows()), [(10, 12, "12"), (20, 20, "3")])
     simulation.play([record(s1, 16, "4")])
@@ -187,7 +187,7 @@ def sessions_close():
     """Gap 5, grace 2, final: a session comes when the frontier is 7 after its last event, and is never touched again."""
     s1 = stream("s1")
     time = Input("a", s1).time
-    simulation = Simulation([window_view(session(time, 5 * US), Window("during", None, 5 * US, time), 2, True, source=s1)])
+    simulation = Simulation([window_view(session(time, 5 * US), Window("during", None, None, 5 * US, time), 2, True, source=s1)])
     simulation.play([record(s1, 10, "1"), record(s1, 16, "2")])
     check("final sessions: none yet", spans(simulation.states["v"].rows()), [])
     simulation.play([record(s1, 17, "3")])

@@ -146,6 +146,7 @@ class Window:
     """Which key of a group is a window, and when one ends."""
     key: str
     end: object                    # value of the key to microseconds
+    length_us: int = None          # of a window that is not a session
     gap_us: int = None             # of a session; its key is computed by the simulator
     time: Expr = None              # of a session
 
@@ -174,6 +175,7 @@ class View:
     form: str = "plain"            # or subquery, with: how its query is written
     time: str = None               # column that carries the time for views over this one
     time_of: str = None            # alias of the stream whose time that is; None: greatest() of all, or another column
+    time_is_end: bool = False      # of a final view: is it the end of the window? Else its start
     time_option: bool = False      # is it named by the option event_time?
     key: list = None               # of a view of tables
     features: frozenset = frozenset()

@@ -216,6 +216,9 @@ class RowMaker:
         if len(streams) == 1:
             return streams[0].time, streams[0].alias
         if arm.outer:
+            if self.rng.random() < 0.3:
+                first = self.rng.choice(streams)
+                return coalesce(first.time, *(one.time for one in streams if one is not first)), first.alias
             preserved = streams[0] if arm.outer.kind == "left" else streams[1] if arm.outer.kind == "right" else None
             if preserved and self.rng.random() < 0.5:
                 return preserved.time, preserved.alias

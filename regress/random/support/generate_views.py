@@ -3,9 +3,11 @@
 Every view carries the features it uses. What the product refuses as not in this version is left out and counted by them
 (topologies.py), so a feature is on as soon as the product has it.
 """
+from datetime import timedelta
+
 from aggregates import array_agg, count_rows, difference, filtered, first_last, having, ordered_agg, simple, string_agg
 from definitions import Arm, Group, Hop, Input, View, Window
-from expressions import US, column, constant, date_bin, date_trunc, session, tumble, unit_later
+from expressions import UNITS, US, column, constant, date_bin, date_trunc, session, tumble, unit_later, window_part
 from generate_rows import RowMaker
 
 SIZES_US = [7 * US, 30 * US, 100 * US, 3_600 * US]
@@ -170,26 +172,30 @@ class ViewMaker:
         kind = self.rng.choices(["tumble", "hop", "date_bin", "date_trunc", "session"], [4, 3, 1, 1, 3])[0]
         self.rows.features.add(kind)
         if kind == "tumble":
-            key, window = ("during", tumble(time, size)), Window("during", lambda value: value[1])
+            key, window = ("during", tumble(time, size)), Window("during", lambda value: value[1], size)
         elif kind == "hop":
             advance = self.rng.choice([size, size // 2, size // 3 // US * US + US])
             arm.hop = Hop("during", time, size, advance)
-            key, window = ("during", arm.hop.window), Window("during", lambda value: value[1])
+            key, window = ("during", arm.hop.window), Window("during", lambda value: value[1], size)
         elif kind == "date_bin":
-            key, window = ("bin", date_bin(time, size, 3 * US)), Window("bin", lambda value: value + size)
+            key, window = ("bin", date_bin(time, size, 3 * US)), Window("bin", lambda value: value + size, size)
         elif kind == "date_trunc":
             unit, zone = self.rng.choice(["second", "minute", "hour", "day"]), self.world.zone
-            key, window = ("bin", date_trunc(time, unit, zone)), Window("bin", lambda value: unit_later(value, unit, zone))
+            key, window = ("bin", date_trunc(time, unit, zone)), Window("bin", lambda value: unit_later(value, unit, zone), UNITS[unit] // timedelta(microseconds=1))
         else:
             gap = self.rng.choice([3, 10, 40]) * US
-            key, window = ("during", session(time, gap)), Window("during", None, gap, time)
+            key, window = ("during", session(time, gap)), Window("during", None, None, gap, time)
         keys = [key]
         if self.rng.random() < 0.6:
             found = self.rows.expression(arm, self.rng.choice(["bigint", "text"]))
             keys += [("g", found)] if found else []
+        if kind in ("tumble", "hop") and self.rng.random() < 0.3:
+            keys.append(("ends", window_part(key[1], "upper")))
         self._aggregate(view, arm, keys)
         view.group.window = window
         self._closing(view)
+        if view.final and kind != "session":
+            self._give_time(view, keys, kind == "date_trunc" and unit == "day")
 
     def _closing(self, view):
         """May windows close? By grace, by retention, by emit = final."""
@@ -203,8 +209,13 @@ class ViewMaker:
         if how == "retention" and len(view.arms[0].streams) == 1 and self.rng.random() < 0.5:
             view.grace_us = None
         self.rows.features.add(f"closing_{how}")
-        if view.final and view.group.window.gap_us is None and view.group.keys[0][1].type == "timestamptz":
-            view.time, view.time_option = view.group.keys[0][0], True
+
+    def _give_time(self, view, keys, varies):
+        """The time of a final view's rows: the end of the window, or, where it has one length, its start."""
+        if keys[-1][0] == "ends":
+            view.time, view.time_is_end, view.time_option = "ends", True, self.rng.random() < 0.5
+        elif keys[0][0] == "bin" and not varies:
+            view.time, view.time_option = "bin", True
 
     def _only_ordered(self, view):
         """A view whose result depends on the order of records reads one partition."""

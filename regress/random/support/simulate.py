@@ -41,11 +41,16 @@ class ViewState:
 
     @property
     def output_delay(self):
-        """How much older than its inputs' watermark the time of a new row can be; of closed windows the end, or the start."""
-        if self.definition.final:
-            window = self.groups.window
-            return self.groups.grace + max(arm.window_delay() for arm in self.arms) + (window.end(0) if window.gap_us is None else window.gap_us)
-        return max((arm.output_delay(self.definition.time_of) for arm in self.arms), default=0)
+        """How much older than its inputs' watermark the time of a new row can be: rows of windows are made when these close."""
+        view = self.definition
+        if view.final:
+            return self.window_delay + (view.grace_us or 0) + (0 if view.time_is_end else view.group.window.length_us or 0)
+        return max((arm.output_delay(view.time_of) for arm in self.arms), default=0)
+
+    @property
+    def window_delay(self):
+        """The same for the time that its windows are of."""
+        return max((arm.output_delay(arm.definition.window_of) for arm in self.arms), default=0)
 
     def take(self, news):
         """Takes the new rows of its streams ({source name: StreamRows}); gives its own new rows where it is a stream."""
@@ -74,8 +79,7 @@ class ViewState:
 
     def _group_frontier(self, frontier):
         """Windows over a join follow the join's output watermark."""
-        delay = max((arm.window_delay() for arm in self.arms), default=0)
-        return frontier if frontier == NEVER else frontier - delay
+        return frontier if frontier == NEVER or not self.groups.window else frontier - self.window_delay
 
     def _add(self, outputs):
         """Adds rows of the arms to the result, or to groups."""

@@ -54,14 +54,12 @@ class ArmRows:
         self.sources = {i.alias: i.source for i in definition.inputs}
 
     def output_delay(self, time_of):
-        """time_of: the stream whose time is given on; None: greatest() of all of them."""
-        return 0 if time_of is None else max(self.most[time_of, b] for b in self.names)
-
-    def window_delay(self):
-        """A window's rows are as old as the stream whose time it is of may be when the join finds them."""
-        if len(self.names) < 2 or self.definition.window_of is None:
-            return 0
-        return self.output_delay(self.definition.window_of)
+        """
+        How much older than the watermark of the streams the time of a new row can be: the last partner of a row may come later
+        than it, and a row without one is made when none can come any more. time_of: the stream whose time it is; None: greatest() of all.
+        """
+        delays = [self.retain[name] for name in self.preserved]
+        return max(delays + [0 if time_of is None else max(self.most[time_of, b] for b in self.names)])
 
     def own_conditions(self, alias):
         """What decides by itself whether a row takes part."""
