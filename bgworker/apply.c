@@ -21,6 +21,7 @@
 
 #include "apply.h"
 #include "delta.h"
+#include "outbox.h"
 #include "note_times.h"
 #include "outbox.h"
 #include "row_time.h"
@@ -54,6 +55,7 @@ static void register_deltas(ViewRun *run);
 static int64 input_rows(Pipeline *pipeline, const ViewInput *input);
 static void run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan);
 static int64 register_capture(ViewRun *run, const char *name);
+static uint64 run_silently(ViewRun *run, KvPlan *plan, int size_class, Tuplestorestate *target);
 static void run_late_statement(ViewRun *run, KvPlan *plan, int size_class);
 static Capture *find_capture(ViewRun *run, const char *name, TupleDesc desc);
 static void add_view_context(void *arg);
@@ -251,9 +253,32 @@ run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
 	else if (statement->writes_view)
 		target = run->view->rows;
 
-	processed = kv_plan_run(plan, kv_size_class(nrows), run->frontiers, NULL, target);
+	if (statement->silent)
+		processed = run_silently(run, plan, kv_size_class(nrows), target);
+	else
+		processed = kv_plan_run(plan, kv_size_class(nrows), run->frontiers, NULL, target);
 	if (capture != NULL)
 		capture->nrows += processed;
+}
+
+/* Runs a statement whose triggers write nothing to topics. */
+static uint64
+run_silently(ViewRun *run, KvPlan *plan, int size_class, Tuplestorestate *target)
+{
+	bool		held_back = kv_outbox_held_back;
+	uint64		processed = 0;
+
+	kv_outbox_held_back = true;
+	PG_TRY();
+	{
+		processed = kv_plan_run(plan, size_class, run->frontiers, NULL, target);
+	}
+	PG_FINALLY();
+	{
+		kv_outbox_held_back = held_back;
+	}
+	PG_END_TRY();
+	return processed;
 }
 
 /* Makes captured rows readable by name; gives their number, 0 too where nothing was captured under the name. */

@@ -29,6 +29,7 @@
 #include "input_tables.h"
 #include "note_times.h"
 #include "outer_join.h"
+#include "retention.h"
 
 static void add_late_counts(ViewDef *view, List **statements);
 static void add_lookups(ViewDef *view, List **statements);
@@ -73,6 +74,7 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 		*statements = list_concat(*statements, kv_groups_statements(groups));
 	if (view->final)
 		*statements = list_concat(*statements, kv_closing_statements(groups));
+	*statements = list_concat(*statements, kv_retention_statements(view));
 	add_evictions(view, statements);
 	AtEOXact_GUC(true, nest);
 }
@@ -91,6 +93,8 @@ kv_accumulate_tables(ViewDef *view)
 		statements = list_concat(statements, kv_groups_tables(view));
 	if (view->final)
 		statements = list_concat(statements, kv_closing_indexes(view));
+	else if (view->retention_us >= 0 && view->groups_name && kv_retention_index(view))
+		statements = lappend(statements, psprintf("CREATE INDEX ON %s (%s)", view->groups_name, kv_retention_index(view)));
 	AtEOXact_GUC(true, nest);
 	return statements;
 }
@@ -147,10 +151,16 @@ static void
 add_rows(ViewDef *view, int driver, List **statements)
 {
 	ViewArm    *arm = kv_input_arm(view, driver);
+	Query	   *query = copyObject(arm->query);
 
+	if (kv_retention_can_be_late(view, driver))
+	{
+		*statements = lappend(*statements, kv_retention_count_late(view, driver));
+		kv_delta_add_condition(query, kv_retention_lateness(view, driver, false));
+	}
 	if (!view->groups)
 		*statements = lappend(*statements, insert_rows(view, arm, PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"),
-													   kv_delta_query(view, arm->query, driver), driver));
+													   kv_delta_query(view, query, driver), driver));
 	else if (!kv_view_is_direct(view))
 		*statements = lappend(*statements, kv_group_rows_capture(view, driver));
 }
@@ -163,9 +173,13 @@ add_unmatched(ViewDef *view, int number, bool late, List **statements)
 	char	   *title = unmatched_title(view, number, late);
 	ViewArm    *arm = kv_input_arm(view, number);
 	int			input = late ? number : -1;
+	Query	   *query = copyObject(arm->query);
 
+	/* a late row is emitted whatever its age, and has been counted */
+	if (late && !view->groups && view->retention_us >= 0)
+		kv_delta_add_condition(query, kv_retention_lateness(view, number, false));
 	if (!view->groups)
-		*statements = lappend(*statements, insert_rows(view, arm, phase, title, kv_delta_unmatched(view, arm->query, number, late), input));
+		*statements = lappend(*statements, insert_rows(view, arm, phase, title, kv_delta_unmatched(view, query, number, late), input));
 	else
 		*statements = lappend(*statements, kv_group_rows_capture_unmatched(view, number, late, title));
 }

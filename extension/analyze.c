@@ -35,6 +35,7 @@
 #include "outer_join.h"
 #include "output_time.h"
 #include "refuse.h"
+#include "retention.h"
 #include "row_keys.h"
 #include "row_source.h"
 #include "window_end.h"
@@ -98,6 +99,8 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 		*refusal = kv_window_layer(view, options);
 	if (!*refusal)
 		*refusal = view->final ? kv_window_output_time(view, options->event_time) : kv_output_time(view, options->event_time);
+	if (!*refusal)
+		*refusal = kv_retention(view, options);
 	return *refusal ? NULL : view;
 }
 
@@ -276,6 +279,7 @@ classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 	ViewDef    *upper = kv_view_load(row->view);
 	char	   *name = rte->eref->aliasname;
 
+	view->reads_expiring |= upper->retention_us >= 0 || upper->reads_expiring;
 	if (upper->shape == SHAPE_KEYED)
 	{
 		input->kind = INPUT_KEYED;

@@ -21,7 +21,6 @@
 #include "note_times.h"
 #include "window_end.h"
 
-static AttrNumber window_attno(ViewDef *view);
 static MaintenanceStatement *take_closed(GroupCompiler *groups);
 static MaintenanceStatement *insert_closed(GroupCompiler *groups);
 static void sort_by(Query *query, Node *expr);
@@ -40,21 +39,9 @@ kv_closing_indexes(ViewDef *view)
 	char	   *column = kv_window_index(view->window, get_attname(view->relid, view->window->key, false));	/* the companion has the same names */
 
 	/* the index on the keys will do where they begin with the window */
-	if (window_attno(view) == 1 && view->window->kind != WINDOW_RANGE)
+	if (kv_window_state_attno(view) == 1 && view->window->kind != WINDOW_RANGE)
 		return NIL;
 	return list_make1(psprintf("CREATE INDEX ON %s (%s)", view->groups_name, column));
-}
-
-/* Gives the companion's column with the window. */
-static AttrNumber
-window_attno(ViewDef *view)
-{
-	ListCell   *cell;
-
-	foreach(cell, view->keys)
-		if (lfirst_int(cell) == view->window->key)
-			return foreach_current_index(cell) + 1;
-	elog(ERROR, "window of continuous view %s is not among its keys", view->name);
 }
 
 /* Deletes the groups of windows that have closed from the companion and captures them. */
@@ -64,7 +51,7 @@ take_closed(GroupCompiler *groups)
 	ViewDef    *view = groups->view;
 	Oid			companion = kv_delta_table(view->groups_name);
 	List	   *stored = kv_statement_relation_columns(companion, list_length(groups->key_names) + list_length(groups->columns));
-	char	   *closed = kv_window_ended(view->window, companion, window_attno(view), 2, view->window_grace_us + view->window->delay_us);
+	char	   *closed = kv_window_ended(view->window, companion, kv_window_state_attno(view), 2, view->window_grace_us + view->window->delay_us);
 	MaintenanceStatement *statement;
 
 	statement = kv_statement(PHASE_CLOSE, "take out the groups of windows that have closed",

@@ -64,6 +64,9 @@ analyse_query(ViewStmt *stmt, PlannedStmt *pstmt, const char *source_text)
 Refusal *
 kv_refuse_unstored(ViewDef *view)
 {
+	if (view->retention_us >= 0)
+		return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.retention",
+						  "Its rows are not stored.", "Leave the option out, or use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
 	if (view->shape == SHAPE_APPEND && view->groups == NULL)
 		return NULL;
 	if (view->groups == NULL)

@@ -26,6 +26,7 @@
 #include "closed_query.h"
 #include "ddl.h"
 #include "delta_query.h"
+#include "retention.h"
 #include "run_sql.h"
 #include "window_end.h"
 
@@ -86,6 +87,12 @@ check_verifiable(ViewDef *view)
 				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
 				 errdetail("Its rows are not stored, so there is nothing to compare with its query."),
 				 errhint("Select from it to see the rows of its query, or from the topics that are its sinks.")));
+	if (view->reads_expiring)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
+				 errdetail("A view that it reads, or one above that, removes rows that are old; its query does not see them any more."),
+				 errhint("Verify a view of the streams alone.")));
 	if (!view->has_oracle)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -124,19 +131,22 @@ comparison(ViewDef *view, Oid definition)
 					columns, from, comparable_rows(view, definition), columns, table);
 }
 
-/* Gives the condition on the query's rows that the view can have: of emit = 'final' those of windows that the frontier, $1, has closed. */
+/* Gives the condition on the query's rows that the view can have at the frontier, $1: those of closed windows under emit = 'final', and not too old. */
 static char *
 comparable_rows(ViewDef *view, Oid definition)
 {
-	int			nest;
-	char	   *closed;
+	StringInfoData text;
+	int			nest = kv_delta_begin_printing();
 
-	if (!view->final)
-		return "";
-	nest = kv_delta_begin_printing();
-	closed = kv_window_ended(view->window, definition, view->window->key, 1, view->window_grace_us + view->window->delay_us);
+	initStringInfo(&text);
+	if (view->final)
+		appendStringInfo(&text, " WHERE %s", kv_window_ended(view->window, definition, view->window->key, 1,
+															 view->window_grace_us + view->window->delay_us));
+	if (view->retention_us >= 0)
+		appendStringInfo(&text, "%s (%s) IS NOT TRUE", view->final ? " AND" : " WHERE",
+						 kv_retention_expired(view, definition, kv_retention_attno(view), 1));
 	AtEOXact_GUC(true, nest);
-	return psprintf(" WHERE %s", closed);
+	return text.data;
 }
 
 /* Lists the columns, as text where the type has no equality (json, for one). */

@@ -20,6 +20,7 @@ typedef struct ContinuousOptions
 	int64		grace_us;		/* of joins; when stored always known */
 	bool		grace_given;	/* false: kafka.default_grace of the view's creation */
 	bool		final;			/* emit = 'final' */
+	int64		retention_us;	/* -1: rows are kept */
 	char	   *event_time;		/* column name or NULL */
 	char	   *pipeline;		/* name or NULL */
 	bool		bootstrap;		/* default true */
@@ -122,7 +123,9 @@ typedef struct ViewDef
 	struct ViewWindow *window;	/* with groups: its windows, if they close (window_layer.h); NULL otherwise */
 	int64		window_grace_us;	/* a window is closed this long after its end */
 	bool		final;			/* a group's row is written when its window closes and never changed: groups, but SHAPE_APPEND */
+	int64		retention_us;	/* rows are removed this long after their time (retention.h); -1: never */
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
+	bool		reads_expiring; /* a view it reads removes rows that are old */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
 } ViewDef;
 

@@ -28,6 +28,7 @@
 #include "utils/ruleutils.h"
 
 #include "maintenance.h"
+#include "retention.h"
 #include "run_sql.h"
 #include "spell_out.h"
 #include "view_objects.h"
@@ -102,6 +103,8 @@ kv_make_result_table(NewView *new, ViewDef *view)
 			   storage_clauses(new, view->shape == SHAPE_KEYED));
 	kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
 			   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", new->qualified);
+	if (view->retention_us >= 0 && kv_retention_index(view))
+		kv_sql_ddl("CREATE INDEX ON %s (%s)", new->qualified, kv_retention_index(view));
 	kv_sql_leave(&sql);
 
 	new->relid = get_relname_relid(new->name, get_namespace_oid(new->schema, false));

@@ -71,7 +71,7 @@ kv_view_options_from_list(List *list, const char *view_name, ArrayType **given, 
 	List	   *seen = NIL;
 	ListCell   *cell;
 
-	options->grace_us = -1;
+	options->grace_us = options->retention_us = -1;
 	options->bootstrap = true;
 	*others = NIL;
 	foreach(cell, list)
@@ -124,7 +124,7 @@ kv_view_options_from_array(ArrayType *array)
 	bool	   *isnull;
 	int			count;
 
-	options->grace_us = -1;
+	options->grace_us = options->retention_us = -1;
 	options->bootstrap = true;
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &isnull, &count);
 	for (int i = 0; i < count; i++)
@@ -176,11 +176,7 @@ apply_option(ContinuousOptions *options, const char *name, const char *value)
 					 errhint("It is changes or final.")));
 	}
 	else if (strcmp(name, "retention") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("option \"kafka.retention\" is not supported in this version"),
-				 errdetail("Rows of a continuous view are kept until it is dropped."),
-				 errhint("Leave the option out.")));
+		options->retention_us = parse_duration(name, value);
 	else
 		refuse_unknown(name);
 }
@@ -207,7 +203,7 @@ refuse_unknown(const char *name)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown option \"kafka.%s\" of a continuous view", name),
 			 closest != NULL ? errhint("Perhaps you meant the option \"kafka.%s\".", closest) :
-			 errhint("The options are continuous, emit, grace, event_time, pipeline, bootstrap and start.")));
+			 errhint("The options are continuous, emit, grace, retention, event_time, pipeline, bootstrap and start.")));
 }
 
 static bool

@@ -79,6 +79,18 @@ index_bound(const ViewWindow *window, Node *key, Node *moment)
 	return kv_delta_operate("<", key, moment);
 }
 
+/* Finds the window among the keys; see window_end.h. */
+AttrNumber
+kv_window_state_attno(const ViewDef *view)
+{
+	ListCell   *cell;
+
+	foreach(cell, view->keys)
+		if (lfirst_int(cell) == view->window->key)
+			return foreach_current_index(cell) + 1;
+	elog(ERROR, "window of continuous view %s is not among its keys", view->name);
+}
+
 /* Gives what to index; see window_end.h. */
 char *
 kv_window_index(const ViewWindow *window, const char *column)

@@ -18,6 +18,8 @@ extern Node *kv_window_compare_end(const ViewWindow *window, Node *key, const ch
  * SQL: the window in column attno of a relation, called t, has ended lag_us before parameter $param. An index on kv_window_index finds the rows.
  */
 extern char *kv_window_ended(const ViewWindow *window, Oid relid, AttrNumber attno, int param, int64 lag_us);
+/* The companion's column with the window: its keys come first. */
+extern AttrNumber kv_window_state_attno(const ViewDef *view);
 /* SQL: what to index by, the window being in a column of that name. */
 extern char *kv_window_index(const ViewWindow *window, const char *column);
 

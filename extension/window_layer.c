@@ -72,11 +72,11 @@ kv_window_layer(ViewDef *view, const ContinuousOptions *options)
 	WindowKey	key = {{0}};
 	Refusal    *refusal;
 
-	if (!options->grace_given && !options->final)
+	if (!options->grace_given && !options->final && options->retention_us < 0)
 		return NULL;
 	refusal = view->groups ? find_window(view, &key) : NULL;
 	if (refusal)
-		return has_stream_join(view) && !options->final ? NULL : refusal;
+		return has_stream_join(view) && !options->final && options->retention_us < 0 ? NULL : refusal;
 	if (key.window.key == 0)
 		return refuse_idle_options(view, options);
 

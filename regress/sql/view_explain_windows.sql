@@ -108,6 +108,40 @@ SELECT date_trunc('hour', until) AS hour, max(took) AS took FROM final_minutes G
 SELECT explained('busy_hours');
 CREATE MATERIALIZED VIEW busy_bins WITH (kafka.continuous) AS SELECT * FROM final_bins WHERE n > 10;
 SELECT explained('busy_bins');
+
+-- retention: by the end of the window, of final results too; and by the event time of rows that are only added
+CREATE FUNCTION result_indexes(view regclass) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT regexp_replace(pg_get_indexdef(indexrelid), 'view_explain_windows.', '') FROM pg_index WHERE indrelid = $1 ORDER BY 1
+$$;
+CREATE MATERIALIZED VIEW kept_minutes WITH (kafka.continuous, kafka.grace = '5 s', kafka.retention = '1 day') AS
+SELECT page, kafka.tumble(at, '1 minute') AS minute, sum(took) / count(*) AS took FROM clicks GROUP BY page, minute;
+SELECT explained('kept_minutes');
+SELECT indexes('kept_minutes') UNION ALL SELECT result_indexes('kept_minutes');
+CREATE MATERIALIZED VIEW kept_days WITH (kafka.continuous, kafka.retention = '30 days') AS
+SELECT date_trunc('day', at) AS day, count(*) AS n FROM clicks GROUP BY day;
+SELECT e FROM explained('kept_days') e WHERE e ~ '^-- close';
+SELECT result_indexes('kept_days');
+CREATE MATERIALIZED VIEW kept_final WITH (kafka.continuous, kafka.emit = 'final', kafka.grace = '5 s', kafka.retention = '1 hour') AS
+SELECT kafka.tumble(at, '1 minute') AS minute, count(*) AS n FROM clicks GROUP BY minute;
+SELECT e FROM explained('kept_final') e WHERE e ~ '^-- close';
+CREATE MATERIALIZED VIEW kept_slow WITH (kafka.continuous, kafka.retention = '1 hour') AS
+SELECT c.page, c.at, p.title FROM clicks c LEFT JOIN pages p USING (page) WHERE c.took > 1000;
+SELECT explained('kept_slow');
+SELECT result_indexes('kept_slow');
+CREATE MATERIALIZED VIEW kept_local WITH (kafka.continuous, kafka.retention = '1 hour') AS SELECT page, at FROM local_clicks;
+SELECT e FROM explained('kept_local') e WHERE e ~ '^-- (close|late)';
+-- a time that may be null
+CREATE MATERIALIZED VIEW kept_by_time WITH (kafka.continuous, kafka.retention = '1 hour', kafka.event_time = 'even') AS
+SELECT page, CASE WHEN took % 2 = 0 THEN at END AS even FROM clicks;
+SELECT explained('kept_by_time');
+-- the rows of a join are not late: retention is longer than it looks back
+CREATE MATERIALIZED VIEW kept_pairs WITH (kafka.continuous, kafka.grace = '10 s', kafka.retention = '610 s', kafka.event_time = 'seen_at') AS
+SELECT v.page, v.seen_at, c.took FROM views v JOIN clicks c ON c.page = v.page AND c.at BETWEEN v.seen_at AND v.seen_at + interval '10 min';
+SELECT e FROM explained('kept_pairs') e WHERE e ~ '^-- close';
+-- of an outer join those that are late may be too old to be kept
+CREATE MATERIALIZED VIEW kept_views WITH (kafka.continuous, kafka.grace = '10 s', kafka.retention = '2 h') AS
+SELECT v.page, v.seen_at, c.took FROM views v LEFT JOIN clicks c ON c.page = v.page AND c.at BETWEEN v.seen_at AND v.seen_at + interval '10 min';
+SELECT e FROM explained('kept_views') e WHERE e ~ '^-- close|without';
 ROLLBACK;
 DROP SCHEMA view_explain_windows CASCADE;
 DROP SERVER view_explain_windows;

@@ -61,5 +61,20 @@ CREATE MATERIALIZED VIEW per_hour WITH (kafka.continuous, kafka.emit = 'final') 
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM per_hour;
 ROLLBACK;
 
+-- retention
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT count(*) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT kafka.tumble(due_at, '1 hour') AS due, count(*) FROM orders GROUP BY due;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT customer_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 month') AS SELECT customer_id, created_at FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 min', kafka.grace = '2 min') AS SELECT kafka.tumble(created_at, '1 hour') AS w, count(*) FROM orders GROUP BY w;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 hour') AS
+	SELECT o.order_id, p.paid_at FROM orders o JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day', kafka.event_time = 'due_at') AS
+	SELECT o.order_id, o.due_at FROM orders o JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour';
+CREATE VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT customer_id, created_at FROM orders;
+CREATE FOREIGN TABLE customers (customer_id bigint OPTIONS (key 'true'), since timestamptz) SERVER view_refused_windows OPTIONS (topic 'customers', mode 'upsert');
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT customer_id, since FROM customers;
+
 DROP SCHEMA view_refused_windows CASCADE;
 DROP SERVER view_refused_windows;
