@@ -16,7 +16,7 @@ CREATE FOREIGN TABLE shops (customer int OPTIONS (key 'true'), part text OPTIONS
 CREATE TABLE regions (customer int PRIMARY KEY, title text);
 INSERT INTO regions SELECT i, 'region ' || i FROM generate_series(1, 200000) i;
 
-CREATE TABLE forms (number serial, view text, query text, stored boolean DEFAULT true);
+CREATE TABLE forms (number serial, view text, query text, options text DEFAULT '', stored boolean DEFAULT true);
 INSERT INTO forms (view, query) VALUES
 	('filtered', 'SELECT id, customer, at FROM orders WHERE amount > 0'),
 	('bare', 'SELECT id FROM orders WHERE amount > 0'),
@@ -44,13 +44,18 @@ INSERT INTO forms (view, query) VALUES
 	('tables_left', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s LEFT JOIN customers c ON c.customer = s.customer'),
 	('over', 'SELECT id, customer, at FROM filtered WHERE id % 2 = 0'),
 	('over_totals', 'SELECT customer, count(*) AS n FROM filtered GROUP BY customer');
+INSERT INTO forms (view, query, options) VALUES
+	('outer_left', $$SELECT o.id, p.id AS payment, o.at FROM orders o LEFT JOIN payments p ON p.order_id = o.id AND p.at BETWEEN o.at AND o.at + interval '1 hour'$$, ''),
+	('outer_full', $$SELECT o.id, p.id AS payment FROM orders o FULL JOIN payments p ON p.order_id = o.id AND p.at BETWEEN o.at AND o.at + interval '1 hour'$$, ''),
+	('windows_grace', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.grace = '1 hour'$$),
+	('windows_final', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$);
 INSERT INTO forms (view, query, stored) VALUES ('given', 'SELECT o.id, c.name FROM orders o JOIN customers c ON c.customer = o.customer', false);
 DO $$
 DECLARE
 	form forms;
 BEGIN
 	FOR form IN SELECT * FROM forms ORDER BY number LOOP
-		EXECUTE format('CREATE %s %I WITH (kafka.continuous, kafka.pipeline = ''cost'') AS %s', CASE WHEN form.stored THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, form.view, form.query);
+		EXECUTE format('CREATE %s %I WITH (kafka.continuous, kafka.pipeline = ''cost''%s) AS %s', CASE WHEN form.stored THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, form.view, form.options, form.query);
 	END LOOP;
 END $$;
 
