@@ -348,7 +348,7 @@ read_upsert_rows(TopicScan *scan, TupleTableSlot *slot)
 {
 	const rd_kafka_message_t *msg;
 	TimestampTz time_us;
-	UpsertRows *rows = kv_upsert_make(scan->scan_context, kv_reader_partitions(scan->reader));
+	UpsertRows *rows = kv_upsert_make(scan->scan_context, scan->topic, kv_reader_partitions(scan->reader));
 
 	while (true)
 	{
@@ -356,10 +356,8 @@ read_upsert_rows(TopicScan *scan, TupleTableSlot *slot)
 
 		if (msg == NULL)
 			break;
-		if (result == DECODE_ROW)
-			kv_upsert_add(rows, msg, time_us, scan->topic->desc, slot->tts_values, slot->tts_isnull);
-		else if (result == DECODE_DELETE)
-			kv_upsert_add(rows, msg, time_us, scan->topic->desc, NULL, NULL);
+		if (result == DECODE_ROW || result == DECODE_DELETE)
+			kv_upsert_add(rows, msg, time_us, slot->tts_values, slot->tts_isnull, result == DECODE_DELETE);
 	}
 	scan->upsert = rows;
 }

@@ -9,32 +9,52 @@
  * 2.2): in one partition the one with the greater offset; in two, where a key
  * should not be, the one with the greater stream time, then the greater partition. So a
  * deletion is remembered too: a record that is read after it may come before it.
+ * Keys are compared as the columns they are, as in a view's copy of the table, not as bytes:
+ * {"a":1,"b":2} and {"b": 2, "a": 1} are one key.
  *-------------------------------------------------------------------------
  */
 #include "upsert_rows.h"
 
 #include "common/hashfn.h"
-#include "utils/hsearch.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/typcache.h"
 
-typedef struct RecordKey
+/* A column of the key. */
+typedef struct KeyColumn
 {
-	const char *bytes;
-	uint32		len;
-} RecordKey;
+	int			index;			/* in the row */
+	bool		by_value;
+	int16		len;
+	Oid			collation;
+	FmgrInfo   *hash;			/* NULL: the type has no hash function, its bytes are compared */
+	FmgrInfo   *equal;
+} KeyColumn;
 
 typedef struct UpsertEntry
 {
-	RecordKey	key;			/* hash key; bytes in the set's context */
+	Datum	   *keys;			/* in the set's context */
+	bool	   *nulls;
+	uint32		hash;
 	MinimalTuple tuple;			/* NULL: deleted */
 	TimestampTz stream_time;	/* of the partition at the record */
 	int32		partition;
 } UpsertEntry;
 
+/* A place of the hash table. */
+typedef struct UpsertPlace
+{
+	UpsertEntry *entry;
+	char		status;
+} UpsertPlace;
+
 struct UpsertRows
 {
 	MemoryContext context;
-	HTAB	   *hash;
+	TupleDesc	desc;
+	int			nkeys;
+	KeyColumn  *columns;
+	struct upsert_places_hash *places;
 	TimestampTz *stream_times;	/* per partition, DT_NOBEGIN before the first record */
 	int64		next;			/* row that is given next */
 	int64		count;
@@ -42,90 +62,162 @@ struct UpsertRows
 	UpsertEntry **entries;		/* in the order of first appearance */
 };
 
-static uint32
-hash_key(const void *key, Size keysize)
-{
-	const RecordKey *record = key;
+static bool same_key(const UpsertRows *rows, const UpsertEntry *a, const UpsertEntry *b);
 
-	return hash_bytes((const unsigned char *) record->bytes, record->len);
-}
+#define SH_PREFIX upsert_places
+#define SH_ELEMENT_TYPE UpsertPlace
+#define SH_KEY_TYPE UpsertEntry *
+#define SH_KEY entry
+#define SH_HASH_KEY(table, key) ((key)->hash)
+#define SH_EQUAL(table, a, b) same_key((table)->private_data, a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(table, place) ((place)->entry->hash)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
-static int
-compare_keys(const void *a, const void *b, Size keysize)
-{
-	const RecordKey *left = a;
-	const RecordKey *right = b;
+static void describe_key(KeyColumn *column, Form_pg_attribute att);
+static UpsertEntry *find_entry(UpsertRows *rows, const Datum *values, const bool *nulls, bool *found);
+static uint32 hash_value(const KeyColumn *column, Datum value);
 
-	return left->len != right->len || memcmp(left->bytes, right->bytes, left->len) != 0;
-}
-
+/* Makes an empty set; see the header. */
 UpsertRows *
-kv_upsert_make(MemoryContext parent, int npartitions)
+kv_upsert_make(MemoryContext parent, const TopicDef *topic, int npartitions)
 {
 	MemoryContext context = AllocSetContextCreate(parent, "kv upsert rows", ALLOCSET_DEFAULT_SIZES);
-	UpsertRows *rows = MemoryContextAllocZero(context, sizeof(UpsertRows));
-	HASHCTL		control = {
-		.keysize = sizeof(RecordKey),
-		.entrysize = sizeof(UpsertEntry),
-		.hash = hash_key,
-		.match = compare_keys,
-		.hcxt = context
-	};
+	MemoryContext before = MemoryContextSwitchTo(context);
+	UpsertRows *rows = palloc0(sizeof(UpsertRows));
 
 	rows->context = context;
-	rows->hash = hash_create("kv upsert rows", 1024, &control, HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
-	rows->stream_times = MemoryContextAlloc(context, sizeof(TimestampTz) * Max(npartitions, 1));
+	rows->desc = topic->desc;
+	rows->nkeys = topic->nkeys;
+	rows->columns = palloc0(sizeof(KeyColumn) * topic->nkeys);
+	for (int i = 0; i < topic->nkeys; i++)
+		describe_key(&rows->columns[i], TupleDescAttr(topic->desc, topic->columns[topic->keys[i]].attno - 1));
+	rows->places = upsert_places_create(context, 1024, rows);
+	rows->stream_times = palloc(sizeof(TimestampTz) * Max(npartitions, 1));
 	for (int i = 0; i < npartitions; i++)
 		rows->stream_times[i] = DT_NOBEGIN;
 	rows->room = 1024;
-	rows->entries = MemoryContextAlloc(context, sizeof(UpsertEntry *) * rows->room);
+	rows->entries = palloc(sizeof(UpsertEntry *) * rows->room);
+	MemoryContextSwitchTo(before);
 	return rows;
 }
 
+static void
+describe_key(KeyColumn *column, Form_pg_attribute att)
+{
+	TypeCacheEntry *type = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
+
+	column->index = att->attnum - 1;
+	column->by_value = att->attbyval;
+	column->len = att->attlen;
+	column->collation = att->attcollation;
+	if (!OidIsValid(type->hash_proc) || !OidIsValid(type->eq_opr))
+		return;
+	column->hash = &type->hash_proc_finfo;
+	column->equal = &type->eq_opr_finfo;
+}
+
+/* Takes a decoded record; see the header. */
 void
-kv_upsert_add(UpsertRows *rows, const rd_kafka_message_t *msg, TimestampTz time_us,
-			  TupleDesc desc, Datum *values, bool *nulls)
+kv_upsert_add(UpsertRows *rows, const rd_kafka_message_t *msg, TimestampTz time_us, Datum *values, bool *nulls, bool deleted)
 {
 	MemoryContext before = MemoryContextSwitchTo(rows->context);
-	RecordKey	key = {msg->key, msg->key_len};
 	TimestampTz *stream_time = &rows->stream_times[msg->partition];
 	UpsertEntry *entry;
 	bool		found;
 
 	*stream_time = Max(*stream_time, time_us);
-	entry = hash_search(rows->hash, &key, HASH_ENTER, &found);
-	if (!found)
-	{
-		char	   *bytes = palloc(Max(key.len, 1));
-
-		memcpy(bytes, key.bytes, key.len);
-		entry->key.bytes = bytes;
-		entry->tuple = NULL;
-		if (rows->count == rows->room)
-		{
-			rows->room *= 2;
-			rows->entries = repalloc_huge(rows->entries, sizeof(UpsertEntry *) * rows->room);
-		}
-		rows->entries[rows->count++] = entry;
-	}
+	entry = find_entry(rows, values, nulls, &found);
 	if (!found || entry->partition == msg->partition || entry->stream_time < *stream_time ||
 		(entry->stream_time == *stream_time && entry->partition < msg->partition))
 	{
 		if (entry->tuple != NULL)
 			pfree(entry->tuple);
-		entry->tuple = values != NULL ? heap_form_minimal_tuple(desc, values, nulls) : NULL;
+		entry->tuple = deleted ? NULL : heap_form_minimal_tuple(rows->desc, values, nulls);
 		entry->stream_time = *stream_time;
 		entry->partition = msg->partition;
 	}
 	MemoryContextSwitchTo(before);
 }
 
+/* Finds the entry of a row's key, or makes it without a row. Runs in the set's context. */
+static UpsertEntry *
+find_entry(UpsertRows *rows, const Datum *values, const bool *nulls, bool *found)
+{
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		key_nulls[INDEX_MAX_KEYS];
+	UpsertEntry probe = {.keys = keys,.nulls = key_nulls};
+	UpsertPlace *place;
+	UpsertEntry *entry;
+
+	for (int i = 0; i < rows->nkeys; i++)
+	{
+		KeyColumn  *column = &rows->columns[i];
+
+		keys[i] = values[column->index];
+		key_nulls[i] = nulls[column->index];
+		probe.hash = hash_combine(probe.hash, key_nulls[i] ? 0 : hash_value(column, keys[i]));
+	}
+	place = upsert_places_insert(rows->places, &probe, found);
+	if (*found)
+		return place->entry;
+
+	entry = palloc0(sizeof(UpsertEntry));
+	entry->keys = palloc(sizeof(Datum) * rows->nkeys);
+	entry->nulls = palloc(sizeof(bool) * rows->nkeys);
+	entry->hash = probe.hash;
+	for (int i = 0; i < rows->nkeys; i++)
+	{
+		entry->keys[i] = key_nulls[i] ? (Datum) 0 : datumCopy(keys[i], rows->columns[i].by_value, rows->columns[i].len);
+		entry->nulls[i] = key_nulls[i];
+	}
+	place->entry = entry;
+	if (rows->count == rows->room)
+	{
+		rows->room *= 2;
+		rows->entries = repalloc_huge(rows->entries, sizeof(UpsertEntry *) * rows->room);
+	}
+	rows->entries[rows->count++] = entry;
+	return entry;
+}
+
+static uint32
+hash_value(const KeyColumn *column, Datum value)
+{
+	if (column->hash == NULL)
+		return datum_image_hash(value, column->by_value, column->len);
+	return DatumGetUInt32(FunctionCall1Coll(column->hash, column->collation, value));
+}
+
+static bool
+same_key(const UpsertRows *rows, const UpsertEntry *a, const UpsertEntry *b)
+{
+	for (int i = 0; i < rows->nkeys; i++)
+	{
+		const KeyColumn *column = &rows->columns[i];
+
+		if (a->nulls[i] != b->nulls[i])
+			return false;
+		if (a->nulls[i])
+			continue;
+		if (column->equal == NULL ? !datum_image_eq(a->keys[i], b->keys[i], column->by_value, column->len) :
+			!DatumGetBool(FunctionCall2Coll(column->equal, column->collation, a->keys[i], b->keys[i])))
+			return false;
+	}
+	return true;
+}
+
+/* Begins (again) to give the rows. */
 void
 kv_upsert_rewind(UpsertRows *rows)
 {
 	rows->next = 0;
 }
 
+/* Gives the next row; see the header. */
 MinimalTuple
 kv_upsert_next(UpsertRows *rows)
 {

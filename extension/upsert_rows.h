@@ -7,15 +7,16 @@
 
 #include "kafka_views.h"
 #include "access/htup_details.h"
+#include "topic.h"
 #include <librdkafka/rdkafka.h>
 
 typedef struct UpsertRows UpsertRows;
 
-/* Makes an empty set in a child of parent for a topic of so many partitions. */
-extern UpsertRows *kv_upsert_make(MemoryContext parent, int npartitions);
-/* Takes a decoded record: the row, or NULL for a deletion. */
+/* Makes an empty set in a child of parent for a topic of so many partitions; topic must live as long. */
+extern UpsertRows *kv_upsert_make(MemoryContext parent, const TopicDef *topic, int npartitions);
+/* Takes a decoded record, of a deletion only its key. */
 extern void kv_upsert_add(UpsertRows *rows, const rd_kafka_message_t *msg, TimestampTz time_us,
-						  TupleDesc desc, Datum *values, bool *nulls);
+						  Datum *values, bool *nulls, bool deleted);
 /* Begins (again) to give the rows. */
 extern void kv_upsert_rewind(UpsertRows *rows);
 /* Gives back the next row, or NULL at the end; it lives as long as the set. */

@@ -125,4 +125,14 @@ CREATE MATERIALIZED VIEW as_it_was WITH (kafka.continuous, kafka.bootstrap = fal
 SELECT ok(kafka.wait_for_view('as_it_is', '60s') AND kafka.wait_for_view('as_it_was', '60s'), 'both ways');
 SELECT results_eq('SELECT id, v FROM as_it_is ORDER BY id', $$SELECT i, 'c' FROM unnest('{0,1,2,3,4,6}'::int[]) i$$, 'with bootstrap every row meets the last version');
 SELECT results_eq('SELECT id, v FROM as_it_was ORDER BY id', $$VALUES (0, NULL), (1, 'a'), (2, 'b'), (3, NULL), (4, 'c'), (6, 'c')$$, 'without it each meets the version of its time');
+-- a key is its columns, whatever bytes it is written in (folded() would tell these apart)
+SELECT kafka_test.produce_at('upsert_inputs_pair', $$VALUES (0, NULL::bigint, '{"part": "z", "key": 5}', '{"v": "five"}'), (0, NULL, '{"key":5,"part":"z"}', '{"v": "five again"}'),
+	(0, NULL, '{"key":4,"part":"z"}', '{"v": "four"}'), (0, NULL, '{"key": 4, "part": "z"}', NULL)$$) \g /dev/null
+SELECT kafka_test.produce_at('upsert_inputs_plain', $$VALUES (0, NULL::bigint, ' 5', '{"v": "five"}'), (0, NULL, '+5', '{"v": "five again"}')$$) \g /dev/null
+SELECT ok(kafka.wait_for_view('v_plain', '60s'), 'other spellings of keys');
+SELECT results_eq('SELECT key, v FROM plain WHERE key = 5', $$VALUES (5, 'five again')$$, 'SELECT gives one row for each key');
+SELECT results_eq('SELECT key, v FROM pair WHERE part = ''z'' ORDER BY key', $$VALUES (5, 'five again')$$, 'so it does for several columns');
+SELECT kafka_test.produce('upsert_inputs_asked', $$VALUES ('k', '{"id": 1005, "key": 5, "part": "z"}'), ('k', '{"id": 1004, "key": 4, "part": "z"}')$$) \g /dev/null
+SELECT ok(kafka.wait_for_view('v_plain', '60s'), 'asked for');
+SELECT results_eq('SELECT p.id, v.v, p.v FROM v_pair p JOIN v_plain v USING (id) WHERE p.id > 1000 ORDER BY id', $$VALUES (1004, 'four again', NULL), (1005, 'five again', 'five again')$$, 'and a look-up meets it');
 SELECT * FROM finish();
