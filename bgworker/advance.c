@@ -17,6 +17,7 @@
 
 #include "apply.h"
 #include "advance.h"
+#include "closed_rows.h"
 #include "delta.h"
 #include "format.h"
 #include "outbox.h"
@@ -24,12 +25,22 @@
 /* Rows are evicted each time the frontier has moved by this part of what is kept. */
 #define EVICT_PART 8
 
+/* A view, and one that it reads. */
+typedef struct InputRows
+{
+	Pipeline   *pipeline;
+	PipelineView *view;
+	PipelineView *upper;
+} InputRows;
+
 static TimestampTz topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
 static bool is_idle(const Partition *partition, TimestampTz now);
 static TimestampTz idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
 static TimestampTz greatest_frontier(Pipeline *pipeline, const TopicInput *input);
 static TimestampTz view_watermark(Pipeline *pipeline, PipelineView *view);
 static bool closing_due(const PipelineView *view);
+static void apply_rows_of(Pipeline *pipeline, PipelineView *view, int number);
+static void apply_input_rows(Tuplestorestate *rows, int64 nrows, void *arg);
 static bool eviction_due(const PipelineView *view);
 static void prune_marks(Pipeline *pipeline);
 
@@ -201,8 +212,8 @@ kv_advance_close(Pipeline *pipeline)
 }
 
 /*
- * Applies what the view's inputs got and closes it. The PG_TRY gives an error of the data a hint: many records, all of them
- * applied long ago, may be behind it, so none can be set aside, and the run ends.
+ * Applies what the view's inputs got and closes it. The PG_TRY gives an error of the data a hint: where no row could be set aside
+ * for it (closed_rows.c), the run ends.
  */
 void
 kv_advance_close_view(Pipeline *pipeline, PipelineView *view)
@@ -212,7 +223,8 @@ kv_advance_close_view(Pipeline *pipeline, PipelineView *view)
 	kv_outbox_default_time = view->next_frontier;
 	PG_TRY();
 	{
-		kv_apply_view(pipeline, view);
+		for (int i = 0; i < view->view->ninputs; i++)
+			apply_rows_of(pipeline, view, i);
 		if (closing_due(view))
 			kv_apply_close(pipeline, view);
 	}
@@ -230,6 +242,46 @@ kv_advance_close_view(Pipeline *pipeline, PipelineView *view)
 	}
 	PG_END_TRY();
 	kv_outbox_default_time = DT_NOBEGIN;
+}
+
+/* Applies the rows that the view of one input got; another input that reads the same view has a part in that. */
+static void
+apply_rows_of(Pipeline *pipeline, PipelineView *view, int number)
+{
+	ViewInput  *inputs = view->view->inputs;
+	InputRows	input = {pipeline, view};
+	ClosedRows	closed = {.pipeline = pipeline,.view = view,.apply = apply_input_rows,.arg = &input};
+
+	if (!kv_input_is_view(&inputs[number]))
+		return;
+	for (int i = 0; i < number; i++)
+		if (inputs[i].relid == inputs[number].relid)
+			return;
+	input.upper = kv_pipeline_view(pipeline, inputs[number].relid);
+	kv_delta_of_view(pipeline, input.upper);
+	closed.source = input.upper;
+	closed.desc = input.upper->delta_desc;
+	closed.rows = input.upper->delta;
+	closed.nrows = input.upper->delta_rows;
+	kv_closed_rows_apply(&closed);
+}
+
+/* Runs the view's statements over some rows of one view that it reads, as if nothing else had got any. */
+static void
+apply_input_rows(Tuplestorestate *rows, int64 nrows, void *arg)
+{
+	InputRows  *input = arg;
+	DeltaSaved *saved = kv_delta_only_view(input->pipeline, input->upper, rows, nrows);
+
+	PG_TRY();
+	{
+		kv_apply_view(input->pipeline, input->view);
+	}
+	PG_FINALLY();
+	{
+		kv_delta_all_views(input->pipeline, saved);
+	}
+	PG_END_TRY();
 }
 
 /* Gives the longest time that an input of the view is buffered; 0: none is. */

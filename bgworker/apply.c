@@ -20,12 +20,14 @@
 #include "utils/snapmgr.h"
 
 #include "apply.h"
+#include "closed_rows.h"
 #include "delta.h"
 #include "outbox.h"
 #include "note_times.h"
 #include "outbox.h"
 #include "row_time.h"
 #include "run_sql.h"
+#include "set_aside.h"
 #include "sinks.h"
 
 /* Result rows that later statements of the same view read by name. */
@@ -47,6 +49,14 @@ typedef struct ViewRun
 	List	   *captures;		/* of Capture * */
 } ViewRun;
 
+/* A statement that is run on parts of the rows it reads. */
+typedef struct RowStatement
+{
+	ViewRun    *run;
+	KvPlan	   *plan;
+	Capture    *capture;
+} RowStatement;
+
 static void refresh_plans(PipelineView *view, int64 nrows);
 static void run_statements(Pipeline *pipeline, PipelineView *view, bool closing);
 static void enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier, TimestampTz next_frontier);
@@ -55,6 +65,8 @@ static void register_deltas(ViewRun *run);
 static int64 input_rows(Pipeline *pipeline, const ViewInput *input);
 static void run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan);
 static int64 register_capture(ViewRun *run, const char *name);
+static void run_by_row(ViewRun *run, KvPlan *plan, Capture *capture);
+static void run_on_rows(Tuplestorestate *rows, int64 nrows, void *arg);
 static uint64 run_silently(ViewRun *run, KvPlan *plan, int size_class, Tuplestorestate *target);
 static void run_late_statement(ViewRun *run, KvPlan *plan, int size_class);
 static Capture *find_capture(ViewRun *run, const char *name, TupleDesc desc);
@@ -253,12 +265,40 @@ run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
 	else if (statement->writes_view)
 		target = run->view->rows;
 
+	if (statement->by_row)
+	{
+		run_by_row(run, plan, find_capture(run, statement->reads, NULL));
+		return;
+	}
 	if (statement->silent)
 		processed = run_silently(run, plan, kv_size_class(nrows), target);
 	else
 		processed = kv_plan_run(plan, kv_size_class(nrows), run->frontiers, NULL, target);
 	if (capture != NULL)
 		capture->nrows += processed;
+}
+
+/* Runs a statement on captured rows that do not depend on each other, so that one which makes it fail can be set aside. */
+static void
+run_by_row(ViewRun *run, KvPlan *plan, Capture *capture)
+{
+	RowStatement statement = {run, plan, capture};
+	ClosedRows	closed = {
+		.pipeline = run->pipeline,.view = run->view,.source = run->view,.desc = capture->desc,.rows = capture->rows,.nrows = capture->nrows,
+		.apply = run_on_rows,.arg = &statement
+	};
+
+	kv_closed_rows_apply(&closed);
+	kv_sql_register(capture->name, capture->desc, capture->rows, capture->nrows);
+}
+
+static void
+run_on_rows(Tuplestorestate *rows, int64 nrows, void *arg)
+{
+	RowStatement *statement = arg;
+
+	kv_sql_register(statement->capture->name, statement->capture->desc, rows, nrows);
+	kv_plan_run(statement->plan, kv_size_class(nrows), statement->run->frontiers, NULL, statement->run->view->rows);
 }
 
 /* Runs a statement whose triggers write nothing to topics. */
@@ -345,31 +385,8 @@ skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows)
 		int64		row = DatumGetInt64(elements[i]);
 
 		if (!isnull[i] && row >= 0 && row < pipeline->nsources)
-			kv_apply_skip(pipeline, pipeline->sources[row].partition, pipeline->sources[row].msg->offset, view->row->view);
+			kv_set_aside_skip(pipeline, pipeline->sources[row].partition, pipeline->sources[row].msg->offset, view->row->view);
 	}
-}
-
-/* Inserts into kafka_state.skipped; view 0: for every view. */
-void
-kv_apply_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view)
-{
-	static const char text[] =
-		"INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view) "
-		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID, INT8OID};
-	char		nulls[] = "     ";
-	Datum		values[5];
-	KvSql		sql;
-
-	values[0] = Int64GetDatum(pipeline->row->pipeline);
-	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
-	values[2] = Int32GetDatum(partition->number);
-	values[3] = Int64GetDatum(offset);
-	values[4] = Int64GetDatum(view);
-	nulls[4] = view == 0 ? 'n' : ' ';
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 5, types, values, nulls);
-	kv_sql_leave(&sql);
 }
 
 /* Finds the rows captured under a name; with a row type it makes them. */

@@ -14,8 +14,6 @@ extern void kv_apply_evict(Pipeline *pipeline, PipelineView *view);
 /* Puts the current delta of a topic into the buffers of the view, as its APPEND statements do. */
 extern void kv_apply_reload(Pipeline *pipeline, PipelineView *view, TopicInput *input);
 extern TimestampTz kv_apply_reload_bound(Pipeline *pipeline, const TopicInput *input);
-/* Stores a record that a reload must leave out of a view; view 0: out of every view. */
-extern void kv_apply_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view);
 
 extern TopicInput *kv_pipeline_topic(Pipeline *pipeline, Oid relid);
 extern PipelineView *kv_pipeline_view(Pipeline *pipeline, Oid relid);

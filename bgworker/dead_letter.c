@@ -1,5 +1,5 @@
 /*
- * dead_letter.c: finds the record whose fault an error is and keeps it aside.
+ * dead_letter.c: finds the record whose fault an error is, and has it kept aside (set_aside.c).
  *
  * A (sub)batch is applied inside a subtransaction. If it fails with an error that
  * can only come from the data (kv_fault_of_record), it is applied again in two halves of
@@ -10,17 +10,11 @@
  * Invariant: what is applied together with a dead letter does not depend on it:
  * lateness is a predicate of each row and of the frontier before the batch, both the
  * same however the batch is cut.
- *
- * Every dead letter is also in kafka_state.skipped, so that a reload of buffers
- * leaves the record out of the same views.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -28,7 +22,7 @@
 #include "dead_letter.h"
 #include "delta.h"
 #include "merge.h"
-#include "run_sql.h"
+#include "set_aside.h"
 
 typedef struct RowRange
 {
@@ -40,10 +34,6 @@ static ErrorData *try_apply(Pipeline *pipeline, PipelineView *only);
 static void apply_range(Pipeline *pipeline, RowRange range);
 static void apply_single(Pipeline *pipeline, int64 row);
 static bool in_range(int64 row, void *arg);
-static void set_aside(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
-					  int sqlstate, const char *message, const char *detail);
-static void insert_letter(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
-						  int sqlstate, const char *message, const char *detail);
 
 
 /* Applies the current (sub)batch with all views. Runs: in the batch's transaction. */
@@ -164,7 +154,7 @@ apply_single(Pipeline *pipeline, int64 row)
 			ReThrowError(error);
 		if (view->rows != NULL)
 			tuplestore_clear(view->rows);
-		set_aside(pipeline, source->partition, source->msg, view, error->sqlerrcode, error->message, error->detail);
+		kv_set_aside_record(pipeline, source->partition, source->msg, view, error->sqlerrcode, error->message, error->detail);
 		FreeErrorData(error);
 	}
 	kv_delta_end_views(pipeline);
@@ -185,68 +175,5 @@ kv_dead_letter_head(Pipeline *pipeline, Partition *partition)
 						msg->offset, topic->topic, partition->number, bad->message),
 				 bad->detail[0] ? errdetail("%s", bad->detail) : 0,
 				 errhint("Foreign table %s says on_error 'stop'. Set it to 'dead_letter' or 'skip' to go on.", topic->relation_name)));
-	set_aside(pipeline, partition, msg, NULL, bad->sqlstate, bad->message, bad->detail[0] ? bad->detail : NULL);
-}
-
-/* Keeps a record aside by its topic's on_error; view NULL: for all views of the pipeline. */
-static void
-set_aside(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
-		  int sqlstate, const char *message, const char *detail)
-{
-	pipeline->uncommitted_dead_letters++;
-	if (partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
-		insert_letter(pipeline, partition, msg, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
-	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
-	kv_apply_skip(pipeline, partition, msg->offset, view ? view->row->view : 0);
-}
-
-static bytea *
-make_bytea(const void *data, size_t len)
-{
-	bytea	   *result = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(result, VARHDRSZ + len);
-	memcpy(VARDATA(result), data, len);
-	return result;
-}
-
-/* Inserts into kafka_state.dead_letter. */
-static void
-insert_letter(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
-			  int sqlstate, const char *message, const char *detail)
-{
-	static const char text[] =
-		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, topic, partition, record_offset, record_time, "
-		"key, value, headers, sqlstate, message, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
-	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
-	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
-	char		nulls[] = "             ";
-	Datum		values[13];
-	rd_kafka_timestamp_type_t kind;
-	int64		record_ms = rd_kafka_message_timestamp(msg, &kind);
-	bool		no_headers;
-	KvSql		sql;
-
-	values[0] = Int64GetDatum(pipeline->row->pipeline);
-	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
-	values[2] = ObjectIdGetDatum(view);
-	nulls[2] = OidIsValid(view) ? ' ' : 'n';
-	values[3] = CStringGetTextDatum(partition->input->topic->topic);
-	values[4] = Int32GetDatum(partition->number);
-	values[5] = Int64GetDatum(msg->offset);
-	values[6] = TimestampTzGetDatum(record_ms * 1000 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-	nulls[6] = kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? 'n' : ' ';
-	values[7] = msg->key ? PointerGetDatum(make_bytea(msg->key, msg->key_len)) : (Datum) 0;
-	nulls[7] = msg->key ? ' ' : 'n';
-	values[8] = msg->payload ? PointerGetDatum(make_bytea(msg->payload, msg->len)) : (Datum) 0;
-	nulls[8] = msg->payload ? ' ' : 'n';
-	values[9] = kv_headers_jsonb(msg, &no_headers);
-	nulls[9] = no_headers ? 'n' : ' ';
-	values[10] = CStringGetTextDatum(unpack_sql_state(sqlstate));
-	values[11] = CStringGetTextDatum(message ? message : "");
-	values[12] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
-	nulls[12] = detail ? ' ' : 'n';
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 13, types, values, nulls);
-	kv_sql_leave(&sql);
+	kv_set_aside_record(pipeline, partition, msg, NULL, bad->sqlstate, bad->message, bad->detail[0] ? bad->detail : NULL);
 }

@@ -165,6 +165,39 @@ kv_delta_restore(Pipeline *pipeline, DeltaSaved *saved)
 	pfree(saved);
 }
 
+/* Exchanges the deltas of the views; see delta.h. */
+DeltaSaved *
+kv_delta_only_view(Pipeline *pipeline, PipelineView *view, Tuplestorestate *rows, int64 nrows)
+{
+	DeltaSaved *saved = palloc(sizeof(DeltaSaved) * (pipeline->nviews + 1));
+	Tuplestorestate *nothing = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *other = &pipeline->views[i];
+
+		saved[i].delta = other->delta;
+		saved[i].delta_rows = other->delta_rows;
+		other->delta = other == view ? rows : nothing;
+		other->delta_rows = other == view ? nrows : 0;
+	}
+	saved[pipeline->nviews].delta = nothing;
+	return saved;
+}
+
+/* Puts them back. */
+void
+kv_delta_all_views(Pipeline *pipeline, DeltaSaved *saved)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		pipeline->views[i].delta = saved[i].delta;
+		pipeline->views[i].delta_rows = saved[i].delta_rows;
+	}
+	tuplestore_end(saved[pipeline->nviews].delta);
+	pfree(saved);
+}
+
 /* Begins the stores for the rows that read views get, and that unstored views give. */
 void
 kv_delta_begin_views(Pipeline *pipeline)

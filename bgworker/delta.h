@@ -24,6 +24,10 @@ typedef bool (*DeltaFilter) (int64 row, void *arg);
 extern DeltaSaved *kv_delta_narrow(Pipeline *pipeline, DeltaFilter keep, void *arg);
 extern void kv_delta_restore(Pipeline *pipeline, DeltaSaved *saved);
 
+/* The same for views: rows in the place of the delta of one, nothing in the others'. */
+extern DeltaSaved *kv_delta_only_view(Pipeline *pipeline, PipelineView *view, Tuplestorestate *rows, int64 nrows);
+extern void kv_delta_all_views(Pipeline *pipeline, DeltaSaved *saved);
+
 /* Stores for the rows views get in this (sub)batch, where other views read them. */
 extern void kv_delta_begin_views(Pipeline *pipeline);
 extern void kv_delta_end_views(Pipeline *pipeline);

@@ -139,7 +139,7 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 		view->evicts |= statement->phase == PHASE_EVICT;
 	}
 	view->needs_frontier = view->closes || view->view->window != NULL;
-	if (view->is_read)
+	if (view->is_read || view->view->unstored)
 	{
 		TupleDesc	columns = kv_delta_row_desc(pipeline->context, view->view->result);
 		bool		keyed = view->view->shape == SHAPE_KEYED;

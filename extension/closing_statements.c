@@ -80,6 +80,7 @@ insert_closed(GroupCompiler *groups)
 	statement = kv_statement(PHASE_CLOSE, "write the rows of these groups",
 							 psprintf("INSERT INTO %s AS t (%s)\n%s", view->name, kv_statement_columns(columns, ""), rows), -1);
 	statement->reads = KV_CAPTURE_GROUPS;
+	statement->by_row = true;
 	kv_statement_return_rows(view, statement, false);
 	return statement;
 }

@@ -130,11 +130,11 @@ COMMENT ON TABLE kafka_state.transaction_batch IS 'The last batch made of kafka_
 CREATE TABLE kafka_state.dead_letter (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	pipeline bigint NOT NULL,
-	relation regclass NOT NULL,		-- the topic's foreign table
+	relation regclass NOT NULL,		-- the topic's foreign table; of a row that time made, the view it came from
 	view regclass,				-- null: the record could not be decoded; else the view whose expression failed
-	topic text NOT NULL,
-	partition integer NOT NULL,
-	record_offset bigint NOT NULL,
+	topic text,				-- this and the next two null: no record, but a row that time made, with its JSON as the value
+	partition integer,
+	record_offset bigint,
 	record_time timestamptz,
 	key bytea,
 	value bytea,
@@ -144,7 +144,7 @@ CREATE TABLE kafka_state.dead_letter (
 	detail text,
 	at timestamptz NOT NULL DEFAULT now()
 );
-COMMENT ON TABLE kafka_state.dead_letter IS 'Records that could not be applied, as they came';
+COMMENT ON TABLE kafka_state.dead_letter IS 'Records that could not be applied, as they came; groups and rows that could not be written when their windows closed';
 
 -------------------------------------------------------------------------------------------------------------- the wrapper (DESIGN.md 1.1, 1.2)
 

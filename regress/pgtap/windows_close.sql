@@ -1,7 +1,7 @@
 -- Windows that close: grace, late rows, the closed frontier, emit = final (DESIGN.md 2.3).
-SELECT plan(24);
+SELECT plan(32);
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic(t, n, 'retention.ms=-1') FROM (VALUES ('close_clicks', 1), ('close_two', 2), ('close_done', 1), ('close_visits', 1), ('close_facts', 1), ('close_last', 1), ('close_hours', 1)) topics(t, n) \g /dev/null
+SELECT kafka_test.create_topic(t, n, 'retention.ms=-1') FROM (VALUES ('close_clicks', 1), ('close_two', 2), ('close_done', 1), ('close_visits', 1), ('close_facts', 1), ('close_last', 1), ('close_bad', 1)) topics(t, n) \g /dev/null
 CREATE FOREIGN TABLE clicks (page text, at timestamptz) SERVER broker OPTIONS (topic 'close_clicks', event_time 'at');
 CREATE FOREIGN TABLE done (page text, done_at timestamptz) SERVER broker OPTIONS (topic 'close_done', event_time 'done_at');
 CREATE FOREIGN TABLE two (page text, at timestamptz) SERVER broker OPTIONS (topic 'close_two', event_time 'at');
@@ -104,4 +104,42 @@ CREATE MATERIALIZED VIEW over_hopped WITH (kafka.continuous) AS SELECT n, count(
 SELECT ok(kafka.wait_for_view('over_hopped', '60s'), 'a final view of hops is applied');
 SELECT results_eq('SELECT extract(epoch FROM since)::int, n FROM final_hopped ORDER BY since',
 	$$VALUES (-20, 6::bigint), (0, 7), (20, 2)$$, 'with all its windows that have ended');
+
+-- what cannot be written when a window closes is set aside, and the others are written
+CREATE FOREIGN TABLE bad (page text, at timestamptz) SERVER broker OPTIONS (topic 'close_bad', event_time 'at');
+BEGIN;
+CREATE MATERIALIZED VIEW ratios WITH (kafka.continuous, kafka.emit = 'final') AS
+	SELECT kafka.tumble(at, '10 s') AS during, upper(kafka.tumble(at, '10 s')) AS until, count(*) AS n, 12 / (count(*) - 2) AS ratio FROM bad GROUP BY during;
+CREATE MATERIALIZED VIEW of_ratios WITH (kafka.continuous) AS SELECT until, 1 / (n - 3) AS r FROM ratios;
+CREATE MATERIALIZED VIEW counted_ratios WITH (kafka.continuous) AS SELECT n, count(*) AS windows FROM ratios GROUP BY n;
+COMMIT;
+SELECT seconds('close_bad', 'at', 0, 1, 11, 11, 21, 21, 21, 31, 41, 41, 51, 51, 51, 51, 61) \g /dev/null
+SELECT ok(kafka.wait_for_view('of_ratios', '60s'), 'a view goes on where groups cannot be written');
+SELECT results_eq('SELECT secs(during), n, ratio FROM ratios ORDER BY during',
+	$$VALUES ('0-10', 1::bigint, -12::bigint), ('20-30', 3, 12), ('30-40', 1, -12), ('50-60', 4, 6)$$, 'with all others');
+SELECT results_eq('SELECT extract(epoch FROM until)::int, r FROM of_ratios ORDER BY until', $$VALUES (10, 0::bigint), (40, 0), (60, 1)$$,
+	'so does a view over it');
+SELECT results_eq('SELECT n, windows FROM counted_ratios ORDER BY n', $$VALUES (1::bigint, 2::bigint), (3, 1), (4, 1)$$, 'while another one takes every row');
+SELECT results_eq($$SELECT relation::text, view::text, topic, (convert_from(value, 'UTF8')::jsonb #>> '{during}')::tstzrange, message FROM kafka.dead_letters WHERE view::text = 'ratios' ORDER BY id$$,
+	$$SELECT 'ratios', 'ratios', NULL, kafka.tumble(to_timestamp(s), '10 s'), 'division by zero' FROM (VALUES (10), (40)) u(s)$$, 'the groups are dead letters');
+SELECT results_eq($$SELECT relation::text, convert_from(value, 'UTF8')::jsonb - '{during,until}'::text[], message FROM kafka.dead_letters WHERE view::text = 'of_ratios'$$,
+	$$VALUES ('ratios', '{"n": 3, "ratio": 12}'::jsonb, 'division by zero')$$, 'and the row that the view over it could not bear');
+SELECT is((SELECT dead_letters FROM kafka.pipelines WHERE 'ratios'::regclass = ANY (views)), 3::bigint, 'which are counted');
+-- or the pipeline stops, where a topic asks for it
+CREATE FOREIGN TABLE strict (page text, at timestamptz) SERVER broker OPTIONS (topic 'close_bad', event_time 'at', on_error 'stop');
+CREATE MATERIALIZED VIEW strict_ratios WITH (kafka.continuous, kafka.emit = 'final') AS
+	SELECT kafka.tumble(at, '10 s') AS during, 12 / (count(*) - 2) AS ratio FROM strict GROUP BY during;
+CREATE FUNCTION first_error(wanted regclass) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	found text;
+BEGIN
+	FOR attempt IN 1 .. 600 LOOP
+		SELECT error || ': ' || error_hint INTO found FROM kafka.pipelines WHERE wanted = ANY (views);
+		EXIT WHEN found IS NOT NULL;
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+	RETURN found;
+END $$;
+SELECT alike(first_error('strict_ratios'), 'division by zero: No single record is at fault%', 'with on_error stop the pipeline stops, and says what can be done');
+DROP MATERIALIZED VIEW strict_ratios;
 SELECT * FROM finish();

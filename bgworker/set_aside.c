@@ -1,0 +1,170 @@
+/*
+ * set_aside.c: what could not be applied, as rows of kafka_state.dead_letter.
+ *
+ * A record is kept as it came. It is also in kafka_state.skipped, so that a reload of buffers leaves
+ * it out of the same views. A row that time made (closed_rows.c) is kept as JSON, with the view it came
+ * from in the place of the topic's table.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "run_sql.h"
+#include "set_aside.h"
+
+static void insert_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
+						  int sqlstate, const char *message, const char *detail);
+static TopicOnError strictest_on_error(Pipeline *pipeline);
+static char *row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *row);
+
+
+/* Keeps a record aside; see set_aside.h. */
+void
+kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
+					int sqlstate, const char *message, const char *detail)
+{
+	pipeline->uncommitted_dead_letters++;
+	if (partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
+		insert_record(pipeline, partition, msg, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
+	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
+	kv_set_aside_skip(pipeline, partition, msg->offset, view ? view->row->view : 0);
+}
+
+static bytea *
+make_bytea(const void *data, size_t len)
+{
+	bytea	   *result = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(result, VARHDRSZ + len);
+	memcpy(VARDATA(result), data, len);
+	return result;
+}
+
+/* Inserts a record into kafka_state.dead_letter. */
+static void
+insert_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
+			  int sqlstate, const char *message, const char *detail)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, topic, partition, record_offset, record_time, "
+		"key, value, headers, sqlstate, message, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
+	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
+	char		nulls[] = "             ";
+	Datum		values[13];
+	rd_kafka_timestamp_type_t kind;
+	int64		record_ms = rd_kafka_message_timestamp(msg, &kind);
+	bool		no_headers;
+	KvSql		sql;
+
+	values[0] = Int64GetDatum(pipeline->row->pipeline);
+	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
+	values[2] = ObjectIdGetDatum(view);
+	nulls[2] = OidIsValid(view) ? ' ' : 'n';
+	values[3] = CStringGetTextDatum(partition->input->topic->topic);
+	values[4] = Int32GetDatum(partition->number);
+	values[5] = Int64GetDatum(msg->offset);
+	values[6] = TimestampTzGetDatum(record_ms * 1000 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+	nulls[6] = kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? 'n' : ' ';
+	values[7] = msg->key ? PointerGetDatum(make_bytea(msg->key, msg->key_len)) : (Datum) 0;
+	nulls[7] = msg->key ? ' ' : 'n';
+	values[8] = msg->payload ? PointerGetDatum(make_bytea(msg->payload, msg->len)) : (Datum) 0;
+	nulls[8] = msg->payload ? ' ' : 'n';
+	values[9] = kv_headers_jsonb(msg, &no_headers);
+	nulls[9] = no_headers ? 'n' : ' ';
+	values[10] = CStringGetTextDatum(unpack_sql_state(sqlstate));
+	values[11] = CStringGetTextDatum(message ? message : "");
+	values[12] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
+	nulls[12] = detail ? ' ' : 'n';
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 13, types, values, nulls);
+	kv_sql_leave(&sql);
+}
+
+/* Keeps a row aside; see set_aside.h. */
+void
+kv_set_aside_row(Pipeline *pipeline, PipelineView *view, PipelineView *source, TupleDesc desc, Tuplestorestate *row, ErrorData *error)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, value, sqlstate, message, detail) "
+		"VALUES ($1, $2, $3, pg_catalog.convert_to($4, 'UTF8'), $5, $6, $7)";
+	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	TopicOnError		on_error = strictest_on_error(pipeline);
+	char		nulls[] = "       ";
+	Datum		values[7];
+	KvSql		sql;
+
+	if (on_error == ON_ERROR_STOP)
+		ReThrowError(error);
+	pipeline->uncommitted_dead_letters++;
+	if (on_error == ON_ERROR_SKIP)
+		return;
+	values[0] = Int64GetDatum(pipeline->row->pipeline);
+	values[1] = ObjectIdGetDatum(source->row->relation);
+	values[2] = ObjectIdGetDatum(view->row->relation);
+	values[3] = CStringGetTextDatum(row_as_json(view, desc, row));
+	values[4] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
+	values[5] = CStringGetTextDatum(error->message ? error->message : "");
+	values[6] = error->detail ? CStringGetTextDatum(error->detail) : (Datum) 0;
+	nulls[6] = error->detail ? ' ' : 'n';
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 7, types, values, nulls);
+	kv_sql_leave(&sql);
+}
+
+/* Gives what a row is treated by that comes from any of the pipeline's topics: stop before dead_letter before skip. */
+static TopicOnError
+strictest_on_error(Pipeline *pipeline)
+{
+	TopicOnError		strictest = ON_ERROR_SKIP;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicOnError		on_error = pipeline->topics[i].topic->on_error;
+
+		if (on_error == ON_ERROR_STOP || strictest == ON_ERROR_SKIP)
+			strictest = on_error;
+	}
+	return strictest;
+}
+
+/* Gives a row as JSON, without what the engine adds to rows of a delta. */
+static char *
+row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *row)
+{
+	char	   *json;
+	KvSql		sql;
+
+	kv_sql_enter_role(&sql, view->view->owner, view->row->settings);
+	kv_sql_register("closed_row", desc, row, 1);
+	kv_sql_read("SELECT (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.-) '{" KV_COL_TIME "," KV_COL_BEFORE "," KV_COL_ROW "}'::pg_catalog.text[])::pg_catalog.text "
+				"FROM closed_row r", 0, NULL, NULL, NULL, 0);
+	json = kv_sql_text(0, 1);
+	kv_sql_leave(&sql);
+	return json;
+}
+
+/* Inserts into kafka_state.skipped; view 0: for every view. */
+void
+kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view)
+{
+	static const char text[] =
+		"INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view) "
+		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID, INT8OID};
+	char		nulls[] = "     ";
+	Datum		values[5];
+	KvSql		sql;
+
+	values[0] = Int64GetDatum(pipeline->row->pipeline);
+	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
+	values[2] = Int32GetDatum(partition->number);
+	values[3] = Int64GetDatum(offset);
+	values[4] = Int64GetDatum(view);
+	nulls[4] = view == 0 ? 'n' : ' ';
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 5, types, values, nulls);
+	kv_sql_leave(&sql);
+}

@@ -1,0 +1,19 @@
+/* set_aside.h: kafka_state.dead_letter: records, and rows that no record made, that could not be applied. */
+#ifndef KV_SET_ASIDE_H
+#define KV_SET_ASIDE_H
+
+#include "pipeline.h"
+
+/* Keeps a record aside by its topic's on_error (dead_letter, skip), and out of reloads; view NULL: for all views of the pipeline. */
+extern void kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
+								int sqlstate, const char *message, const char *detail);
+/*
+ * Keeps the only row of a store aside for a view, which got it from the view source (its own group: itself). With on_error = 'stop' on a topic of the
+ * pipeline raises the error instead; with 'skip' on all of them the row is only counted.
+ */
+extern void kv_set_aside_row(Pipeline *pipeline, PipelineView *view, PipelineView *source, TupleDesc desc, Tuplestorestate *row, ErrorData *error);
+
+/* Stores a record that a reload must leave out of a view; view 0: out of every view. */
+extern void kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view);
+
+#endif							/* KV_SET_ASIDE_H */
