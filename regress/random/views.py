@@ -3,7 +3,8 @@
 Each round makes topics of 1 to 3 partitions and plays orders, payments, shipments and customers into them, out of order
 within and between topics, in chunks of random size, some before the views exist and most while they run. Then every view must
 equal its defining query over the topics read as foreign tables (EXCEPT ALL both ways), kafka.verify must find nothing, and
-each sink, folded as a consumer would, must equal its view.
+each sink, folded as a consumer would, must equal its view. Outer joins of streams equal theirs when a last record in every
+partition has closed all others; before, kafka.verify must know what is open.
 
 Why nothing is late: the views' grace is just above the disorder that was made, so eviction works as tightly as it may, and a
 row lost to it is a bug. Customers and regions do not change while streams flow, so joins with them are determined;
@@ -52,6 +53,25 @@ KEYED = {
                    f" FROM orders o JOIN {PAID_SOON} GROUP BY o.region",
     "join_windows": f"SELECT kafka.tumble(p.paid_at, '50 seconds') AS during, count(*) AS payments FROM orders o JOIN {PAID_SOON} GROUP BY 1",
 }
+# of streams; {orders} and {payments} are the topics, or what is in them besides the last records
+OUTER = {
+    "left_paid": "SELECT o.order_id, p.payment_id, p.paid, o.created_at FROM {orders} o LEFT JOIN {payments} p"
+                 " ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '20 seconds' AND o.amount > 20",
+    "right_paid": "SELECT p.payment_id, o.order_id, o.amount, p.paid_at FROM {orders} o RIGHT JOIN {payments} p"
+                  " ON p.order_id = o.order_id AND p.region = o.region AND p.paid_at >= o.created_at - interval '5 seconds'"
+                  " AND p.paid_at < o.created_at + interval '15 seconds'",
+    "full_paid": "SELECT o.order_id, p.payment_id, coalesce(o.region, p.region) AS place FROM {orders} o FULL JOIN {payments} p"
+                 " ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at - interval '5 seconds' AND o.created_at + interval '15 seconds'"
+                 " AND o.amount <> p.paid WHERE coalesce(o.amount, p.paid) > 10",
+    "unpaid": "SELECT o.order_id, o.created_at FROM {orders} o LEFT JOIN {payments} p"
+              " ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '20 seconds' WHERE p.payment_id IS NULL",
+    "full_totals": "SELECT coalesce(o.region, p.region, '-') AS place, count(*) AS n, count(o.order_id) AS orders, sum(p.paid) AS paid"
+                   " FROM {orders} o FULL JOIN {payments} p"
+                   " ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '20 seconds' GROUP BY 1",
+    "left_named": "SELECT o.order_id, p.payment_id, c.name FROM {orders} o LEFT JOIN customers c ON c.customer_id = o.customer_id LEFT JOIN {payments} p"
+                  " ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '20 seconds'",
+}
+LAST_ID = -1000
 OVER_VIEWS = {    # name: (the view it reads, the query)
     "over_join": ("join_between", "SELECT order_id, paid * 2 AS doubled, paid_at FROM join_between WHERE amount > 10"),
     "over_project": ("project", "SELECT region, count(*) AS orders, sum(doubled) AS total FROM project GROUP BY region"),
@@ -59,12 +79,12 @@ OVER_VIEWS = {    # name: (the view it reads, the query)
 }
 SINK_KEYS = {"least_greatest": ["region", "state"], "having_sum": ["region", "state"], "expression": ["third", "place"], "tumbled": ["during"],
              "hopped": ["during", "region"], "binned": ["bin", "carrier"], "truncated": ["minute"], "join_windows": ["during"],
-             "over_windows": ["during"]}
+             "over_windows": ["during"], "full_totals": ["place"]}
 EVENT_TIME = {"join_between": "paid_at", "project": "created_at"}
 # where a row can be late: joins of streams and windows
 TAKES_GRACE = {"join_between", "join_compare", "join_three", "join_self", "enrich_join", "tumbled", "hopped", "binned", "truncated",
-               "join_totals", "join_windows", "over_windows"}
-LOOKS_UP = {"enrich", "enrich_left", "enrich_join", "enrich_table"}
+               "join_totals", "join_windows", "over_windows", *OUTER}
+LOOKS_UP = {"enrich", "enrich_left", "enrich_join", "enrich_table", "left_named"}
 
 
 def choose_views(rng):
@@ -75,6 +95,8 @@ def choose_views(rng):
     below, query = OVER_VIEWS[over]
     queries.setdefault(below, APPEND[below])
     queries[over] = query
+    for name in rng.sample(sorted(OUTER), 2):
+        queries[name] = OUTER[name].format(orders="orders", payments="payments")
     return queries
 
 
@@ -122,6 +144,18 @@ def primer(rng, partitions, begin_us):
             yield name, (partition, max(begin_us // 1000, 0), made[2], made[3])
 
 
+def close_all(rng, database, partitions, end_us):
+    """The last record of every partition, later than all bounds and grace."""
+    for name in ("orders", "payments"):
+        records = []
+        for partition in range(partitions[name]):
+            made = shop.order(rng, LAST_ID - partition, end_us, 5)
+            if name == "payments":
+                made = shop.payment(rng, LAST_ID - partition, {"order_id": None}, end_us)
+            records.append((partition, end_us // 1000 if end_us > 0 else None, made[2], made[3]))
+        produce(shop.topic_name(database, name), records)
+
+
 def sink_statements(rng, database, view, query, topic):
     """A sink and what feeds it: (statements before CREATE, statements after it in its transaction, statements later)."""
     keys, columns = SINK_KEYS.get(view), database.columns(query)
@@ -147,7 +181,7 @@ class Round:
         self.rng = rng
         self.database = Database(f"views_{number}", rng.choice(["UTC", "Europe/Berlin", "Asia/Kolkata"]))
         self.queries = choose_views(rng)
-        self.sinks, self.later, self.created = {}, [], []
+        self.sinks, self.later, self.created, self.closed = {}, [], [], False
 
     def create(self, names, grace, pipeline):
         """Creates views in one transaction, some with a sink."""
@@ -158,7 +192,7 @@ class Round:
             options += [f"kafka.grace = '{grace} microseconds'"] if view in TAKES_GRACE else []
             options += [f"kafka.event_time = '{EVENT_TIME[view]}'"] if view in EVENT_TIME else []
             options += [f"kafka.pipeline = '{pipeline}'"] if pipeline and view not in OVER_VIEWS else []
-            if (view in APPEND or view == "over_join" or view in SINK_KEYS) and self.rng.random() < 0.6 and (view not in OVER_VIEWS or len(names) == 1):
+            if (view in APPEND or view in OUTER or view == "over_join" or view in SINK_KEYS) and self.rng.random() < 0.6 and (view not in OVER_VIEWS or len(names) == 1):
                 topic = self.sinks[view] = f"{self.database.topics}_{view}_sink"
                 kv_kafka("create", topic, str(self.rng.choice([1, 2])), "retention.ms=-1")
                 before, after, later = sink_statements(self.rng, self.database, view, query, topic)
@@ -177,7 +211,11 @@ class Round:
 
     def check(self, view):
         columns = self.database.columns(self.queries[view])
-        compare(self.database, view, f"SELECT {', '.join(name for name, _ in columns)} FROM {view}", self.queries[view])
+        query = self.queries[view]
+        if view in OUTER:
+            query = OUTER[view].format(orders=f"(SELECT * FROM orders WHERE order_id > {LAST_ID})", payments=f"(SELECT * FROM payments WHERE payment_id > {LAST_ID})")
+        if self.closed or view not in OUTER:
+            compare(self.database, view, f"SELECT {', '.join(name for name, _ in columns)} FROM {view}", query)
         if view not in LOOKS_UP:
             verify(self.database, view)
         no_losses(self.database, view)
@@ -215,6 +253,8 @@ def play_round(rng, number):
         left = this.create_some(left, grace)
     for statement in this.later:
         database.run(statement)
+    close_all(rng, database, partitions, records[-1][1] + 10**9)
+    this.closed = True
     for view in this.queries:
         wait_for_view(database, view)
     for view, query in this.queries.items():
