@@ -74,10 +74,15 @@ collect_steps(Node *jtnode, StepList *list)
 	}
 }
 
-/* Appends a left join, whose nullable arm must be a single table. */
+/* Appends a left join, whose nullable arm must be a single table; the conditions of a subquery that it was are the join's. */
 static void
 collect_left(Node *preserved, Node *nullable, Node *condition, StepList *list)
 {
+	while (IsA(nullable, FromExpr) && list_length(((FromExpr *) nullable)->fromlist) == 1)
+	{
+		condition = make_and_qual(condition, ((FromExpr *) nullable)->quals);
+		nullable = linitial(((FromExpr *) nullable)->fromlist);
+	}
 	collect_steps(preserved, list);
 	if (!list->refusal && list->steps == NIL)
 		list->refusal = kv_refuse_constant_rows(condition);	/* only expressions stood there, which are written out */

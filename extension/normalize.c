@@ -2,8 +2,8 @@
  * normalize.c: brings the FROM clause of a defining query into the one form that
  * analysis and the statements work with: steps from left to right, each one range
  * table entry, joined inner (its conditions are in WHERE), left or full (its conditions
- * stay with it); from_steps.c finds them. A plain view or a subquery is expanded only where it is not on the nullable
- * side of an outer join.
+ * stay with it); from_steps.c finds them. A plain view or a subquery is expanded; on the nullable side of an outer join only
+ * where its columns are null with its table's.
  *
  * The result is only ever printed (by Postgres' deparser) or looked at, never
  * planned: see kv_normalize_joins.
@@ -15,6 +15,7 @@
 #include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
@@ -35,7 +36,8 @@ typedef struct RenumberMap
 
 static Refusal *expand_query(Query *query, List **arms);
 static Refusal *expand_union(Query *query, int rti, Query *united, List **arms);
-static int	find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal);
+static int	find_subquery(Node *jtnode, Query *query, bool nullable, bool direct, Refusal **refusal);
+static bool is_nulled_with_its_table(RangeTblEntry *rte);
 static bool is_plain_view(RangeTblEntry *rte);
 static Query *subquery_of(RangeTblEntry *rte, Refusal **refusal);
 static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
@@ -68,7 +70,7 @@ expand_query(Query *query, List **arms)
 	int			rti;
 
 	kv_normalize_aliases(query);
-	while ((rti = find_subquery((Node *) query->jointree, query, false, &refusal)) > 0)
+	while ((rti = find_subquery((Node *) query->jointree, query, false, false, &refusal)) > 0)
 	{
 		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 		Query	   *subquery = subquery_of(rte, &refusal);
@@ -116,9 +118,12 @@ expand_union(Query *query, int rti, Query *united, List **arms)
 	return refusal;
 }
 
-/* Gives the number of the first view or subquery below jtnode, 0: none; a refusal if it is on a nullable side. */
+/*
+ * Gives the number of the first view or subquery below jtnode, 0: none. On a nullable side it is a refusal, unless it
+ * can be expanded there: directly below a left or right join (direct), its conditions can be the join's.
+ */
 static int
-find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
+find_subquery(Node *jtnode, Query *query, bool nullable, bool direct, Refusal **refusal)
 {
 	ListCell   *cell;
 	int			found = 0;
@@ -132,19 +137,19 @@ find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
 			return 0;
 		if (kv_row_source_is(rte) && (nullable || !kv_row_source_is_expressions(rte->subquery)))
 			return 0;
-		if (!nullable)
+		if (!nullable || (direct && is_nulled_with_its_table(rte)))
 			return rti;
 		*refusal = kv_refusal(-1,
 							  psprintf("continuous view \"%%s\" cannot put \"%s\" on the nullable side of an outer join", rte->eref->aliasname),
-							  "This version looks up tables there, not subqueries or views.",
-							  "Join the tables of the subquery one by one, each with a LEFT JOIN of its own.");
+							  "A subquery or view can stand there if it reads one table, in a LEFT or RIGHT JOIN, and its columns are null where the table has no row.",
+							  "Join its tables one by one, each with a LEFT JOIN of its own, or make it a continuous view and join that.");
 		return 0;
 	}
 	if (IsA(jtnode, FromExpr))
 	{
 		foreach(cell, ((FromExpr *) jtnode)->fromlist)
 		{
-			found = find_subquery(lfirst(cell), query, nullable, refusal);
+			found = find_subquery(lfirst(cell), query, nullable, direct && list_length(((FromExpr *) jtnode)->fromlist) == 1, refusal);
 			if (found || *refusal)
 				return found;
 		}
@@ -156,11 +161,36 @@ find_subquery(Node *jtnode, Query *query, bool nullable, Refusal **refusal)
 		bool		left_nullable = join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL;
 		bool		right_nullable = join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL;
 
-		found = find_subquery(join->larg, query, nullable || left_nullable, refusal);
+		found = find_subquery(join->larg, query, nullable || left_nullable, join->jointype == JOIN_RIGHT, refusal);
 		if (!found && !*refusal)
-			found = find_subquery(join->rarg, query, nullable || right_nullable, refusal);
+			found = find_subquery(join->rarg, query, nullable || right_nullable, join->jointype == JOIN_LEFT, refusal);
 		return found;
 	}
+}
+
+/*
+ * Are the columns of a view or subquery null where its one table has no row, so that they can stand for its columns behind
+ * an outer join? What cannot be expanded anywhere passes here, and is refused for that.
+ */
+static bool
+is_nulled_with_its_table(RangeTblEntry *rte)
+{
+	Refusal    *refusal;
+	Query	   *subquery = subquery_of(rte, &refusal);
+	ListCell   *cell;
+
+	if (refusal || refuse_subquery(subquery, rte))
+		return true;
+	if (subquery->setOperations || list_length(subquery->jointree->fromlist) != 1 || !IsA(linitial(subquery->jointree->fromlist), RangeTblRef))
+		return false;
+	foreach(cell, subquery->targetList)
+	{
+		Node	   *column = (Node *) lfirst_node(TargetEntry, cell)->expr;
+
+		if (!contain_vars_of_level(column, 0) || contain_nonstrict_functions(column))
+			return false;
+	}
+	return true;
 }
 
 /* Is it a view to be expanded? An unstored continuous view is an input of its own. */

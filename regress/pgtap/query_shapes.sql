@@ -1,5 +1,5 @@
 -- Unions, WITH, subqueries and DISTINCT: the view equals its query over the topics, whatever form it is written in.
-SELECT plan(18);
+SELECT plan(22);
 SET client_min_messages = warning;
 CREATE SCHEMA shapes;
 SET search_path = shapes, public;
@@ -37,6 +37,13 @@ CREATE MATERIALIZED VIEW distinct_groups WITH (kafka.continuous) AS SELECT DISTI
 CREATE MATERIALIZED VIEW counted WITH (kafka.continuous) AS SELECT count(*) AS n FROM (SELECT FROM orders UNION ALL SELECT FROM refunds) both_kinds;
 CREATE MATERIALIZED VIEW enriched WITH (kafka.continuous) AS
 SELECT u.id, c.name FROM (SELECT id, customer FROM orders UNION ALL SELECT id, 3 FROM refunds) u LEFT JOIN customers c USING (customer);
+-- conditions and expressions of what may have no match are those of the outer join, not of the view
+CREATE MATERIALIZED VIEW left_join WITH (kafka.continuous, kafka.grace = '1 day') AS
+SELECT o.id, r.why, r.amount FROM orders o
+LEFT JOIN (SELECT order_id, upper(reason) AS why, amount, at FROM (SELECT * FROM refunds WHERE reason IS NOT NULL) not_null WHERE amount < 20) r
+	ON r.order_id = o.id AND r.at BETWEEN o.at - interval '1 day' AND o.at + interval '1 day';
+CREATE VIEW named AS SELECT customer + 1 AS next, name FROM customers WHERE name <> 'c1';
+CREATE MATERIALIZED VIEW right_lookup WITH (kafka.continuous) AS SELECT o.id, n.next, n.name FROM named n RIGHT JOIN orders o ON n.next = o.customer;
 CREATE MATERIALIZED VIEW over_union WITH (kafka.continuous) AS SELECT what, max(at) AS last_at, count(*) FROM united GROUP BY what;
 COMMIT;
 
@@ -47,7 +54,7 @@ SELECT kafka_test.produce('shapes_refunds', $$SELECT i, jsonb_build_object('id',
 
 SELECT ok(kafka.wait_for_view('united') AND kafka.wait_for_view('merged') AND kafka.wait_for_view('under_aggregate') AND kafka.wait_for_view('united_join')
 	AND kafka.wait_for_view('with_twice') AND kafka.wait_for_view('distinct_rows') AND kafka.wait_for_view('distinct_groups') AND kafka.wait_for_view('counted')
-	AND kafka.wait_for_view('enriched') AND kafka.wait_for_view('over_union'), 'all caught up');
+	AND kafka.wait_for_view('left_join') AND kafka.wait_for_view('right_lookup') AND kafka.wait_for_view('enriched') AND kafka.wait_for_view('over_union'), 'all caught up');
 SELECT is_empty($$SELECT * FROM kafka.verify('united')$$, 'UNION ALL');
 SELECT is_empty($$SELECT * FROM kafka.verify('merged')$$, 'UNION');
 SELECT is_empty($$SELECT * FROM kafka.verify('under_aggregate')$$, 'an aggregate over UNION ALL');
@@ -65,6 +72,14 @@ SELECT is((SELECT count(*) FROM united_join), 60::bigint, 'a join with UNION ALL
 SELECT isnt((SELECT count(*) FROM with_twice), 0::bigint, 'WITH: rows');
 SELECT is((SELECT count(*) FROM distinct_rows), 6::bigint, 'SELECT DISTINCT: rows');
 SELECT is((SELECT n FROM counted), 90::bigint, 'count');
+-- a last record of each stream, two days later, closes all others
+SELECT kafka_test.produce('shapes_orders', $$SELECT i, jsonb_build_object('id', 1000, 'at', timestamptz '2026-01-05 00:00:00Z') FROM generate_series(1, 20) i$$),
+	kafka_test.produce('shapes_refunds', $$VALUES (1, '{"order_id": 2000, "at": "2026-01-05T00:00:00Z"}')$$) \gset
+SELECT ok(kafka.wait_for_view('left_join'), 'time goes on');
+SELECT is_empty($$SELECT * FROM kafka.verify('left_join')$$, 'a left join to a subquery');
+SELECT results_eq($$SELECT count(*), count(why) FROM left_join WHERE id < 1000$$, $$VALUES (60::bigint, 12::bigint)$$, 'a left join to a subquery: all rows');
+SELECT set_eq($$SELECT id, next, name FROM right_lookup WHERE id < 1000$$,
+	$$SELECT o.id, n.next, n.name FROM orders o LEFT JOIN named n ON n.next = o.customer WHERE o.id < 1000$$, 'a plain view looked up');
 SELECT is((SELECT sum(late_rows) FROM kafka.views WHERE view::text NOT LIKE '%join%'), 0::numeric, 'nothing was late');
 ALTER SYSTEM RESET kafka.batch_rows;
 SELECT pg_reload_conf() \gset

@@ -115,7 +115,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM cus
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
 	SELECT o.order_id FROM orders o LEFT JOIN (customers c JOIN regions r ON r.title = c.name) ON c.customer_id = o.customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
-	SELECT o.order_id FROM orders o LEFT JOIN (SELECT * FROM customers) c ON c.customer_id = o.customer_id;
+	SELECT o.order_id FROM orders o LEFT JOIN (SELECT *, 'known' AS how FROM customers) c ON c.customer_id = o.customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN payments p ON p.order_id = o.order_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o LEFT JOIN payments p ON p.order_id = o.order_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
