@@ -13,7 +13,7 @@ typedef enum RowTimeKind
 	ROW_TIME_KEY				/* noted under the key of the row */
 } RowTimeKind;
 
-/* How far a trigger has come in the notes of ROW_TIME_ORDER; begins as zeros. */
+/* How far a trigger has come in the notes; begins as zeros. */
 typedef struct RowTimeCursor
 {
 	uint64		round;			/* number of the kv_row_times_begin */

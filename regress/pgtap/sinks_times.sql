@@ -100,6 +100,14 @@ SELECT results_eq($$SELECT key, field, second FROM times('totals_row', 5, 'amoun
 SELECT results_eq($$SELECT key, field, second FROM times('written', 5, 'amount') OFFSET 3$$, $$VALUES ('2', '23', 30.0), ('1', NULL, 60.0)$$,
 	'the topic''s own event_time comes first, but says nothing about a tombstone');
 
+-- groups that are inserted and updated by one statement are noted together
+CREATE FUNCTION many(customers int) RETURNS boolean LANGUAGE sql AS $$
+	SELECT order_at(VARIADIC array_agg(format('%s %s 1 %s', 1000 + i, 1000 + i, i))) FROM generate_series(1, customers) i
+$$;
+SELECT ok(many(40) AND many(100), 'many groups, some new and some not');
+SELECT results_eq($$SELECT field, count(*) FROM times('totals', 145, 'amount') WHERE key::int > 1000 AND second = key::int - 1000 GROUP BY field ORDER BY field$$, $$VALUES ('1', 100::bigint), ('2', 40)$$,
+	'each has its own time');
+
 SELECT kafka_test.produce('sinks_times_payments', $$SELECT 'k', jsonb_build_object('id', id, 'at', at(second)) FROM (VALUES (1, 15), (2, 25), (3, 20), (1, 8), (4, 70)) p(id, second)$$) \g /dev/null
 SELECT ok(kafka.wait_for_view('v_joined', '60s'), 'payments');
 SELECT results_eq($$SELECT field, second FROM times('joined', 5, 'id') ORDER BY 1, 2$$, $$VALUES ('1', 10.0), ('1', 15.0), ('2', 30.0), ('3', 20.0), ('4', 70.0)$$, 'a joined row has the greatest of its rows'' times');
