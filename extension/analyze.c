@@ -36,6 +36,7 @@
 #include "output_time.h"
 #include "refuse.h"
 #include "retention.h"
+#include "retract.h"
 #include "row_keys.h"
 #include "row_source.h"
 #include "window_end.h"
@@ -84,9 +85,6 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	*refusal = make_arms(view, layers.arms);
 	if (!*refusal && kv_view_is_table_driven(view))
 		*refusal = refuse_options(options);
-	if (!*refusal && kv_view_is_table_driven(view) && view->groups)
-		*refusal = kv_refusal(exprLocation((Node *) view->groups->targetList), "continuous view \"%s\" cannot aggregate tables",
-							  "This version aggregates streams, and joins and filters tables.", "Aggregate the view in the query that reads it.");
 	if (!*refusal)
 		*refusal = describe_result(view);
 	if (!*refusal)
@@ -416,7 +414,7 @@ kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid)
 	for (int i = 0; i < view->narms; i++)
 		if (kv_view_is_table_driven(view) && view->groups)
 			view->arms[i].rows_name = psprintf("%s.rows_" INT64_FORMAT "_%d", KV_STATE_SCHEMA, id, i);
-	if (view->groups && !view->own_state)
+	if (view->groups && !view->own_state && !(kv_view_is_table_driven(view) && !kv_can_retract(view)))
 		view->groups_name = psprintf("%s.groups_" INT64_FORMAT, KV_STATE_SCHEMA, id);
 }
 

@@ -6,7 +6,7 @@
  * the view that stand under these anchors: what is gone is deleted, what is new or differs is written. Under groups they go
  * to a table of the rows under the aggregate, and from its differences the touched groups are found (table_groups.c).
  *
- * Invariant: a row of the view is written only if it differs in its bytes, so that what stays is not published again.
+ * Invariant: what a batch does not reach is neither read nor written.
  */
 #include "recompute.h"
 
@@ -21,6 +21,8 @@
 #include "affected.h"
 #include "delta_query.h"
 #include "input_tables.h"
+#include "result_rows.h"
+#include "table_groups.h"
 
 /* Rows of the view with affected anchors, as they are now. */
 #define CAPTURE_RESULT "kv_rows"
@@ -34,7 +36,6 @@ static MaintenanceStatement *delete_gone(ViewDef *view, Affected *affected);
 static char *standing_keys(ViewDef *view, Affected *affected);
 static bool anchor_is_key(ViewDef *view, ViewArm *arm);
 static MaintenanceStatement *write_rows(ViewDef *view);
-static List *key_names(ViewDef *view);
 static List *anchor_indexes(ViewDef *view);
 
 /* Compiles the statements; see recompute.h. */
@@ -42,7 +43,7 @@ List *
 kv_recompute(ViewDef *view)
 {
 	int			nest = kv_delta_begin_printing();
-	List	   *statements = result_statements(view);
+	List	   *statements = view->groups ? kv_table_groups(view) : result_statements(view);
 
 	AtEOXact_GUC(true, nest);
 	return statements;
@@ -133,31 +134,13 @@ compute_rows(ViewDef *view, Affected *affected)
 static MaintenanceStatement *
 delete_gone(ViewDef *view, Affected *affected)
 {
-	List	   *keys = key_names(view);
-	List	   *types = NIL;
-	List	   *nullable = NIL;
-	bool		null_safe = false;
-	char	   *sql;
-	MaintenanceStatement *statement;
-	ListCell   *cell;
+	char	   *title = view->narms == 1 ? "delete rows that are gone" : psprintf("delete rows that are gone, part %d", affected->arm->number + 1);
+	char	   *gone = psprintf("%s\n        EXCEPT\n        SELECT %s FROM " CAPTURE_RESULT, standing_keys(view, affected),
+								kv_statement_columns(kv_result_key_names(view), ""));
+	MaintenanceStatement *statement = kv_result_delete(view, title, gone);
 
-	foreach(cell, view->keys)
-	{
-		bool		may_be_null = !bms_is_member(lfirst_int(cell), view->not_null);
-
-		types = lappend_oid(types, TupleDescAttr(view->result, lfirst_int(cell) - 1)->atttypid);
-		nullable = lappend_int(nullable, may_be_null);
-		null_safe |= may_be_null;
-	}
-	sql = psprintf("DELETE FROM %s AS t\n  USING (%s\n        EXCEPT\n        SELECT %s FROM " CAPTURE_RESULT ") AS gone (%s)\n  WHERE %s",
-				   view->name, standing_keys(view, affected), kv_statement_columns(keys, ""), kv_statement_columns(keys, ""),
-				   kv_statement_match("t", keys, "gone", keys, types, nullable));
-	statement = kv_statement(PHASE_COMPUTE, view->narms == 1 ? "delete rows that are gone" :
-							 psprintf("delete rows that are gone, part %d", affected->arm->number + 1), sql, -1);
 	statement->reads = affected->capture;
 	statement->reads_also = CAPTURE_RESULT;
-	statement->null_safe = null_safe;
-	kv_statement_return_rows(view, statement, true);
 	return statement;
 }
 
@@ -165,7 +148,7 @@ delete_gone(ViewDef *view, Affected *affected)
 static char *
 standing_keys(ViewDef *view, Affected *affected)
 {
-	List	   *keys = key_names(view);
+	List	   *keys = kv_result_key_names(view);
 	List	   *names = anchor_names(view, affected->arm);
 	StringInfoData sql;
 	ListCell   *cell;
@@ -212,47 +195,11 @@ static MaintenanceStatement *
 write_rows(ViewDef *view)
 {
 	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
-	List	   *attnos = NIL;
-	List	   *stored = NIL;
-	List	   *fresh = NIL;
-	StringInfoData sql;
-	MaintenanceStatement *statement;
+	MaintenanceStatement *statement = kv_result_upsert(view, "write rows that are new or differ",
+													   psprintf("SELECT %s\n   FROM " CAPTURE_RESULT, kv_statement_columns(columns, "")));
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\nSELECT %s\n   FROM " CAPTURE_RESULT "\nON CONFLICT (%s) DO ", view->name,
-					 kv_statement_columns(columns, ""), kv_statement_columns(columns, ""), kv_statement_columns(key_names(view), ""));
-	for (int i = 0; i < view->result->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(view->result, i);
-		const char *name = quote_identifier(list_nth(columns, i));
-
-		if (list_member_int(view->keys, i + 1) && kv_statement_equal_is_same(column->atttypid, column->attcollation))
-			continue;
-		appendStringInfo(&sql, "%s%s = excluded.%s", attnos == NIL ? "UPDATE SET " : ", ", name, name);
-		attnos = lappend_int(attnos, i + 1);
-		stored = lappend(stored, psprintf("t.%s", name));
-		fresh = lappend(fresh, psprintf("excluded.%s", name));
-	}
-	if (attnos == NIL)
-		appendStringInfoString(&sql, "NOTHING");
-	else
-		appendStringInfo(&sql, "\n  WHERE %s", kv_statement_difference(view->result, attnos, stored, fresh));
-
-	statement = kv_statement(PHASE_COMPUTE, "write rows that are new or differ", sql.data, -1);
 	statement->reads = CAPTURE_RESULT;
-	kv_statement_return_rows(view, statement, false);
 	return statement;
-}
-
-static List *
-key_names(ViewDef *view)
-{
-	List	   *names = NIL;
-	ListCell   *cell;
-
-	foreach(cell, view->keys)
-		names = lappend(names, get_attname(view->relid, lfirst_int(cell), false));
-	return names;
 }
 
 /* Gives what creates the copies and indexes; see recompute.h. */
@@ -265,7 +212,7 @@ kv_recompute_tables(ViewDef *view)
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].buffer_name)
 			statements = list_concat(statements, kv_input_tables(&view->inputs[i]));
-	statements = list_concat(statements, anchor_indexes(view));
+	statements = list_concat(statements, view->groups ? kv_table_groups_tables(view) : anchor_indexes(view));
 	AtEOXact_GUC(true, nest);
 	return statements;
 }
@@ -304,5 +251,11 @@ anchor_indexes(ViewDef *view)
 List *
 kv_recompute_first_rows(ViewDef *view)
 {
-	return NIL;
+	List	   *statements = NIL;
+	int			nest = kv_delta_begin_printing();
+
+	if (view->groups)
+		statements = kv_table_groups_first_rows(view);
+	AtEOXact_GUC(true, nest);
+	return statements;
 }

@@ -322,6 +322,25 @@ CREATE FUNCTION kafka_state.agg_final(aggregate regprocedure, state kafka_state.
 COMMENT ON FUNCTION kafka_state.agg_final(regprocedure, kafka_state.agg_state, anyelement, VARIADIC "any") IS
 	'Result of a polymorphic aggregate in this state; result is a null of its type, types are nulls of its argument types';
 
+-------------------------------------------------------------------------------------------------------------- sums of numeric that are corrected (extension/number_kinds.c)
+
+CREATE FUNCTION kafka_state.number_kinds_add(state internal, value numeric, added boolean) RETURNS internal
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_number_kinds_add';
+COMMENT ON FUNCTION kafka_state.number_kinds_add(internal, numeric, boolean) IS 'Transition function of kafka_state.number_kinds';
+CREATE FUNCTION kafka_state.number_kinds_result(state internal) RETURNS bigint[]
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_number_kinds_result';
+COMMENT ON FUNCTION kafka_state.number_kinds_result(internal) IS 'Final function of kafka_state.number_kinds';
+CREATE AGGREGATE kafka_state.number_kinds(value numeric, added boolean) (
+	SFUNC = kafka_state.number_kinds_add, STYPE = internal, FINALFUNC = kafka_state.number_kinds_result, PARALLEL = SAFE);
+COMMENT ON AGGREGATE kafka_state.number_kinds(numeric, boolean) IS
+	'Counts numbers added less numbers taken away: NaN, infinity, minus infinity, then the finite ones by scale from 0 on';
+CREATE FUNCTION kafka_state.number_kinds_sum(one bigint[], other bigint[]) RETURNS bigint[]
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_number_kinds_sum';
+COMMENT ON FUNCTION kafka_state.number_kinds_sum(bigint[], bigint[]) IS 'Both counts of kafka_state.number_kinds together';
+CREATE FUNCTION kafka_state.number_total(finite numeric, kinds bigint[]) RETURNS numeric
+	LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'kafka_number_total';
+COMMENT ON FUNCTION kafka_state.number_total(numeric, bigint[]) IS 'The sum of numbers, as sum() gives it, from the sum of the finite ones and their kafka_state.number_kinds';
+
 -------------------------------------------------------------------------------------------------------------- output (DESIGN.md 1.4)
 
 CREATE FUNCTION kafka.publish() RETURNS trigger

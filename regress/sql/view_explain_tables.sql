@@ -34,6 +34,22 @@ SELECT o.order_id, i.line, i.product, r.country FROM regions r RIGHT JOIN (order
 LEFT JOIN items i ON i.order_id = o.order_id AND i.product <> r.country;
 SELECT key_of('listed');
 SELECT explained('listed');
+
+-- aggregates that are corrected: the table of rows, its changes, the state, the result
+CREATE MATERIALIZED VIEW totals WITH (kafka.continuous) AS
+SELECT customer_id, count(*) AS orders, sum(amount) FILTER (WHERE state <> 'OPEN') AS amount, max(order_id) AS last FROM orders GROUP BY customer_id HAVING count(*) > 1;
+SELECT explained('totals');
+-- and one that is computed again, over a join and an expression
+CREATE MATERIALIZED VIEW per_region WITH (kafka.continuous) AS
+SELECT upper(c.region) AS region, string_agg(DISTINCT o.state, ',' ORDER BY o.state) AS states, round(avg(o.amount)) AS mean FROM orders o JOIN customers c USING (customer_id) GROUP BY 1;
+SELECT explained('per_region');
+-- without GROUP BY
+CREATE MATERIALIZED VIEW everything WITH (kafka.continuous) AS SELECT count(*) AS n, avg(amount) AS mean, min(amount) AS least FROM orders;
+SELECT explained('everything');
+SELECT * FROM everything;
+CREATE MATERIALIZED VIEW listing WITH (kafka.continuous) AS SELECT string_agg(state, ',' ORDER BY order_id) AS states FROM orders;
+SELECT explained('listing');
+SELECT * FROM listing;
 ROLLBACK;
 
 DROP SCHEMA view_explain_tables CASCADE;

@@ -26,7 +26,6 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.name 
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.customer_id FROM orders o CROSS JOIN LATERAL unnest(o.tags) AS tag JOIN customers c ON c.favourite = tag;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.customer_id FROM orders o CROSS JOIN customers c;
 -- inputs and options
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, r.title FROM orders o JOIN regions r ON r.region = o.tags[1];
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'order_id') AS SELECT order_id FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bootstrap = false) AS SELECT order_id FROM orders;
