@@ -64,6 +64,8 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	ViewDef    *view;
 	ViewLayers	layers;
 
+	query = copyObject(query);
+	kv_row_source_lift(query);
 	*refusal = kv_refuse_query(query);
 	if (*refusal)
 		return NULL;

@@ -218,6 +218,7 @@ subquery_of(RangeTblEntry *rte, Refusal **refusal)
 	else
 		subquery = copyObject(rte->subquery);
 	*refusal = kv_inline_with(subquery);
+	kv_row_source_lift(subquery);
 	kv_normalize_aliases(subquery);
 	return subquery;
 }

@@ -21,6 +21,8 @@
 #include "utils/regproc.h"
 #include "utils/timestamp.h"
 
+#include "row_source.h"
+
 /* Where a walk found the first node of a kind. */
 typedef struct NodeSearch
 {
@@ -32,6 +34,7 @@ typedef struct NodeSearch
 static Refusal *refuse_shape(Query *query);
 static Refusal *refuse_order_and_limit(Query *query);
 static Refusal *refuse_rows(Query *query);
+static Refusal *refuse_expression_subquery(Query *query);
 static int	set_returning_location(Query *query);
 static int	location_of(Query *query, NodeTag tag);
 static bool search_walker(Node *node, NodeSearch *search);
@@ -177,10 +180,7 @@ refuse_rows(Query *query)
 						  "A later row can change the result of rows that are already published.",
 						  "Group by kafka.tumble() or kafka.hop(), or use the window function in the query that reads the view.");
 	if (query->hasSubLinks)
-		return kv_refusal(location_of(query, T_SubLink),
-						  "continuous view \"%s\" cannot use a subquery in an expression",
-						  "This version does not follow the rows such a subquery depends on.",
-						  "Join the table in FROM instead.");
+		return refuse_expression_subquery(query);
 	if (query->hasTargetSRFs)
 		return kv_refusal(set_returning_location(query),
 						  "continuous view \"%s\" cannot use a set-returning function in the select list",
@@ -197,6 +197,23 @@ refuse_rows(Query *query)
 							  "Filter by a hash of a column instead.");
 	}
 	return NULL;
+}
+
+/* Refuses a subquery in an expression: those over the row alone have been put into FROM (row_source.c). */
+static Refusal *
+refuse_expression_subquery(Query *query)
+{
+	bool		reads = kv_row_source_reads_below((Node *) list_make3(query->targetList, query->jointree, query->havingQual));
+	ListCell   *cell;
+
+	foreach(cell, query->rtable)
+		reads |= kv_row_source_reads_below((Node *) lfirst_node(RangeTblEntry, cell)->functions);
+	return kv_refusal(location_of(query, T_SubLink),
+					  "continuous view \"%s\" cannot use a subquery in an expression",
+					  reads ? "It reads a table, whose rows a view follows in FROM only." :
+					  "Over aggregates, and in the condition of an outer join, it cannot be computed beside each row.",
+					  reads ? "Join the table in FROM instead." :
+					  "Write it in FROM, as CROSS JOIN LATERAL (SELECT ...), or in the query that reads the view.");
 }
 
 /* Gives the place of the first set-returning function in the select list. */

@@ -10,7 +10,9 @@
  */
 #include "row_source.h"
 
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "rewrite/rewriteManip.h"
 
 /* A walk through one entry; depth: levels between the query and where the walk is. */
@@ -23,6 +25,10 @@ typedef struct RowSourceWalk
 } RowSourceWalk;
 
 static bool reads_table(Node *node, void *context);
+static bool reading_subquery_walker(Node *node, void *context);
+static void lift_inner_conditions(Node *jtnode, Query *query);
+static Node *lift_mutator(Node *node, Query *query);
+static Var *add_row_source(Query *query, SubLink *sublink);
 static bool gives_one_row(const Query *subquery);
 static Node *expressions(const RangeTblEntry *rte);
 static bool vars_walker(Node *node, RowSourceWalk *walk);
@@ -211,4 +217,116 @@ depth_mutator(Node *node, RowSourceWalk *walk)
 		return (Node *) result;
 	}
 	return expression_tree_mutator(node, depth_mutator, walk);
+}
+
+/* ------------------------------------------------------------------ subqueries in expressions */
+
+/*
+ * Lifts subqueries; see row_source.h. The planner writes SELECT (subquery) in FROM out again, so nothing is computed earlier
+ * or more often than where it stood. What is part of an outer join's condition, or over aggregates, has no such place.
+ */
+void
+kv_row_source_lift(Query *query)
+{
+	ListCell   *cell;
+
+	if (!query->hasSubLinks)
+		return;
+	lift_inner_conditions((Node *) query->jointree, query);
+	query->targetList = (List *) lift_mutator((Node *) query->targetList, query);
+	query->havingQual = lift_mutator(query->havingQual, query);
+
+	query->hasSubLinks = checkExprHasSubLink((Node *) query->targetList) || checkExprHasSubLink(query->havingQual) ||
+		checkExprHasSubLink((Node *) query->jointree);
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind != RTE_SUBQUERY)
+			query->hasSubLinks |= kv_row_source_reads_below(expressions(rte));
+	}
+}
+
+/* Looks for subqueries that read tables; see row_source.h. */
+bool
+kv_row_source_reads_below(Node *node)
+{
+	return reading_subquery_walker(node, NULL);
+}
+
+static bool
+reading_subquery_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SubLink))
+		return reads_table(node, NULL);
+	return expression_tree_walker(node, reading_subquery_walker, context);
+}
+
+/* Lifts out of WHERE and of the conditions of inner joins, which may as well stand in WHERE. */
+static void
+lift_inner_conditions(Node *jtnode, Query *query)
+{
+	if (IsA(jtnode, FromExpr))
+	{
+		FromExpr   *from = (FromExpr *) jtnode;
+
+		for (int i = list_length(from->fromlist) - 1; i >= 0; i--)
+			lift_inner_conditions(list_nth(from->fromlist, i), query);
+		from->quals = lift_mutator(from->quals, query);
+	}
+	else if (IsA(jtnode, JoinExpr) && ((JoinExpr *) jtnode)->jointype == JOIN_INNER)
+	{
+		JoinExpr   *join = (JoinExpr *) jtnode;
+
+		lift_inner_conditions(join->larg, query);
+		lift_inner_conditions(join->rarg, query);
+		join->quals = lift_mutator(join->quals, query);
+	}
+}
+
+static Node *
+lift_mutator(Node *node, Query *query)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, SubLink))
+	{
+		if (reads_table(node, NULL) || contain_aggs_of_level(node, 0))
+			return node;
+		return (Node *) add_row_source(query, (SubLink *) node);
+	}
+	return expression_tree_mutator(node, lift_mutator, query);
+}
+
+/* Adds LATERAL (SELECT subquery AS value) to FROM; gives its column. */
+static Var *
+add_row_source(Query *query, SubLink *sublink)
+{
+	Query	   *subquery = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *reference = makeNode(RangeTblRef);
+	Node	   *value = copyObject((Node *) sublink);
+	Var		   *var;
+
+	IncrementVarSublevelsUp(value, 1, 0);
+	subquery->commandType = CMD_SELECT;
+	subquery->hasSubLinks = true;
+	subquery->jointree = makeFromExpr(NIL, NULL);
+	subquery->targetList = list_make1(makeTargetEntry((Expr *) value, 1, "value", false));
+
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = subquery;
+	rte->lateral = true;
+	rte->inFromCl = true;
+	rte->alias = makeAlias("expression", NIL);
+	rte->eref = makeAlias("expression", list_make1(makeString("value")));
+	query->rtable = lappend(query->rtable, rte);
+	reference->rtindex = list_length(query->rtable);
+	query->jointree->fromlist = lappend(query->jointree->fromlist, reference);
+
+	var = makeVar(reference->rtindex, 1, exprType((Node *) sublink), exprTypmod((Node *) sublink), exprCollation((Node *) sublink), 0);
+	var->location = sublink->location;
+	return var;
 }

@@ -20,4 +20,12 @@ extern List *kv_row_source_vars(const RangeTblEntry *rte);
 typedef Node *(*RowSourceMutator) (Node *node, void *context);
 extern void kv_row_source_mutate(RangeTblEntry *rte, RowSourceMutator mutator, void *context);
 
+/*
+ * Puts subqueries in expressions that read no table, such as ARRAY(SELECT ...) over an array of the row, into FROM, each as a
+ * row source that has it as its only column. query->hasSubLinks tells afterwards whether others are left.
+ */
+extern void kv_row_source_lift(Query *query);
+/* Has the expression a subquery that reads a table? */
+extern bool kv_row_source_reads_below(Node *node);
+
 #endif							/* KV_ROW_SOURCE_H */

@@ -115,6 +115,13 @@ INSERT INTO form VALUES
 ('own_nested', 'SELECT q.id, q.k, s.n FROM (SELECT d.id, d.n, k.* FROM docs d, LATERAL (VALUES (d.n), (d.id)) k(k)) q, LATERAL (SELECT count(*) AS n FROM generate_series(1, q.k) g WHERE g > q.n) s'),
 ('own_of_join', 'SELECT id, s.both_n FROM docs a JOIN docs b USING (id, at), LATERAL (SELECT sum(x) AS both_n FROM (VALUES (a.n), (b.n), (id)) v(x)) s'),
 ('united_own', 'SELECT d.id, t FROM docs d, unnest(d.tags) t UNION ALL SELECT d.id, s.v FROM docs d, LATERAL (SELECT d.txt AS v) s'),
+('sub_scalar', 'SELECT id, (SELECT sum((e->>''qty'')::int) FROM jsonb_array_elements(items) e) AS qty, ARRAY(SELECT t || ''!'' FROM unnest(tags) t ORDER BY t DESC) AS loud, (SELECT n + 1) AS next FROM docs WHERE EXISTS (SELECT FROM unnest(tags) t WHERE t = ''c,c'') OR id = 1'),
+('sub_any', 'SELECT d.id, d.n IN (SELECT (e->>''qty'')::int FROM jsonb_array_elements(d.items) e) AS a, d.n > ALL (SELECT g FROM generate_series(0, d.id - 5) g) AS b, CASE WHEN d.items IS NULL THEN (SELECT 1 / (d.id - d.id)) WHEN false THEN 2 END IS NULL AS c FROM docs d WHERE d.items IS NOT NULL'),
+('sub_join', 'SELECT a.id, b.id AS other, (SELECT string_agg(t, ''+'' ORDER BY t) FROM unnest(a.tags || b.tags) t) AS tags FROM docs a JOIN docs b ON b.n = a.n AND b.at BETWEEN a.at AND a.at + interval ''5 hours'' AND (SELECT count(*) FROM unnest(a.tags) t WHERE t = ANY (b.tags)) > 1'),
+('sub_groups', 'SELECT (SELECT max(t) FROM unnest(tags) t) AS top, count(*) AS n, sum((SELECT count(*) FROM unnest(tags) t WHERE t > ''a'')) AS total FROM docs GROUP BY 1 HAVING bool_or((SELECT true)) AND count(*) > 1'),
+('sub_in_subquery', 'SELECT q.id, q.c, q.deep FROM (SELECT id, (SELECT count(*) FROM unnest(tags)) AS c, (SELECT max(x) FROM (SELECT (SELECT sum(y) FROM unnest(ARRAY[x, n]) y) AS x FROM generate_series(1, n) x) z) AS deep FROM docs) q WHERE (SELECT q.c > 1)'),
+('sub_label', 'SELECT d.id, l.label FROM docs d JOIN lts l ON l.lt = (SELECT v FROM (VALUES (d.lt)) x(v))'),
+('sub_function', 'SELECT d.id, word FROM docs d, unnest(ARRAY(SELECT t || d.id FROM unnest(d.tags) t)) word'),
 -- expressions
 ('cases', 'SELECT id, CASE n WHEN 0 THEN ''none'' WHEN 1 THEN ''one'' ELSE n::text END AS a, CASE WHEN n > 1 AND txt LIKE ''%1%'' THEN n END AS b, coalesce(n, -1) AS c, nullif(n, 2) AS d, greatest(n, 2) AS e FROM docs'),
 ('operators', 'SELECT id, n IN (1, 3) AS a, n = ANY (ARRAY[1, 2]) AS b, n BETWEEN 1 AND 2 AS c, n IS DISTINCT FROM 1 AS d, (n, id) < (2, 5) AS e, txt ~* ''FOX'' AS f, NOT (n > 1) AS g, txt COLLATE "C" < ''Z'' AS h, n IS NULL AS i, (n > 1) IS NOT TRUE AS j FROM docs'),

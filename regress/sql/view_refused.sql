@@ -33,6 +33,10 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM order
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, row_number() OVER (ORDER BY amount) FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, (SELECT max(region) FROM regions) FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders WHERE customer_id IN (SELECT customer_id FROM customers);
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, (SELECT sum(o.qty) + x FROM generate_series(1, 1) x) AS more FROM orders o GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT o.order_id FROM orders o LEFT JOIN customers c ON c.customer_id = o.customer_id AND (SELECT c.name <> 'x');
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, x FROM orders o, unnest(ARRAY(SELECT region FROM regions)) x;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT generate_series(1, qty) FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id FROM orders o JOIN regions r TABLESAMPLE system (10) ON r.region = o.qty;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT 1 AS one;
