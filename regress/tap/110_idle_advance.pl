@@ -1,6 +1,6 @@
 # With kafka.idle_advance time goes on by the clock once all partitions are idle: the frontier of a join moves, no faster than the
 # clock does, and what comes behind it is late. A restart neither loses what time has gained nor adds it again, though the stream
-# times of the partitions, from which every run starts, have stood still.
+# times of the partitions, from which every run starts, have stood still. What the frontier passes is closed then, without a record.
 
 use strict;
 use warnings;
@@ -14,10 +14,10 @@ my $node = new_node('main', broker => $broker, conf => "kafka.idle_timeout = '30
 sub query { return $node->safe_psql('postgres', $_[0]) }
 
 # Seconds of event time since the last record, seconds of the clock since the given moment.
-sub gained { return query("SELECT extract(epoch FROM frontier - timestamptz '2024-01-01 00:00:10+00') FROM kafka.views") }
+sub gained { return query("SELECT extract(epoch FROM frontier - timestamptz '2024-01-01 00:00:10+00') FROM kafka.views WHERE view = 'pairs'::regclass") }
 sub since { return query("SELECT extract(epoch FROM clock_timestamp() - '$_[0]')") }
 sub clock { return query('SELECT clock_timestamp()') }
-sub stream_times { return query(q(SELECT string_agg(stream_time::text, ' ' ORDER BY topic::text, partition) FROM kafka.lag)) }
+sub stream_times { return query(q(SELECT string_agg(stream_time::text, ' ' ORDER BY topic::text, partition) FROM kafka.lag WHERE pipeline = 'pairs')) }
 
 $broker->create($_, 2, 'retention.ms=-1') for qw(idle_lefts idle_rights);
 query(<<~'SQL');
@@ -25,6 +25,8 @@ query(<<~'SQL');
 	CREATE FOREIGN TABLE rights (id int, at timestamptz) SERVER broker OPTIONS (topic 'idle_rights', event_time 'at');
 	CREATE MATERIALIZED VIEW pairs WITH (kafka.continuous, kafka.grace = '1 s') AS
 	  SELECT l.id, r.at FROM lefts l JOIN rights r ON r.id = l.id AND r.at BETWEEN l.at AND l.at + interval '1 s';
+	CREATE MATERIALIZED VIEW alone WITH (kafka.continuous, kafka.grace = '1 s') AS
+	  SELECT l.id, l.at FROM lefts l LEFT JOIN rights r ON r.id = l.id AND r.at BETWEEN l.at + interval '0.5 s' AND l.at + interval '1 s' WHERE r.id IS NULL;
 	SQL
 my $fed = clock();
 for my $topic (qw(idle_lefts idle_rights))
@@ -40,9 +42,11 @@ $node->reload;
 wait_until('time to go on', sub { gained() > 8 });
 cmp_ok(gained(), '<=', since($fed), 'time goes on, and not faster than the clock');
 is(stream_times(), $before, 'the stream times stand still');
+wait_until('the rows without a match', sub { query('SELECT count(*) FROM alone') == 2 });
+pass('time alone closes the rows without a match');
 
 query("SELECT kafka.pause('pairs'::regclass)");
-wait_until('the pause', sub { query('SELECT phase FROM kafka.pipelines') eq 'paused' });
+wait_until('the pause', sub { query('SELECT phase FROM kafka.pipelines WHERE pipeline = \'pairs\'') eq 'paused' });
 my $paused = gained();
 $node->restart;
 is(gained(), $paused, 'the frontier is state');
@@ -56,5 +60,5 @@ cmp_ok($now, '>', $run, 'nor is it lost: it went on from there');
 
 $broker->produce('idle_lefts', qq(partition=0 1\t{"id":1,"at":"2024-01-01 00:00:10.5+00"}));
 wait_for_view($node, 'pairs');
-is(query('SELECT late_rows FROM kafka.views'), '1', 'what is older than the time reached is late');
+is(query('SELECT late_rows FROM kafka.views WHERE view = \'pairs\'::regclass'), '1', 'what is older than the time reached is late');
 done_testing();
