@@ -47,7 +47,8 @@ check_join(ViewArm *arm, JoinExpr *join)
 	if (arm->ndriving == 0)
 		return kv_refusal(exprLocation(join->quals),
 						  "continuous view \"%s\" cannot use a FULL JOIN of tables",
-						  "This version joins tables inner or left.", "Use a LEFT JOIN from one table to the other.");
+						  "This version joins tables inner or left.",
+						  "Use a LEFT JOIN from one table to the other, and with UNION ALL what of the other has no match (LEFT JOIN ... WHERE ... IS NULL); a constant column tells both apart.");
 	if (arm->ndriving > 2)
 		return kv_refusal(exprLocation(join->quals),
 						  psprintf("continuous view \"%%s\" cannot join \"%s\" outer among three or more streams", rt_fetch(((RangeTblRef *) join->rarg)->rtindex, arm->query->rtable)->eref->aliasname),
