@@ -48,6 +48,8 @@ INSERT INTO forms (view, query, options) VALUES
 	('outer_left', $$SELECT o.id, p.id AS payment, o.at FROM orders o LEFT JOIN payments p ON p.order_id = o.id AND p.at BETWEEN o.at AND o.at + interval '1 hour'$$, ''),
 	('outer_full', $$SELECT o.id, p.id AS payment FROM orders o FULL JOIN payments p ON p.order_id = o.id AND p.at BETWEEN o.at AND o.at + interval '1 hour'$$, ''),
 	('windows_grace', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.grace = '1 hour'$$),
+	('windows_kept', $$SELECT kafka.tumble(at, '1 ms') AS during, avg(amount) AS amount FROM orders GROUP BY 1$$, $$, kafka.retention = '1 hour'$$),
+	('rows_kept', 'SELECT id, at FROM orders', $$, kafka.retention = '1 hour'$$),
 	('windows_final', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$);
 INSERT INTO forms (view, query, stored) VALUES ('given', 'SELECT o.id, c.name FROM orders o JOIN customers c ON c.customer = o.customer', false);
 DO $$
