@@ -70,7 +70,9 @@ class World:
         return phases
 
     def _opening(self):
-        return [self._record(topic, self.begin_us - 10 * US, partition) for topic in self.streams for partition in range(topic.partitions)]
+        """No two at one time: which of two topics comes first is nobody's promise."""
+        places = [(topic, partition) for topic in self.streams for partition in range(topic.partitions)]
+        return [self._record(topic, self.begin_us - 10 * US + n * 2000, partition) for n, (topic, partition) in enumerate(places)]
 
     def _closing(self):
         at = self.begin_us + FAR_US

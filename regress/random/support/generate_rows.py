@@ -105,6 +105,9 @@ class RowMaker:
             table = Input(f"l{n + 1}", self.rng.choice(tables))
             kind = self.rng.choice(["inner", "left"])
             by = self.rng.choice(arm.streams)
+            if arm.outer:    # nothing may take away the rows that the outer join is for
+                by = arm.streams[1 if arm.outer.kind == "right" else 0]
+                kind = "left" if arm.outer.kind == "full" else kind
             number = next((name for name, kind in by.source.columns.items() if kind == "bigint" and name == "k"), None)
             if number is None:
                 return
@@ -114,7 +117,7 @@ class RowMaker:
             arm.inputs.append(table)
             arm.joins.append(Join(kind, table.alias, on))
             self.features.add("lookup_relation" if isinstance(table.source, Relation) else f"lookup_{kind}")
-            if self.rng.random() < 0.2:
+            if self.rng.random() < 0.2 and not (arm.outer and arm.outer.kind == "full"):
                 arm.where.append(self.rng.choice([compare(table.column("v"), ">", constant(1, "bigint")), is_null(table.column("id")),
                                                   is_distinct(table.column("g"), by.column("g"))]) if by.source.columns.get("g") == "text" else
                                  is_null(table.column("k"), False))

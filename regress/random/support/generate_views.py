@@ -175,7 +175,7 @@ class ViewMaker:
             key, window = ("during", tumble(time, size)), Window("during", lambda value: value[1], size)
         elif kind == "hop":
             advance = self.rng.choice([size, size // 2, size // 3 // US * US + US])
-            arm.hop = Hop("during", time, size, advance)
+            arm.hop = Hop("span", time, size, advance)
             key, window = ("during", arm.hop.window), Window("during", lambda value: value[1], size)
         elif kind == "date_bin":
             key, window = ("bin", date_bin(time, size, 3 * US)), Window("bin", lambda value: value + size, size)

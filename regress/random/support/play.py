@@ -10,7 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 
-from definitions import Relation, View
+from definitions import Relation, Topic, View
 from generate_data import create_relation_sql, create_topic_sql
 from harness import SEPARATOR, WAIT, Database, Failed, engine_state, escaped, kv_kafka, produce
 from product import create_sink, difference, expected_rows, folded_sink, read_views, sink_messages, topics_of, verified
@@ -160,7 +160,8 @@ def simulate(plan, pipeline, batch_rows, foresight=False):
     """Plays a pipeline's phases; what was produced before it was created is one phase, tables first."""
     simulation = Simulation(pipeline.views, batch_rows, foresight)
     before = [record for phase in plan.phases[:pipeline.phase] for record in phase]
-    looks_up = any(view.stream_driven and view.bootstrap and any(not source.is_stream for source in view.sources) for view in pipeline.views)
+    looks_up = any(view.stream_driven and view.bootstrap and any(source.mode == "upsert" for source in view.sources if isinstance(source, Topic))
+                   for view in pipeline.views)
     simulation.play(before, looks_up)
     for phase in plan.phases[pipeline.phase:]:
         simulation.play(phase)
