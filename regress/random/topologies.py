@@ -38,9 +38,9 @@ def make_view(maker, views):
 
 
 def make_plan(rng):
-    world = World(rng)
-    maker = ViewMaker(rng, world)
     exact = rng.random() < 0.3
+    world = World(rng, exact)
+    maker = ViewMaker(rng, world)
     batch_rows = 1 if exact else rng.choice([1, 3, 20, 1000, 100000])
     phases = world.phases
     pipelines = []

@@ -23,8 +23,9 @@ KEYS = 5
 class World:
     """The topics of a round and their records, in phases: what is produced before somebody waits for it."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, exact):
         self.rng = rng
+        self.coarse = not exact and rng.random() < 0.5    # times of whole seconds, so that ends of windows and bounds are met exactly
         self.begin_us = rng.choice([-3_600, 1_711_846_500, 1_600_000_000]) * US    # over 1970, over a change of the clocks, neither
         self.zone = rng.choice(ZONES)
         self.streams = [self._stream(n + 1) for n in range(rng.choice([1, 2, 2, 3]))]
@@ -102,7 +103,9 @@ class World:
 
     def _record(self, topic, at_us, partition):
         rng = self.rng
-        at_us = at_us // 1000 * 1000 if topic.record_time or rng.random() < 0.7 else at_us + rng.randrange(1000)
+        if self.coarse:
+            at_us = at_us // US * US
+        at_us = at_us // 1000 * 1000 if self.coarse or topic.record_time or rng.random() < 0.7 else at_us + rng.randrange(1000)
         self.number += 1
         row = {"n": self.number, "k": self._maybe(rng.randrange(KEYS)), "g": self._maybe(rng.choice("abc")),
                "v": self._maybe(rng.randrange(-5, 15)), "x": self._amount(),
