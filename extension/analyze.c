@@ -116,6 +116,7 @@ make_arms(ViewDef *view, List *queries)
 		most_inputs += list_length(lfirst_node(Query, cell)->rtable);
 	view->inputs = palloc0(sizeof(ViewInput) * most_inputs);
 	view->arms = palloc0(sizeof(ViewArm) * list_length(queries));
+	view->has_oracle = true;	/* until an input, or what drives it, says otherwise */
 	foreach(cell, queries)
 	{
 		ViewArm    *arm = &view->arms[view->narms];
@@ -171,7 +172,6 @@ check_drivers(ViewDef *view)
 {
 	Refusal    *refusal = NULL;
 
-	view->has_oracle = true;
 	for (int i = 0; i < view->narms; i++)
 	{
 		if (view->ndriving > 0 && view->arms[i].ndriving == 0)

@@ -286,13 +286,20 @@ pipeline_of_views(NewView *new, ViewDef *view)
 static void
 check_first_rows(NewView *new, ViewRow *upper)
 {
-	if (upper->relation == upper->definition && !was_made_here(upper->pipeline) && !kv_view_load(upper->view)->has_oracle)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("continuous view \"%s\" cannot read \"%s\", whose earlier rows are not stored", new->name, get_rel_name(upper->relation)),
-				 errdetail("\"%s\" has looked up rows of a table as they were when each record arrived; its query sees them as they are now.",
-						   get_rel_name(upper->relation)),
-				 errhint("Create both views in one transaction, or make the first a materialized view.")));
+	char	   *name = get_rel_name(upper->relation);
+	ViewDef    *view;
+
+	if (upper->relation != upper->definition || was_made_here(upper->pipeline))
+		return;
+	view = kv_view_load(upper->view);
+	if (view->has_oracle && !view->reads_expiring)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("continuous view \"%s\" cannot read \"%s\", whose earlier rows are not stored", new->name, name),
+			 view->has_oracle ? errdetail("A view that \"%s\" reads, or one above that, removes rows that are old.", name) :
+			 errdetail("\"%s\" has looked up rows of a table as they were when each record arrived; its query sees them as they are now.", name),
+			 errhint("Create both views in one transaction, or make the first a materialized view.")));
 }
 
 /* Checks that the view can be a member of a pipeline that exists. */

@@ -82,10 +82,11 @@ has_given_rows(const ViewRow *row, const ViewDef *view)
 	}
 	if (!kv_applied_any(row->pipeline))
 		return false;
-	if (!view->has_oracle)
+	if (!view->has_oracle || view->reads_expiring)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot publish the rows that continuous view \"%s\" has given already", get_rel_name(row->relation)),
+				 view->has_oracle ? errdetail("They are not stored, and a view that it reads, or one above that, removes rows that are old.") :
 				 errdetail("They are not stored, and it has looked up rows of a table as they were when each record arrived."),
 				 errhint("Attach the sink with snapshot => false, or in the transaction that creates the view.")));
 	return true;

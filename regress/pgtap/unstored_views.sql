@@ -1,6 +1,6 @@
 -- Views whose rows are not stored: what reaches their sinks, attached before, while and after they run, and the views over them
 -- (DESIGN.md 1.3). Every sink must hold each row once, in the order of its key.
-SELECT plan(40);
+SELECT plan(43);
 SELECT kafka_test.create_server('broker') \g /dev/null
 SELECT kafka_test.create_topic(t, 2, 'retention.ms=-1') FROM unnest('{un_orders,un_payments}'::text[]) t \g /dev/null
 SELECT kafka_test.create_topic(t, 1) FROM unnest('{un_customers,un_first,un_late,un_none,un_paid,un_named,un_again,un_bad,un_over,un_made,un_left,un_left_2,un_left_over,un_calls,un_answers}'::text[]) t \g /dev/null
@@ -108,12 +108,22 @@ SELECT bag_eq($$SELECT (v->>'id')::int, v->>'name' FROM sink('un_named', 65) v$$
 SELECT bag_eq('SELECT name, n FROM names', 'SELECT name, count(*) FROM named GROUP BY name', 'and so has the view over it');
 SELECT throws_like($$SELECT kafka.attach_sink('named', 'again_sink')$$, 'cannot publish the rows that continuous view "named" has given already',
 	'what such a view has given cannot be told again');
+SELECT throws_like($$SELECT kafka.verify('names')$$, 'continuous view "names" cannot be verified', 'nor can its query say what a view over it has');
 SELECT kafka.attach_sink('named', 'again_sink', snapshot => false) \g /dev/null
 SELECT kafka_test.produce('un_customers', $$VALUES ('4', '{"name": "name 4"}')$$) \g /dev/null
 SELECT ok(kafka.wait_for_view('named', '60s'), 'the table changes');
 SELECT orders(66, 70) \g /dev/null
 SELECT ok(kafka.wait_for_view('named', '60s'), 'and later rows find that');
 SELECT bag_eq($$SELECT (v->>'id')::int, v->>'name' FROM sink('un_again', 5) v$$, $$SELECT i, 'name ' || i % 5 FROM generate_series(66, 70) i$$, 'without snapshot it has those since');
+
+-- over a view that removes old rows: what it has given is gone from there
+BEGIN;
+CREATE MATERIALIZED VIEW recent WITH (kafka.continuous, kafka.retention = '1 hour') AS SELECT id, at FROM orders;
+CREATE VIEW recent_even WITH (kafka.continuous) AS SELECT id, at FROM recent WHERE id % 2 = 0;
+COMMIT;
+SELECT ok(kafka.wait_for_view('recent_even', '60s'), 'a view over one with retention');
+SELECT throws_like($$SELECT kafka.create_sink('recent_even', 'un_recent')$$, 'cannot publish the rows that continuous view "recent_even" has given already',
+	'cannot tell what it has given either');
 
 -- a record whose expression fails is the view's dead letter, with sinks and before any
 CREATE VIEW parts WITH (kafka.continuous) AS SELECT id, amount / parts AS each_part, at FROM orders;
