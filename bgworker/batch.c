@@ -7,9 +7,9 @@
  * else writes to its outbox waits for it.
  *
  * A batch is made of sub-batches. In one, all table records come before all stream
- * records, so that applying the tables' deltas first keeps processing order for every
- * probe; a table record after a stream record begins the next one. Nothing a
- * statement does shows before the commit.
+ * records, and those that change a keyed view before those that look it up, so that applying each
+ * topic's delta as a whole keeps processing order for every probe; a record that would come
+ * behind begins the next one (TopicInput.not_behind). Nothing a statement does shows before the commit.
  *
  * The commit is asynchronous: the publisher flushes before it publishes.
  */
@@ -47,7 +47,7 @@
 
 static void begin_numbered(Pipeline *pipeline);
 static int64 collect(Pipeline *pipeline);
-static bool take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen);
+static bool take_head(Pipeline *pipeline, Partition *partition, Bitmapset **seen);
 static void apply(Pipeline *pipeline);
 static void finish(Pipeline *pipeline);
 static bool store_positions(Pipeline *pipeline);
@@ -148,13 +148,13 @@ kv_batch_failed(Pipeline *pipeline)
 
 /*
  * Takes records in processing order into the deltas until the sub-batch ends: it is full, nothing
- * is there, or a table record follows a stream record. Gives how many it took.
+ * is there, or a record follows one that must not meet what it changes. Gives how many it took.
  */
 static int64
 collect(Pipeline *pipeline)
 {
 	int64		taken = 0;
-	bool		stream_seen = false;
+	Bitmapset  *seen = NULL;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	while (taken < kv_batch_rows)
@@ -166,7 +166,7 @@ collect(Pipeline *pipeline)
 			continue;
 		if (result != MERGE_RECORD)
 			break;
-		if (!take_head(pipeline, partition, &stream_seen))
+		if (!take_head(pipeline, partition, &seen))
 			break;
 		taken++;
 	}
@@ -176,15 +176,17 @@ collect(Pipeline *pipeline)
 
 /* Takes one record; false: it belongs to the next sub-batch. */
 static bool
-take_head(Pipeline *pipeline, Partition *partition, bool *stream_seen)
+take_head(Pipeline *pipeline, Partition *partition, Bitmapset **seen)
 {
+	TopicInput *input = partition->input;
+
 	switch (partition->head_result)
 	{
 		case DECODE_ROW:
 		case DECODE_DELETE:
-			if (partition->input->is_table && *stream_seen)
+			if (bms_overlap(input->not_behind, *seen))
 				return false;
-			*stream_seen = *stream_seen || !partition->input->is_table;
+			*seen = bms_add_member(*seen, input - pipeline->topics);
 			kv_delta_add_head(pipeline, partition);
 			break;
 		case DECODE_NOTHING:

@@ -22,6 +22,7 @@
 #include "utils/syscache.h"
 
 #include "delta.h"
+#include "lineage.h"
 #include "members.h"
 #include "sink_list.h"
 #include "sinks.h"
@@ -37,6 +38,8 @@ static void compile_view(Pipeline *pipeline, PipelineView *view);
 static void load_topics(Pipeline *pipeline);
 static void add_topic(Pipeline *pipeline, const ViewInput *input);
 static void load_topic(Pipeline *pipeline, TopicInput *input);
+static void order_topics(Pipeline *pipeline);
+static void put_before(Pipeline *pipeline, Oid looked_up, const ViewDef *view);
 static bool bootstrap_is_done(Pipeline *pipeline);
 static void note_relation(Datum arg, Oid relid);
 static void note_server(Datum arg, int cache, uint32 hash);
@@ -135,6 +138,9 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 		MaintenanceStatement *statement = lfirst(lc);
 
 		view->compiled = lappend(view->compiled, kv_maintenance_make_plan(pipeline->context, view->view, statement));
+		/* a change that is not told would leave the views over this one as they were, for ever */
+		if (view->is_read && statement->writes_view && statement->capture_desc == NULL)
+			elog(ERROR, "statement \"%s\" of view %s does not return what it writes", statement->title, view->view->name);
 		view->closes |= statement->phase == PHASE_CLOSE;
 		view->evicts |= statement->phase == PHASE_EVICT;
 	}
@@ -174,6 +180,48 @@ load_topics(Pipeline *pipeline)
 	}
 	for (int i = 0; i < pipeline->ntopics; i++)
 		load_topic(pipeline, &pipeline->topics[i]);
+	order_topics(pipeline);
+}
+
+/*
+ * Finds out whose records may not come behind whose in a sub-batch, because all of a topic's are applied at once: those of tables
+ * not behind those of streams, and those from which a keyed view is made not behind those of the streams that look it up.
+ */
+static void
+order_topics(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int j = 0; pipeline->topics[i].is_table && j < pipeline->ntopics; j++)
+			if (!pipeline->topics[j].is_table)
+				pipeline->topics[i].not_behind = bms_add_member(pipeline->topics[i].not_behind, j);
+	}
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		ViewDef    *view = pipeline->views[i].view;
+
+		for (int j = 0; j < view->ninputs && !kv_view_is_table_driven(view); j++)
+			if (view->inputs[j].kind == INPUT_KEYED)
+				put_before(pipeline, view->inputs[j].relid, view);
+	}
+}
+
+/* Keeps the streams behind a keyed view before those that drive a view which looks it up. */
+static void
+put_before(Pipeline *pipeline, Oid looked_up, const ViewDef *view)
+{
+	List	   *earlier = kv_streams_behind(looked_up);
+	List	   *later = NIL;
+
+	for (int i = 0; i < view->ninputs; i++)
+		if (kv_input_drives(&view->inputs[i]))
+			later = list_concat_unique_oid(later, kv_streams_behind(view->inputs[i].relid));
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int j = 0; list_member_oid(earlier, pipeline->topics[i].topic->relid) && j < pipeline->ntopics; j++)
+			if (list_member_oid(later, pipeline->topics[j].topic->relid))
+				pipeline->topics[i].not_behind = bms_add_member(pipeline->topics[i].not_behind, j);
+	}
 }
 
 /* Adds the topic of an input, or to what is known of it. */

@@ -1,0 +1,76 @@
+-- Keyed views as inputs: of views that tables drive, views over views over views, and looked up by a stream. Each equals its query over the
+-- views it reads, with NULL groups, groups that fail HAVING and come back, first rows of views made later; and a row of a stream meets
+-- a keyed view of another stream as the records before it have left it, however they lie in the batch.
+SELECT no_plan();
+SET timezone = 'UTC';
+SELECT kafka_test.create_server('broker') \g /dev/null
+SELECT kafka_test.create_topic('kv_' || t, 1, 'retention.ms=-1') FROM unnest('{sales,visits,shops}'::text[]) t \g /dev/null
+CREATE FOREIGN TABLE sales (shop int, part text, amount numeric, at timestamptz) SERVER broker OPTIONS (topic 'kv_sales', event_time 'at');
+CREATE FOREIGN TABLE visits (id int, shop int, at timestamptz) SERVER broker OPTIONS (topic 'kv_visits', event_time 'at');
+CREATE FOREIGN TABLE shops (shop int OPTIONS (key 'true'), city text) SERVER broker OPTIONS (topic 'kv_shops', mode 'upsert');
+ALTER SYSTEM SET kafka.batch_rows = 4;
+SELECT pg_reload_conf() \g /dev/null
+
+BEGIN;
+CREATE MATERIALIZED VIEW per_shop WITH (kafka.continuous, kafka.pipeline = 'keyed') AS SELECT shop, count(*) AS n, sum(amount) AS amount FROM sales GROUP BY shop;
+CREATE MATERIALIZED VIEW per_part WITH (kafka.continuous, kafka.pipeline = 'keyed') AS
+	SELECT shop, part, avg(amount) AS mean FROM sales GROUP BY shop, part HAVING count(*) < 4;
+CREATE MATERIALIZED VIEW large WITH (kafka.continuous) AS SELECT shop, n, amount * 2 AS twice FROM per_shop WHERE n > 2 OR shop IS NULL;
+CREATE MATERIALIZED VIEW matched WITH (kafka.continuous) AS SELECT p.shop, p.part, p.mean, s.n FROM per_part p LEFT JOIN per_shop s ON s.shop = p.shop;
+CREATE MATERIALIZED VIEW placed WITH (kafka.continuous) AS SELECT s.shop, t.city, s.amount FROM per_shop s LEFT JOIN shops t ON t.shop = s.shop;
+CREATE MATERIALIZED VIEW per_city WITH (kafka.continuous) AS SELECT city, count(*) AS shops, sum(amount) AS amount FROM placed GROUP BY city;
+CREATE MATERIALIZED VIEW parts WITH (kafka.continuous) AS SELECT part, array_agg(shop ORDER BY shop) AS shops, min(mean) AS least FROM per_part GROUP BY part;
+CREATE MATERIALIZED VIEW best WITH (kafka.continuous) AS SELECT c.city, c.shops FROM per_city c WHERE c.shops > 1;
+CREATE MATERIALIZED VIEW seen WITH (kafka.continuous) AS SELECT v.id, s.n, s.amount FROM visits v LEFT JOIN per_shop s ON s.shop = v.shop;
+COMMIT;
+CREATE TABLE views AS SELECT unnest('{large,matched,placed,per_city,parts,best}'::text[]) AS view;
+
+-- waits for all of it, and gives what differs of every view from its query over the views as they stand
+CREATE FUNCTION differences() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	v text;
+BEGIN
+	IF NOT kafka.wait_for_view('seen', '60s') THEN
+		RETURN NEXT 'does not catch up';
+	END IF;
+	FOR v IN SELECT view FROM views LOOP
+		RETURN QUERY EXECUTE format('SELECT %L || '': '' || d::text FROM kafka.verify(%L) d', v, v);
+	END LOOP;
+END $$;
+CREATE FUNCTION sell(count int, seed int) RETURNS void LANGUAGE sql AS $$
+	SELECT kafka_test.produce('kv_sales', format($q$SELECT 'k', jsonb_build_object('shop', CASE WHEN h %% 5 > 0 THEN h %% 5 END, 'part', CASE WHEN h / 5 %% 4 > 0 THEN 'p' || h / 5 %% 4 END,
+		'amount', (h / 20 %% 900) / 100.0, 'at', timestamptz '2026-01-01Z' + (%1$s * 1000 + i) * interval '1 s') FROM (SELECT i, abs(hashint4(%1$s * 1000 + i)) AS h FROM generate_series(1, %2$s) i) x$q$, seed, count))
+$$;
+SELECT sell(3, 1) \g /dev/null
+SELECT is_empty('SELECT differences()', 'a few sales');
+SELECT kafka_test.produce('kv_shops', $$SELECT i, jsonb_build_object('city', CASE WHEN i < 3 THEN 'Bern' WHEN i = 3 THEN 'Oslo' END) FROM generate_series(1, 4) i$$), sell(20, 2) \g /dev/null
+SELECT is_empty('SELECT differences()', 'shops, and more sales');
+SELECT kafka_test.produce('kv_shops', $$VALUES (1, '{"city": "Oslo"}'), (2, null)$$), sell(40, 3) \g /dev/null
+SELECT is_empty('SELECT differences()', 'shops that move and go');
+SELECT isnt((SELECT count(*) FROM per_city), 0::bigint, 'there are rows');
+-- made later, over views at work
+CREATE MATERIALIZED VIEW later WITH (kafka.continuous) AS SELECT b.shop, b.part, l.twice FROM matched b LEFT JOIN large l ON l.shop = b.shop;
+CREATE MATERIALIZED VIEW later_sums WITH (kafka.continuous) AS SELECT part, sum(twice) AS twice, count(*) AS n FROM later GROUP BY part;
+INSERT INTO views VALUES ('later'), ('later_sums');
+SELECT ok(kafka.wait_for_view('later') AND kafka.wait_for_view('later_sums'), 'views over running views get their first rows');
+SELECT is_empty('SELECT differences()', 'which are those of their queries');
+SELECT sell(30, 4) \g /dev/null
+SELECT is_empty('SELECT differences()', 'and follow');
+ALTER SYSTEM SET kafka.batch_rows = 100000;
+SELECT pg_reload_conf() \g /dev/null
+SELECT sell(200, 5), kafka_test.produce('kv_shops', $$VALUES (2, '{"city": "Bern"}'), (4, '{"city": "Bern"}')$$) \g /dev/null
+SELECT is_empty('SELECT differences()', 'a large batch');
+
+-- sales and visits in turns, in one batch: each visit meets the sales before it
+SELECT kafka.pause('keyed') \g /dev/null
+SELECT kafka_test.produce('kv_sales', $$SELECT 'k', jsonb_build_object('shop', 9, 'part', 'x', 'amount', i, 'at', timestamptz '2026-02-01Z' + i * interval '2 s') FROM generate_series(1, 20) i$$),
+	kafka_test.produce('kv_visits', $$SELECT 'k', jsonb_build_object('id', i, 'shop', 9, 'at', timestamptz '2026-02-01Z' + i * interval '2 s' + interval '1 s') FROM generate_series(0, 20) i$$) \g /dev/null
+SELECT kafka.resume('keyed') \g /dev/null
+SELECT ok(kafka.wait_for_view('seen', '60s'), 'caught up');
+SELECT is((SELECT string_agg(id || ':' || coalesce(n, 0), ' ' ORDER BY id) FROM seen), (SELECT string_agg(i || ':' || i, ' ' ORDER BY i) FROM generate_series(0, 20) i), 'each visit meets the sales before it');
+SELECT is_empty('SELECT differences()', 'the others follow as well');
+SELECT throws_ok($$SELECT * FROM kafka.verify('seen')$$, 'continuous view "seen" cannot be verified', 'which has no oracle');
+SELECT is((SELECT sum(dead_letters) FROM kafka.views), 0::numeric, 'no dead letters');
+ALTER SYSTEM RESET kafka.batch_rows;
+SELECT pg_reload_conf() \g /dev/null
+SELECT * FROM finish();
