@@ -152,7 +152,7 @@ give_to(Oid relation, Oid owner)
 /* ------------------------------------------------------------------ triggers */
 
 /*
- * Refuses direct writes to a result table. Maintenance itself passes: kv_maintaining
+ * Refuses direct writes to a result table, and to the state of a view in kafka_state. Maintenance itself passes: kv_maintaining
  * is set and no trigger stands between the statement and this one, so a user's trigger that
  * runs within the maintenance cannot write either.
  */
@@ -169,6 +169,11 @@ kafka_refuse_write(PG_FUNCTION_ARGS)
 	InitFunctionCallInfoData(*depth, NULL, 0, InvalidOid, NULL, NULL);
 	if (kv_maintaining && DatumGetInt32(pg_trigger_depth(depth)) == 1)
 		return PointerGetDatum(NULL);
+	if (RelationGetNamespace(trigger->tg_relation) == get_namespace_oid(KV_STATE_SCHEMA, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot change table \"%s\"", RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("It holds the state of a continuous view.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("cannot change continuous view \"%s\"", RelationGetRelationName(trigger->tg_relation)),

@@ -40,6 +40,8 @@ static char *column_definitions(TupleDesc desc);
 static char *key_constraint(ViewDef *view);
 static char *storage_clauses(NewView *new, bool keyed);
 static void add_option(StringInfo text, DefElem *option);
+static void guard_state(const char *qualified_name);
+static Oid	named_relation(const char *qualified_name);
 static void bind_named(Oid relid, const char *qualified_name);
 
 
@@ -122,6 +124,8 @@ kv_make_buffers(NewView *new)
 	kv_sql_enter_engine(&sql);
 	foreach(cell, kv_maintenance_tables(view))
 		kv_sql_ddl("%s", (char *) lfirst(cell));
+	foreach(cell, kv_maintenance_relations(view))
+		guard_state(lfirst(cell));
 	kv_sql_leave(&sql);
 	kv_bind_view(view);
 
@@ -140,6 +144,15 @@ kv_make_buffers(NewView *new)
 	kv_sql_leave(&sql);
 }
 
+/* Refuses direct writes to a table that holds state; an unlogged one is but a copy of records, and the engine empties it. */
+static void
+guard_state(const char *qualified_name)
+{
+	if (get_rel_persistence(named_relation(qualified_name)) == RELPERSISTENCE_PERMANENT)
+		kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
+				   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", qualified_name);
+}
+
 /* Makes the buffers, copies and companion of a view live and die with it, for its owner. */
 void
 kv_bind_view(ViewDef *view)
@@ -152,12 +165,17 @@ kv_bind_view(ViewDef *view)
 		bind_named(view->relid, lfirst(cell));
 }
 
+static Oid
+named_relation(const char *qualified_name)
+{
+	return RangeVarGetRelid(makeRangeVarFromNameList(stringToQualifiedNameList(qualified_name)), NoLock, false);
+}
+
 /* Binds one relation unless it is bound. */
 static void
 bind_named(Oid relid, const char *qualified_name)
 {
-	RangeVar   *name = makeRangeVarFromNameList(stringToQualifiedNameList(qualified_name));
-	Oid			relation = RangeVarGetRelid(name, NoLock, false);
+	Oid			relation = named_relation(qualified_name);
 
 	if (!list_member_oid(kv_view_relations(relid), relation))
 		kv_view_adopt_relation(relid, relation);
