@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_foreign_server.h"
+#include "catalog/pg_proc.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
 #include "foreign/foreign.h"
@@ -53,6 +54,7 @@ static bool find_name(NewView *new, bool if_not_exists, Oid *existing);
 static void apply_column_names(NewView *new);
 static void check_permissions(Query *query);
 static bool check_permissions_walker(Node *node, void *context);
+static bool check_execution(Oid function, void *context);
 static PipelineRow *choose_pipeline(NewView *new, ViewDef *view);
 static int64 pipeline_of_views(NewView *new, ViewDef *view);
 static void check_first_rows(NewView *new, ViewRow *upper);
@@ -172,7 +174,7 @@ apply_column_names(NewView *new)
 /*
  * Checks that the current user may read what the query reads, with plain views
  * expanded as their owners' rights. The worker reads topics for the view, so
- * nobody would check it later.
+ * nobody would check it later. And that he may execute its functions, as which the worker would fail.
  */
 static void
 check_permissions(Query *query)
@@ -190,7 +192,10 @@ check_permissions_walker(Node *node, void *context)
 	if (node == NULL)
 		return false;
 	if (!IsA(node, Query))
+	{
+		(void) check_functions_in_node(node, check_execution, NULL);
 		return expression_tree_walker(node, check_permissions_walker, context);
+	}
 
 	kv_check_query_permissions((Query *) node);
 	foreach(cell, ((Query *) node)->rtable)
@@ -206,6 +211,16 @@ check_permissions_walker(Node *node, void *context)
 		}
 	}
 	return query_tree_walker((Query *) node, check_permissions_walker, context, 0);
+}
+
+static bool
+check_execution(Oid function, void *context)
+{
+	AclResult	allowed = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
+
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, get_func_prokind(function) == PROKIND_AGGREGATE ? OBJECT_AGGREGATE : OBJECT_FUNCTION, get_func_name(function));
+	return false;
 }
 
 /* ------------------------------------------------------------------ which pipeline */
