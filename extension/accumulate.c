@@ -24,6 +24,7 @@
 
 #include "closing_statements.h"
 #include "delta_query.h"
+#include "distinct_values.h"
 #include "group_rows.h"
 #include "group_statements.h"
 #include "input_tables.h"
@@ -51,7 +52,7 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 	add_late_counts(view, statements);
 	add_lookups(view, statements);
 	if (view->groups)
-		groups = kv_groups_begin(view);
+		groups = kv_group_state_begin(view);
 	for (int i = 0; i < view->ninputs; i++)
 	{
 		if (!kv_input_drives(&view->inputs[i]))
@@ -85,6 +86,7 @@ kv_accumulate_tables(ViewDef *view)
 {
 	List	   *statements = NIL;
 	int			nest = kv_delta_begin_printing();
+	ListCell   *cell;
 
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].buffer_name)
@@ -94,7 +96,8 @@ kv_accumulate_tables(ViewDef *view)
 	if (view->final)
 		statements = list_concat(statements, kv_closing_indexes(view));
 	else if (view->retention_us >= 0 && view->groups_name && kv_retention_index(view))
-		statements = lappend(statements, psprintf("CREATE INDEX ON %s (%s)", view->groups_name, kv_retention_index(view)));
+		foreach(cell, lcons(view->groups_name, kv_distinct_table_names(view)))
+			statements = lappend(statements, psprintf("CREATE INDEX ON %s (%s)", (char *) lfirst(cell), kv_retention_index(view)));
 	AtEOXact_GUC(true, nest);
 	return statements;
 }

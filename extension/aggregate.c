@@ -1,41 +1,65 @@
 /*
- * aggregate.c: aggregates kept up by combining partial results (DESIGN.md 2.5, 3).
+ * aggregate.c: where the state of aggregates lives (DESIGN.md 2.5, 3).
  *
- * A group's state is a row of plain SQL columns; the partial aggregate of a delta has
- * the same columns, and each is combined by an SQL expression. That is exact for
- * count, sum, min, max and the boolean and bit aggregates, which are their own
- * state, and for avg, kept as sum and count: numeric division gives the
- * digits core's avg gives, since both divide the same sum by the same count. The sum of
- * floats is added up in order of arrival, as one query would in its own order: the last
- * digits may differ from those of the query, as they may between two runs of it.
+ * A group's state is a row of columns; the partial aggregate of a delta has
+ * the same columns, and each is combined by an SQL expression.
  *
- * Only Postgres' own aggregates are known by what they do; min and max of other
- * types than they have come with their type's order, which LEAST and GREATEST follow.
+ * - Some of Postgres' own aggregates are their own state: count, sum, min, max, the boolean and bit ones, and those that
+ *   collect their rows (array_agg, string_agg, jsonb_agg ...), whose partial results are appended in processing order.
+ * - avg is sum and count: numeric division gives the digits core's avg gives, since both divide the same sum by the
+ *   same count. The sum of floats is added up in order of arrival, as one query would in its own order: the last digits may differ
+ *   from those of the query, as they may between two runs of it.
+ * - kafka.first and kafka.last keep the value and the sort of the row that stands.
+ * - Of any other the transition state is kept, by its combine function, or by its transition function where the state is of
+ *   an SQL type (kept_aggregate.c).
+ *
+ * Of an aggregate with DISTINCT the values a group has had are kept in a table (distinct_values.c); the partial aggregate is one of the
+ * values that are new. min and max of other types than core's have come with their type's order, which LEAST and GREATEST follow.
  */
 #include "aggregate.h"
 
+#include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "normalize.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_func.h"
 #include "parser/parse_node.h"
 #include "parser/parse_oper.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+#include "utils/typcache.h"
 
+#include "kept_aggregate.h"
+#include "normalize.h"
+#include "statement.h"
+
+static CombineKind standing_kind(const Aggref *aggregate);
 static bool is_avg(const Aggref *aggregate);
-static List *partials_of(const Aggref *aggregate);
+static Const *delimiter_of(const Aggref *aggregate);
+static Refusal *check_distinct(const Aggref *aggregate, const char *name);
+static Refusal *check_kept(const Aggref *aggregate, const char *name);
+static List *columns_of(const Aggref *aggregate, AttrNumber order_attno);
+static StateColumn *make_column(Aggref *partial, CombineKind combine);
+static StateColumn *plain_column(const Aggref *aggregate, AttrNumber order_attno);
+static List *avg_columns(const Aggref *aggregate);
+static List *standing_columns(const Aggref *aggregate, AttrNumber order_attno);
+static StateColumn *kept_column(const Aggref *aggregate, AttrNumber order_attno);
+static Aggref *in_order(Aggref *aggregate, AttrNumber order_attno);
 static Aggref *partial_like(const Aggref *aggregate, const char *name, Oid argument_type);
-static int	find_column(List *columns, const Aggref *partial);
-static Node *state_var(List *columns, const Aggref *partial, int rti, AttrNumber first_attno);
+static int	find_column(List *columns, const StateColumn *like);
+static bool same_call(const Aggref *one, const Aggref *other);
+static Node *state_var(List *columns, const StateColumn *like, int rti, AttrNumber first_attno);
 static Node *coerce(Node *node, Oid type);
+static char *combine_standing(List *columns, const StateColumn *column, const char *name, List *names, const char *delta);
 static bool collect_walker(Node *node, List **aggregates);
 
-/* Gives the way partial results combine, COMBINE_NONE for aggregates that are not their own state. */
+/* Gives the way partial results of one of Postgres' own aggregates combine, COMBINE_NONE for those that are not their own state. */
 CombineKind
 kv_aggregate_combine_kind(const Aggref *aggregate)
 {
@@ -46,7 +70,9 @@ kv_aggregate_combine_kind(const Aggref *aggregate)
 	}			known[] = {
 		{"count", COMBINE_COUNT}, {"sum", COMBINE_ADD}, {"min", COMBINE_LEAST}, {"max", COMBINE_GREATEST},
 		{"bool_and", COMBINE_AND}, {"every", COMBINE_AND}, {"bool_or", COMBINE_OR},
-		{"bit_and", COMBINE_BIT_AND}, {"bit_or", COMBINE_BIT_OR}, {"bit_xor", COMBINE_BIT_XOR},
+		{"bit_and", COMBINE_BIT_AND}, {"bit_or", COMBINE_BIT_OR}, {"bit_xor", COMBINE_BIT_XOR}, {"range_agg", COMBINE_ADD},
+		{"array_agg", COMBINE_APPEND}, {"jsonb_agg", COMBINE_APPEND}, {"jsonb_object_agg", COMBINE_APPEND},
+		{"string_agg", COMBINE_APPEND_TEXT}, {"json_agg", COMBINE_APPEND_JSON_ARRAY}, {"json_object_agg", COMBINE_APPEND_JSON_OBJECT},
 	};
 	char	   *name;
 
@@ -59,10 +85,16 @@ kv_aggregate_combine_kind(const Aggref *aggregate)
 	return COMBINE_NONE;
 }
 
-bool
-kv_aggregate_is_own_state(const Aggref *aggregate)
+/* Is it kafka.first or kafka.last? */
+static CombineKind
+standing_kind(const Aggref *aggregate)
 {
-	return kv_aggregate_combine_kind(aggregate) != COMBINE_NONE;
+	char	   *name;
+
+	if (get_func_namespace(aggregate->aggfnoid) != get_namespace_oid(KV_SCHEMA, false))
+		return COMBINE_NONE;
+	name = get_func_name(aggregate->aggfnoid);
+	return strcmp(name, "first") == 0 ? COMBINE_FIRST : strcmp(name, "last") == 0 ? COMBINE_LAST : COMBINE_NONE;
 }
 
 static bool
@@ -72,86 +104,368 @@ is_avg(const Aggref *aggregate)
 		strcmp(get_func_name(aggregate->aggfnoid), "avg") == 0;
 }
 
-/* Refuses what has no state of plain columns; see aggregate.h. */
+bool
+kv_aggregate_is_own_state(const Aggref *aggregate)
+{
+	return kv_aggregate_combine_kind(aggregate) != COMBINE_NONE && !aggregate->aggdistinct;
+}
+
+/* Does the order of the rows matter? Whoever writes a combine function says that it does not. */
+bool
+kv_aggregate_is_ordered(const Aggref *aggregate)
+{
+	CombineKind kind = kv_aggregate_combine_kind(aggregate);
+
+	if (kind != COMBINE_NONE)
+		return kind >= COMBINE_APPEND && kind <= COMBINE_APPEND_JSON_OBJECT;
+	return standing_kind(aggregate) == COMBINE_NONE && !is_avg(aggregate) && kv_kept_way(aggregate) == KEPT_ROWS;
+}
+
+/* Does every row change the result? That of an object stays where a key and its value come again, string_agg leaves nulls out. */
+bool
+kv_aggregate_counts_every_row(const Aggref *aggregate)
+{
+	switch (kv_aggregate_combine_kind(aggregate))
+	{
+		case COMBINE_COUNT:
+			return aggregate->aggstar && !aggregate->aggfilter;
+		case COMBINE_APPEND:
+			return !aggregate->aggfilter && strcmp(get_func_name(aggregate->aggfnoid), "jsonb_object_agg") != 0;
+		case COMBINE_APPEND_JSON_ARRAY:
+		case COMBINE_APPEND_JSON_OBJECT:
+			return !aggregate->aggfilter;
+		default:
+			return false;
+	}
+}
+
+/* Are the rows given to it in order? see aggregate.h. */
+bool
+kv_aggregate_needs_order(const Aggref *aggregate)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns_of(aggregate, InvalidAttrNumber))
+	{
+		StateColumn *column = lfirst(cell);
+
+		if (!column->distinct && column->partial->aggorder)
+			return true;
+	}
+	return false;
+}
+
+/* Leaves out DISTINCT where it makes no difference; see aggregate.h. */
+Node *
+kv_aggregate_simplify(Node *node)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Aggref) && ((Aggref *) node)->aggdistinct)
+	{
+		Aggref	   *aggregate = copyObject((Aggref *) node);
+		CombineKind kind = kv_aggregate_combine_kind(aggregate);
+		ListCell   *cell;
+
+		if ((kind >= COMBINE_LEAST && kind <= COMBINE_BIT_OR) || (kind == COMBINE_ADD && OidIsValid(get_multirange_range(aggregate->aggtype))))
+		{
+			aggregate->aggdistinct = NIL;
+			foreach(cell, aggregate->args)
+				lfirst_node(TargetEntry, cell)->ressortgroupref = 0;
+		}
+		return (Node *) aggregate;
+	}
+	return expression_tree_mutator(node, kv_aggregate_simplify, NULL);
+}
+
+/* Gives string_agg's delimiter, NULL: it is not the same for every row. */
+static Const *
+delimiter_of(const Aggref *aggregate)
+{
+	Node	   *delimiter = eval_const_expressions(NULL, copyObject((Node *) lsecond_node(TargetEntry, aggregate->args)->expr));
+
+	return IsA(delimiter, Const) ? (Const *) delimiter : NULL;
+}
+
+/* Refuses what has no state that can be kept; see aggregate.h. */
 Refusal *
 kv_aggregate_check(const Aggref *aggregate)
 {
 	char	   *name = get_func_name(aggregate->aggfnoid);
 
-	if (aggregate->aggkind != AGGKIND_NORMAL || aggregate->aggorder)
+	if (aggregate->aggkind != AGGKIND_NORMAL)
+		return kv_refusal(aggregate->location,
+						  psprintf("continuous view \"%%s\" cannot use the ordered-set aggregate %s", name),
+						  "It sorts the rows of a group, and a later row can come anywhere among them.",
+						  "Use it in the query that reads the view, or an estimate that can be combined (the extension tdigest has percentiles).");
+	if (aggregate->aggorder)
 		return kv_refusal(aggregate->location,
 						  psprintf("continuous view \"%%s\" cannot use ORDER BY in the aggregate %s", name),
 						  "A later row can come before those already aggregated.",
-						  "Use an aggregate that does not depend on the order of its rows.");
+						  "Leave ORDER BY out, and rows are aggregated as they are processed; kafka.first() and kafka.last() give the value of the first and the last row of a group.");
 	if (aggregate->aggdistinct)
+		return check_distinct(aggregate, name);
+	if (kv_aggregate_combine_kind(aggregate) == COMBINE_APPEND_TEXT && !delimiter_of(aggregate))
 		return kv_refusal(aggregate->location,
-						  psprintf("continuous view \"%%s\" cannot use DISTINCT in the aggregate %s", name),
-						  "This version does not keep the values a group has had.",
-						  "Group by the value as well, in a continuous view of its own, and aggregate its rows in the query that reads it.");
-	if (aggregate->aggvariadic || !(kv_aggregate_is_own_state(aggregate) || is_avg(aggregate)))
+						  psprintf("continuous view \"%%s\" must use the same delimiter for every row in %s", name),
+						  "The texts of two batches are joined without the rows they are made of, so there is no telling which delimiter belongs between them.",
+						  "Use a constant, or put the delimiter into the value.");
+	if (standing_kind(aggregate) != COMBINE_NONE &&
+		!OidIsValid(lookup_type_cache(lsecond_oid(aggregate->aggargtypes), TYPECACHE_LT_OPR)->lt_opr))
 		return kv_refusal(aggregate->location,
-						  psprintf("continuous view \"%%s\" cannot use the aggregate %s", name),
-						  "This version knows how to combine count, sum, avg, min, max, bool_and, bool_or, every, bit_and, bit_or and bit_xor.",
-						  "Compute it in the query that reads the view, from aggregates of that list (a variance from sums of x and x * x).");
-	return NULL;
+						  psprintf("continuous view \"%%s\" cannot sort by a value of type %s", format_type_be(lsecond_oid(aggregate->aggargtypes))),
+						  "The type has no order.", "Sort by a value of another type, such as the event time.");
+	return check_kept(aggregate, name);
+}
+
+/*
+ * Refuses DISTINCT where the result depends on the order of the values: Postgres sorts them, and says so nowhere, so other
+ * people's aggregates may rely on it.
+ */
+static Refusal *
+check_distinct(const Aggref *aggregate, const char *name)
+{
+	if (!kv_aggregate_is_ordered(aggregate) && standing_kind(aggregate) == COMBINE_NONE && aggregate->aggfnoid < FirstNormalObjectId)
+		return check_kept(aggregate, name);
+	return kv_refusal(aggregate->location,
+					  psprintf("continuous view \"%%s\" cannot use DISTINCT in the aggregate %s", name),
+					  "Its query sorts the values, and a later value can come before those already aggregated.",
+					  "Select the distinct values in a continuous view of its own (SELECT DISTINCT), and aggregate its rows in the query that reads it.");
+}
+
+/* Refuses an aggregate that has nothing to be kept. */
+static Refusal *
+check_kept(const Aggref *aggregate, const char *name)
+{
+	KeptWay		way;
+
+	if (kv_aggregate_combine_kind(aggregate) != COMBINE_NONE || is_avg(aggregate) || standing_kind(aggregate) != COMBINE_NONE)
+		return NULL;
+	way = kv_kept_way(aggregate);
+	if (way == KEPT_STATES || way == KEPT_ROWS)
+		return NULL;
+	return kv_refusal(aggregate->location,
+					  psprintf("continuous view \"%%s\" cannot use the aggregate %s", name),
+					  way == KEPT_NOT_BINARY ? "Its transition state is of a type without send and receive functions, by which it would be stored." :
+					  "It has no combine function, and its transition state is of no SQL type, so nothing of it can be kept between two batches.",
+					  "Use it in the query that reads the view, over values that the view collects with array_agg.");
 }
 
 /* Adds the aggregate's state columns; see aggregate.h. Aggregates share equal columns. */
 List *
-kv_aggregate_add_columns(List *columns, const Aggref *aggregate, List **taken)
+kv_aggregate_add_columns(List *columns, const Aggref *aggregate, AttrNumber order_attno, List **taken)
 {
 	ListCell   *cell;
 
-	foreach(cell, partials_of(aggregate))
+	foreach(cell, columns_of(aggregate, order_attno))
 	{
-		Aggref	   *partial = lfirst(cell);
-		StateColumn *column;
+		StateColumn *column = lfirst(cell);
+		int			known = find_column(columns, column);
 
-		if (find_column(columns, partial) >= 0)
+		if (known >= 0)
 			continue;
-		column = palloc0(sizeof(StateColumn));
-		column->partial = partial;
-		column->combine = kv_aggregate_combine_kind(partial);
-		column->name = kv_unique_name(psprintf("state_%s", get_func_name(partial->aggfnoid)), *taken);
+		if (column->sort)
+			column->sort = column->sort == column ? column : list_nth(columns, find_column(columns, column->sort));
+		column->name = kv_unique_name(psprintf("state_%s", column->name), *taken);
 		*taken = lappend(*taken, column->name);
 		columns = lappend(columns, column);
 	}
 	return columns;
 }
 
+StateColumn *
+kv_aggregate_own_column(const Aggref *aggregate, AttrNumber order_attno)
+{
+	return plain_column(aggregate, order_attno);
+}
+
+/* Gives the columns of an aggregate, still without names of their own. */
+static List *
+columns_of(const Aggref *aggregate, AttrNumber order_attno)
+{
+	List	   *columns;
+	ListCell   *cell;
+
+	if (standing_kind(aggregate) != COMBINE_NONE)
+		columns = standing_columns(aggregate, order_attno);
+	else if (is_avg(aggregate))
+		columns = avg_columns(aggregate);
+	else if (kv_aggregate_combine_kind(aggregate) != COMBINE_NONE)
+		columns = list_make1(plain_column(aggregate, order_attno));
+	else
+		columns = list_make1(kept_column(aggregate, order_attno));
+
+	foreach(cell, columns)
+	{
+		StateColumn *column = lfirst(cell);
+		ListCell   *argument;
+
+		if (!aggregate->aggdistinct)
+			continue;
+		column->distinct = copyObject((Aggref *) aggregate);
+		column->partial->aggdistinct = NIL;
+		column->partial->aggfilter = NULL;	/* values are filtered before they are kept */
+		foreach(argument, column->partial->args)
+			lfirst_node(TargetEntry, argument)->ressortgroupref = 0;
+	}
+	return columns;
+}
+
+static StateColumn *
+make_column(Aggref *partial, CombineKind combine)
+{
+	StateColumn *column = palloc0(sizeof(StateColumn));
+
+	column->name = get_func_name(partial->aggfnoid);
+	column->partial = partial;
+	column->combine = combine;
+	column->type = exprType((Node *) partial);
+	column->typmod = exprTypmod((Node *) partial);
+	column->collation = exprCollation((Node *) partial);
+	return column;
+}
+
+/* Makes the column of an aggregate that is its own state. */
+static StateColumn *
+plain_column(const Aggref *aggregate, AttrNumber order_attno)
+{
+	Aggref	   *partial = copyObject((Aggref *) aggregate);
+	CombineKind kind = kv_aggregate_combine_kind(aggregate);
+	StateColumn *column;
+
+	partial->location = -1;
+	if (kind >= COMBINE_APPEND && kind <= COMBINE_APPEND_JSON_OBJECT)
+		partial = in_order(partial, order_attno);
+	column = make_column(partial, kind);
+	if (kind == COMBINE_APPEND_TEXT && delimiter_of(aggregate)->constisnull)
+		column->combine = COMBINE_APPEND;
+	else if (kind == COMBINE_APPEND_TEXT)
+		column->argument = deparse_expression((Node *) delimiter_of(aggregate), NIL, false, false);
+	else if (kind == COMBINE_APPEND_JSON_ARRAY)
+	{
+		Oid			type = getBaseType(linitial_oid(aggregate->aggargtypes));
+
+		/* json_agg begins a line with every array and object */
+		if (OidIsValid(get_element_type(type)) || type == RECORDARRAYOID || type_is_rowtype(type))
+			column->argument = "E'\\n '";
+	}
+	return column;
+}
+
+/* Makes sum and count. */
+static List *
+avg_columns(const Aggref *aggregate)
+{
+	Oid			type = linitial_oid(aggregate->aggargtypes);
+	Aggref	   *sum;
+
+	if (type == FLOAT4OID)
+	{
+		/* core's avg(real) adds up double precision */
+		TargetEntry *argument;
+
+		sum = partial_like(aggregate, "sum", FLOAT8OID);
+		argument = linitial_node(TargetEntry, sum->args);
+		argument->expr = (Expr *) coerce((Node *) argument->expr, FLOAT8OID);
+		sum->aggargtypes = list_make1_oid(FLOAT8OID);
+	}
+	else
+		sum = partial_like(aggregate, "sum", type);
+	return list_make2(make_column(sum, COMBINE_ADD), make_column(partial_like(aggregate, "count", ANYOID), COMBINE_COUNT));
+}
+
+/* Makes sort and value of the standing row, both by the aggregate itself. */
+static List *
+standing_columns(const Aggref *aggregate, AttrNumber order_attno)
+{
+	CombineKind kind = standing_kind(aggregate);
+	Aggref	   *value = copyObject((Aggref *) aggregate);
+	Aggref	   *sort = copyObject((Aggref *) aggregate);
+	TargetEntry *by = lsecond_node(TargetEntry, sort->args);
+	Oid			type = lsecond_oid(aggregate->aggargtypes);
+	StateColumn *sort_column;
+	StateColumn *value_column;
+
+	value->location = sort->location = -1;
+	linitial_node(TargetEntry, sort->args)->expr = copyObject(by->expr);
+	sort->aggargtypes = list_make2_oid(type, type);
+	sort->aggtype = type;
+	sort->aggcollid = exprCollation((Node *) by->expr);
+
+	sort_column = make_column(in_order(sort, order_attno), kind);
+	value_column = make_column(in_order(value, order_attno), kind);
+	sort_column->name = psprintf("%s_sort", value_column->name);
+	sort_column->argument = value_column->argument = kv_statement_less(type);
+	sort_column->sort = value_column->sort = sort_column;
+	return list_make2(sort_column, value_column);
+}
+
+/* Makes the column of a transition state. Other people's aggregates get their rows in order: they may depend on it, as first() of an extension does. */
+static StateColumn *
+kept_column(const Aggref *aggregate, AttrNumber order_attno)
+{
+	bool		by_rows = kv_kept_way(aggregate) == KEPT_ROWS;
+	Aggref	   *partial = by_rows ? kv_kept_rows(aggregate) : kv_kept_partial(aggregate);
+	StateColumn *column;
+
+	if (aggregate->aggfnoid >= FirstNormalObjectId || by_rows)
+		partial = in_order(partial, order_attno);
+	column = make_column(partial, by_rows ? COMBINE_ROWS : COMBINE_STATES);
+	column->name = get_func_name(aggregate->aggfnoid);
+	column->kept = aggregate->aggfnoid;
+	column->argument = kv_kept_name(aggregate);
+	column->types = kv_kept_types(aggregate);
+	column->type = kv_kept_type();
+	column->typmod = -1;
+	column->collation = aggregate->inputcollid;
+	return column;
+}
+
+/* Adds ORDER BY the place in processing order. */
+static Aggref *
+in_order(Aggref *aggregate, AttrNumber order_attno)
+{
+	Var		   *place = makeVar(1, order_attno, INT8OID, -1, InvalidOid, 0);
+	TargetEntry *target = makeTargetEntry((Expr *) place, list_length(aggregate->args) + 1, NULL, true);
+	SortGroupClause *clause = makeNode(SortGroupClause);
+
+	target->ressortgroupref = clause->tleSortGroupRef = 1;
+	get_sort_group_operators(INT8OID, true, true, false, &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+	aggregate->args = lappend(aggregate->args, target);
+	aggregate->aggorder = list_make1(clause);
+	return aggregate;
+}
+
 /* Makes the result from the state; see aggregate.h. */
 Node *
 kv_aggregate_final(const Aggref *aggregate, List *columns, int rti, AttrNumber first_attno)
 {
-	List	   *partials = partials_of(aggregate);
-	Node	   *sum = state_var(columns, linitial(partials), rti, first_attno);
-	Node	   *count;
-	ParseState *pstate;
+	List	   *own = columns_of(aggregate, InvalidAttrNumber);
+	Node	   *state = state_var(columns, llast(own), rti, first_attno);
+	Node	   *sum;
+	Oid			type = aggregate->aggtype == NUMERICOID ? NUMERICOID : FLOAT8OID;
 
-	if (list_length(partials) == 1)
-		return sum;
+	if (OidIsValid(((StateColumn *) llast(own))->kept))
+		return kv_kept_final(aggregate, state);
+	if (!is_avg(aggregate))
+		return state;
 
-	/* avg: null where no row counted, because the sum is null then */
-	count = state_var(columns, lsecond(partials), rti, first_attno);
-	pstate = make_parsestate(NULL);
-	if (aggregate->aggtype == NUMERICOID)
-	{
+	/* null where no row counted, because the sum is null then */
+	sum = state_var(columns, linitial(own), rti, first_attno);
+	if (type == NUMERICOID)
 		sum = coerce(sum, NUMERICOID);
-		count = coerce(count, NUMERICOID);
-	}
-	else
-		count = coerce(count, FLOAT8OID);
-	return (Node *) make_op(pstate, list_make2(makeString("pg_catalog"), makeString("/")), sum, count, NULL, -1);
+	return (Node *) make_op(make_parsestate(NULL), list_make2(makeString("pg_catalog"), makeString("/")), sum, coerce(state, type), NULL, -1);
 }
 
 /* Gives SQL that combines a stored column with a partial result; see aggregate.h. Of equal values the newer stays, as in core. */
 char *
-kv_aggregate_combine(CombineKind kind, const char *column, const char *delta)
+kv_aggregate_combine(List *columns, int number, List *names, const char *delta)
 {
-	const char *name = quote_identifier(column);
+	const StateColumn *column = list_nth(columns, number);
+	const char *name = quote_identifier(list_nth(names, number));
 	const char *operator = NULL;
 
-	switch (kind)
+	switch (column->combine)
 	{
 		case COMBINE_COUNT:
 			return psprintf("t.%s + %s.%s", name, delta, name);
@@ -177,10 +491,46 @@ kv_aggregate_combine(CombineKind kind, const char *column, const char *delta)
 		case COMBINE_BIT_XOR:
 			operator = "#";
 			break;
+		case COMBINE_APPEND:
+			operator = "||";
+			break;
+		case COMBINE_APPEND_TEXT:
+			operator = psprintf("|| %s ||", column->argument);
+			break;
+		case COMBINE_APPEND_JSON_ARRAY:
+			return psprintf("COALESCE((left(t.%s::text, -1) || ', '%s || substr(%s.%s::text, 2))::json, t.%s, %s.%s)", name,
+							column->argument ? psprintf(" || CASE WHEN starts_with(%s.%s::text, '[null') THEN '' ELSE %s END", delta, name, column->argument) : "",
+							delta, name, name, delta, name);
+		case COMBINE_APPEND_JSON_OBJECT:
+			return psprintf("COALESCE((left(t.%s::text, -2) || ', ' || substr(%s.%s::text, 3))::json, t.%s, %s.%s)", name, delta, name, name, delta, name);
+		case COMBINE_FIRST:
+		case COMBINE_LAST:
+			return combine_standing(columns, column, name, names, delta);
+		case COMBINE_STATES:
+			return psprintf("kafka_state.agg_combine(%s, t.%s, %s.%s%s)", column->argument, name, delta, name, column->types);
+		case COMBINE_ROWS:
+			return psprintf("kafka_state.agg_continue(%s, t.%s, %s.%s)", column->argument, name, delta, name);
 		case COMBINE_NONE:
 			elog(ERROR, "aggregate state without a way to combine it");
 	}
 	return psprintf("COALESCE(t.%s %s %s.%s, t.%s, %s.%s)", name, operator, delta, name, name, delta, name);
+}
+
+/* Takes the partial result where its row takes the place of the standing one. */
+static char *
+combine_standing(List *columns, const StateColumn *column, const char *name, List *names, const char *delta)
+{
+	const char *sort = NULL;
+	char	   *before;
+	ListCell   *cell;
+
+	foreach(cell, columns)
+		if (lfirst(cell) == column->sort)
+			sort = quote_identifier(list_nth(names, foreach_current_index(cell)));
+	before = psprintf("%s.%s %s t.%s", delta, sort, column->argument, sort);
+	if (column->combine == COMBINE_LAST)
+		before = psprintf("NOT %s", before);
+	return psprintf("CASE WHEN t.%s IS NULL OR %s THEN %s.%s ELSE t.%s END", sort, before, delta, name, name);
 }
 
 /* Collects the aggregates of a tree; see aggregate.h. */
@@ -206,37 +556,6 @@ collect_walker(Node *node, List **aggregates)
 	return expression_tree_walker(node, collect_walker, aggregates);
 }
 
-/* Gives the own-state aggregates that make up an aggregate's state: itself, or sum and count for avg. */
-static List *
-partials_of(const Aggref *aggregate)
-{
-	Aggref	   *self;
-	Aggref	   *sum;
-	Oid			type;
-
-	if (!is_avg(aggregate))
-	{
-		self = copyObject((Aggref *) aggregate);
-		self->location = -1;
-		return list_make1(self);
-	}
-
-	type = linitial_oid(aggregate->aggargtypes);
-	if (type == FLOAT4OID)
-	{
-		/* core's avg(real) adds up double precision */
-		TargetEntry *argument;
-
-		sum = partial_like(aggregate, "sum", FLOAT8OID);
-		argument = linitial_node(TargetEntry, sum->args);
-		argument->expr = (Expr *) coerce((Node *) argument->expr, FLOAT8OID);
-		sum->aggargtypes = list_make1_oid(FLOAT8OID);
-	}
-	else
-		sum = partial_like(aggregate, "sum", type);
-	return list_make2(sum, partial_like(aggregate, "count", ANYOID));
-}
-
 /* Makes another aggregate of Postgres' own over the same argument and FILTER. */
 static Aggref *
 partial_like(const Aggref *aggregate, const char *name, Oid argument_type)
@@ -250,26 +569,53 @@ partial_like(const Aggref *aggregate, const char *name, Oid argument_type)
 	return partial;
 }
 
-/* Gives the place of an equal partial aggregate among the columns, -1: none. */
+/* Gives the place of a column that is made and combined in the same way, -1: none. Of a query in order it does not matter which column the order is. */
 static int
-find_column(List *columns, const Aggref *partial)
+find_column(List *columns, const StateColumn *like)
 {
 	ListCell   *cell;
 
 	foreach(cell, columns)
-		if (equal(((StateColumn *) lfirst(cell))->partial, partial))
+	{
+		StateColumn *column = lfirst(cell);
+
+		if (column->combine == like->combine && column->kept == like->kept && same_call(column->partial, like->partial) && !column->distinct == !like->distinct &&
+			(!column->distinct || kv_aggregate_same_values(column->distinct, like->distinct)))
 			return foreach_current_index(cell);
+	}
 	return -1;
 }
 
-static Node *
-state_var(List *columns, const Aggref *partial, int rti, AttrNumber first_attno)
+/* Are two partial aggregates the same, whatever orders their rows? */
+static bool
+same_call(const Aggref *one, const Aggref *other)
 {
-	int			index = find_column(columns, partial);
+	Aggref	   *a = copyObject((Aggref *) one);
+	Aggref	   *b = copyObject((Aggref *) other);
+
+	if (a->aggorder && b->aggorder)
+	{
+		a->args = list_delete_last(a->args);
+		b->args = list_delete_last(b->args);
+	}
+	return equal(a, b);
+}
+
+/* Have two aggregates the same arguments and FILTER? see aggregate.h. */
+bool
+kv_aggregate_same_values(const Aggref *one, const Aggref *other)
+{
+	return equal(kv_kept_arguments(one), kv_kept_arguments(other)) && equal(one->aggfilter, other->aggfilter);
+}
+
+static Node *
+state_var(List *columns, const StateColumn *like, int rti, AttrNumber first_attno)
+{
+	int			index = find_column(columns, like);
 
 	if (index < 0)
-		elog(ERROR, "aggregate state has no column for %s", get_func_name(partial->aggfnoid));
-	return (Node *) makeVar(rti, first_attno + index, partial->aggtype, -1, exprCollation((Node *) partial), 0);
+		elog(ERROR, "aggregate state has no column for %s", like->name);
+	return (Node *) makeVar(rti, first_attno + index, like->type, like->typmod, like->collation, 0);
 }
 
 /* Casts as an explicit cast does. */

@@ -18,18 +18,25 @@
 #include "utils/typcache.h"
 
 #include "delta_query.h"
+#include "distinct_values.h"
 #include "note_times.h"
 #include "window_end.h"
 
 static MaintenanceStatement *take_closed(GroupCompiler *groups);
 static MaintenanceStatement *insert_closed(GroupCompiler *groups);
+static MaintenanceStatement *forget_values(GroupCompiler *groups, const DistinctSet *set);
 static void sort_by(Query *query, Node *expr);
 
 /* Compiles the statements; see closing_statements.h. */
 List *
 kv_closing_statements(GroupCompiler *groups)
 {
-	return list_make2(take_closed(groups), insert_closed(groups));
+	List	   *statements = list_make2(take_closed(groups), insert_closed(groups));
+	ListCell   *cell;
+
+	foreach(cell, groups->distinct)
+		statements = lappend(statements, forget_values(groups, lfirst(cell)));
+	return statements;
 }
 
 /* Indexes the companion by its windows; see closing_statements.h. */
@@ -37,11 +44,16 @@ List *
 kv_closing_indexes(ViewDef *view)
 {
 	char	   *column = kv_window_index(view->window, get_attname(view->relid, view->window->key, false));	/* the companion has the same names */
+	List	   *statements;
+	ListCell   *cell;
 
 	/* the index on the keys will do where they begin with the window */
 	if (kv_window_state_attno(view) == 1 && view->window->kind != WINDOW_RANGE)
 		return NIL;
-	return list_make1(psprintf("CREATE INDEX ON %s (%s)", view->groups_name, column));
+	statements = list_make1(psprintf("CREATE INDEX ON %s (%s)", view->groups_name, column));
+	foreach(cell, kv_distinct_table_names(view))
+		statements = lappend(statements, psprintf("CREATE INDEX ON %s (%s)", (char *) lfirst(cell), column));
+	return statements;
 }
 
 /* Deletes the groups of windows that have closed from the companion and captures them. */
@@ -56,7 +68,7 @@ take_closed(GroupCompiler *groups)
 
 	statement = kv_statement(PHASE_CLOSE, "take out the groups of windows that have closed",
 							 psprintf("DELETE FROM %s AS t\n  WHERE %s\nRETURNING %s", view->groups_name, closed, kv_statement_columns(stored, "t.")), -1);
-	kv_groups_capture_groups(groups, statement);
+	kv_group_state_capture(groups, statement);
 	return statement;
 }
 
@@ -83,6 +95,16 @@ insert_closed(GroupCompiler *groups)
 	statement->by_row = true;
 	kv_statement_return_rows(view, statement, false);
 	return statement;
+}
+
+/* Deletes the values that groups of windows that have closed have had. */
+static MaintenanceStatement *
+forget_values(GroupCompiler *groups, const DistinctSet *set)
+{
+	ViewDef    *view = groups->view;
+	char	   *closed = kv_window_ended(view->window, kv_delta_table(set->table_name), kv_window_state_attno(view), 2, view->window_grace_us + view->window->delay_us);
+
+	return kv_statement(PHASE_CLOSE, "forget the values of windows that have closed", psprintf("DELETE FROM %s AS t\n  WHERE %s", set->table_name, closed), -1);
 }
 
 /* Appends to a query's ORDER BY. */

@@ -425,6 +425,13 @@ kv_delta_before(const ViewArm *arm, const ViewInput *input)
 	return time_column(input->rti, list_length(rt_fetch(input->rti, arm->query->rtable)->eref->colnames) + DELTA_BEFORE);
 }
 
+/* Gives a row's place in processing order; see delta_query.h. */
+Node *
+kv_delta_row(const ViewArm *arm, const ViewInput *input)
+{
+	return (Node *) makeVar(input->rti, list_length(rt_fetch(input->rti, arm->query->rtable)->eref->colnames) + DELTA_ROW, INT8OID, -1, InvalidOid, 0);
+}
+
 /* kv_time > $1 - retention: what eviction leaves, so that eviction is never seen. */
 static Node *
 visible(const ViewInput *input)

@@ -49,6 +49,8 @@ extern Node *kv_delta_frontier(int number);
 extern Node *kv_delta_interval_constant(int64 us);
 /* kv_before of a driving input, the stream time of its partition before the row, as the arm's query will have it once the input is read from its delta. */
 extern Node *kv_delta_before(const ViewArm *arm, const ViewInput *input);
+/* kv_row of it, its place in processing order. */
+extern Node *kv_delta_row(const ViewArm *arm, const ViewInput *input);
 
 /* Oid of one of the engine's tables by its qualified name; raises ERRCODE_UNDEFINED_TABLE. */
 extern Oid	kv_delta_table(const char *qualified_name);

@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 
 #include "aggregate.h"
+#include "distinct_on.h"
 
 typedef struct GroupSearch
 {
@@ -24,6 +25,7 @@ typedef struct GroupSearch
 } GroupSearch;
 
 static void drop_repeated_groups(Query *query);
+static void drop_sort(Query *query, Index ref);
 static Refusal *check_group_keys(ViewDef *view, List *group_exprs);
 static Refusal *check_aggregates(ViewDef *view, List *group_exprs);
 static Var *find_ungrouped(Node *node, List *group_exprs);
@@ -43,11 +45,13 @@ kv_group_layer(ViewDef *view)
 		return NULL;
 	}
 	view->shape = SHAPE_KEYED;
+	query->targetList = (List *) kv_aggregate_simplify((Node *) query->targetList);
+	query->havingQual = kv_aggregate_simplify(query->havingQual);
 	drop_repeated_groups(query);
 	group_exprs = get_sortgrouplist_exprs(query->groupClause, query->targetList);
 	refusal = check_group_keys(view, group_exprs);
 	if (!refusal)
-		refusal = check_aggregates(view, group_exprs);
+		refusal = query->hasDistinctOn ? kv_distinct_on_check(view) : check_aggregates(view, group_exprs);
 	return refusal;
 }
 
@@ -70,6 +74,7 @@ drop_repeated_groups(Query *query)
 		if (first != target && first->ressortgroupref != 0)
 		{
 			target->ressortgroupref = 0;
+			drop_sort(query, clause->tleSortGroupRef);
 			continue;
 		}
 		target->ressortgroupref = 0;
@@ -77,6 +82,17 @@ drop_repeated_groups(Query *query)
 		kept = lappend(kept, clause);
 	}
 	query->groupClause = kept;
+}
+
+/* Leaves a clause of DISTINCT ON's ORDER BY out. */
+static void
+drop_sort(Query *query, Index ref)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->sortClause)
+		if (lfirst_node(SortGroupClause, cell)->tleSortGroupRef == ref)
+			query->sortClause = foreach_delete_current(query->sortClause, cell);
 }
 
 /* Checks that every GROUP BY expression is a column with an order, which can be a key. */
@@ -93,7 +109,7 @@ check_group_keys(ViewDef *view, List *group_exprs)
 
 		if (target->resjunk)
 			return kv_refusal(exprLocation((Node *) target->expr),
-							  "continuous view \"%s\" must select every GROUP BY expression",
+							  psprintf("continuous view \"%%s\" must select every %s expression", query->hasDistinctOn ? "DISTINCT ON" : "GROUP BY"),
 							  "Together they are the key by which its rows are found and published.",
 							  "Add the expression to the select list.");
 		if (!OidIsValid(GetDefaultOpClass(type, BTREE_AM_OID)))
@@ -129,10 +145,13 @@ check_aggregates(ViewDef *view, List *group_exprs)
 		return NULL;			/* groups of tables can be computed again, with any aggregate */
 	foreach(cell, kv_aggregate_collect(trees))
 	{
-		Refusal    *refusal = kv_aggregate_check(lfirst_node(Aggref, cell));
+		Aggref	   *aggregate = lfirst_node(Aggref, cell);
+		Refusal    *refusal = kv_aggregate_check(aggregate);
 
 		if (refusal)
 			return refusal;
+		view->ordered |= kv_aggregate_needs_order(aggregate);
+		view->order_matters |= kv_aggregate_is_ordered(aggregate);
 	}
 
 	view->own_state = view->keys != NIL && query->havingQual == NULL;

@@ -20,15 +20,18 @@
 
 #define CAPTURE_ROWS "kv_joined"
 
-/* Names of the columns behind the row columns of captured rows: is it late for its window, and its event time. */
+/* Names of the columns behind the row columns of captured rows: its place in processing order, is it late for its window, and its event time. */
+#define ROW_NAME(view) kv_unique_name(KV_COL_ROW, (view)->row_names)
 #define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
 #define TIME_NAME(view) kv_unique_name(KV_COL_TIME, (view)->row_names)
 
-static Query *rows_to_capture(ViewDef *view, int number);
+static Query *rows_to_capture(ViewDef *view, int number, bool in_delta);
 static MaintenanceStatement *capture_rows(ViewDef *view, int number, Query *query, MaintenanceStatement *statement);
 static int	only_driver(ViewDef *view);
-static Query *direct_query(ViewDef *view, Query *base, Node **time);
-static Query *captured_query(ViewDef *view, Query *base, Node **time);
+static List *add_order(List *targets, const ViewArm *arm, const ViewInput *driver, char *name);
+static Query *rows_query(ViewDef *view, Query *base, Node *condition, Node **time);
+static Query *direct_query(ViewDef *view, Query *base, Node *condition, Node **time);
+static Query *captured_query(ViewDef *view, Query *base, Node *condition, Node **time);
 
 /* Captures rows under the aggregate; see group_rows.h. */
 MaintenanceStatement *
@@ -36,23 +39,29 @@ kv_group_rows_capture(ViewDef *view, int driver)
 {
 	char	   *title = psprintf("%s new rows of %s", kv_input_arm(view, driver)->ndriving > 1 ? "join" : "take", get_rel_name(view->inputs[driver].relid));
 
-	return capture_rows(view, driver, kv_delta_query(view, rows_to_capture(view, driver), driver), kv_statement(PHASE_COMPUTE, title, NULL, driver));
+	return capture_rows(view, driver, kv_delta_query(view, rows_to_capture(view, driver, true), driver), kv_statement(PHASE_COMPUTE, title, NULL, driver));
 }
 
 /* Captures rows without a match; see group_rows.h. */
 MaintenanceStatement *
 kv_group_rows_capture_unmatched(ViewDef *view, int number, bool late, char *title)
 {
-	return capture_rows(view, number, kv_delta_unmatched(view, rows_to_capture(view, number), number, late),
+	return capture_rows(view, number, kv_delta_unmatched(view, rows_to_capture(view, number, late), number, late),
 						kv_statement(late ? PHASE_COMPUTE : PHASE_CLOSE, title, NULL, late ? number : -1));
 }
 
-/* Gives the query of an input's arm, with whether a row is late for its window. */
+/* Gives the query of an input's arm, with a row's place in processing order (of rows that are not in a delta: null), and whether it is late for its window. */
 static Query *
-rows_to_capture(ViewDef *view, int number)
+rows_to_capture(ViewDef *view, int number, bool in_delta)
 {
-	Query	   *query = copyObject(kv_input_arm(view, number)->query);
+	ViewArm    *arm = kv_input_arm(view, number);
+	Query	   *query = copyObject(arm->query);
 
+	if (view->ordered && in_delta)
+		query->targetList = add_order(query->targetList, arm, &view->inputs[number], ROW_NAME(view));
+	else if (view->ordered)
+		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) makeNullConst(INT8OID, -1, InvalidOid),
+																	   list_length(query->targetList) + 1, ROW_NAME(view), false));
 	if (view->window)
 		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, number, true),
 																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
@@ -91,30 +100,72 @@ only_driver(ViewDef *view)
 	return driver;
 }
 
+/* Numbers the column behind the row columns; see group_rows.h. */
+AttrNumber
+kv_group_rows_order(const ViewDef *view)
+{
+	return list_length(view->row_names) + 1;
+}
+
+/* Adds a row's place in processing order to the row columns of an arm. */
+static List *
+add_order(List *targets, const ViewArm *arm, const ViewInput *driver, char *name)
+{
+	return lappend(list_copy(targets), makeTargetEntry((Expr *) kv_delta_row(arm, driver), list_length(targets) + 1, name, false));
+}
+
 /* Gives base (over the row columns) over the delta of the only stream, or over the captured rows; see group_rows.h. */
 Query *
 kv_group_rows_query(ViewDef *view, Query *base)
 {
 	Node	   *time;
-	Query	   *query = kv_view_is_direct(view) ? direct_query(view, base, &time) : captured_query(view, base, &time);
+	Query	   *query = rows_query(view, base, NULL, &time);
 
-	query->groupClause = base->groupClause;
-	query->hasAggs = base->hasAggs;
 	if (!view->final)			/* the row of a closed window has a time of its own */
 		kv_note_group_times(query, time);
 	query->sortClause = copyObject(query->groupClause);
 	return query;
 }
 
+/* The same row by row; see group_rows.h. */
+Query *
+kv_group_rows_timed(ViewDef *view, Query *base, Node **time)
+{
+	return rows_query(view, base, NULL, time);
+}
+
+/* The same with a condition on the rows, and without a note; see group_rows.h. */
+Query *
+kv_group_rows_filtered(ViewDef *view, Query *base, Node *condition)
+{
+	Node	   *time;
+
+	return rows_query(view, base, condition, &time);
+}
+
+static Query *
+rows_query(ViewDef *view, Query *base, Node *condition, Node **time)
+{
+	Query	   *query = kv_view_is_direct(view) ? direct_query(view, base, condition, time) : captured_query(view, base, condition, time);
+
+	query->groupClause = base->groupClause;
+	query->hasAggs = base->hasAggs;
+	return query;
+}
+
 /* Gives the targets of base over the delta's rows that are not late; *time is a row's event time. */
 static Query *
-direct_query(ViewDef *view, Query *base, Node **time)
+direct_query(ViewDef *view, Query *base, Node *condition, Node **time)
 {
 	int			driver = only_driver(view);
-	Query	   *query = copyObject(view->arms[0].query);
+	ViewArm    *arm = &view->arms[0];
+	Query	   *query = copyObject(arm->query);
+	List	   *values = add_order(arm->query->targetList, arm, &view->inputs[driver], KV_COL_ROW);
 
-	query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, query->targetList);
+	query->targetList = (List *) kv_layers_row_values((Node *) base->targetList, values);
 	query->hasAggs = base->hasAggs;
+	if (condition)
+		kv_delta_add_condition(query, kv_layers_row_values(condition, values));
 	if (view->window)
 		kv_delta_add_condition(query, kv_window_lateness(view, driver, false));
 	query = kv_delta_query(view, query, driver);
@@ -124,16 +175,20 @@ direct_query(ViewDef *view, Query *base, Node **time)
 
 /* The same over the captured rows. */
 static Query *
-captured_query(ViewDef *view, Query *base, Node **time)
+captured_query(ViewDef *view, Query *base, Node *condition, Node **time)
 {
 	List	   *names = list_copy(view->row_names);
 	Query	   *query;
 
+	if (view->ordered)
+		names = lappend(names, ROW_NAME(view));
 	if (view->window)
 		names = lappend(names, LATE_NAME(view));
 	names = lappend(names, TIME_NAME(view));
 	query = kv_delta_select_from(CAPTURE_ROWS, names);
 	query->targetList = copyObject(base->targetList);
+	if (condition)
+		kv_delta_add_condition(query, copyObject(condition));
 	if (view->window)
 		kv_delta_add_condition(query, (Node *) makeBoolExpr(NOT_EXPR, list_make1(makeVar(1, list_length(names) - 1, BOOLOID, -1, InvalidOid, 0)), -1));
 	*time = (Node *) makeVar(1, list_length(names), TIMESTAMPTZOID, -1, InvalidOid, 0);

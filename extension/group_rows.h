@@ -15,6 +15,12 @@ extern MaintenanceStatement *kv_group_rows_capture_unmatched(ViewDef *view, int 
 extern MaintenanceStatement *kv_group_rows_count_late(ViewDef *view);
 /* Gives the targets and groups of base, which are over the row columns, over the new rows that are not late; notes the groups' event times. */
 extern Query *kv_group_rows_query(ViewDef *view, Query *base);
+/* The same without groups and without a note; *time is a row's event time. */
+extern Query *kv_group_rows_timed(ViewDef *view, Query *base, Node **time);
+/* The same where a condition (or NULL) on the row columns holds, without a note. */
+extern Query *kv_group_rows_filtered(ViewDef *view, Query *base, Node *condition);
+/* Number of the column behind the row columns that has a row's place in processing order; for views that are ordered. */
+extern AttrNumber kv_group_rows_order(const ViewDef *view);
 /* Ties a statement to what such a query reads. */
 extern void kv_group_rows_place(ViewDef *view, MaintenanceStatement *statement);
 

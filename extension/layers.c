@@ -53,14 +53,17 @@ kv_split_layers(const Query *original, ViewLayers *layers)
 }
 
 /*
- * Makes SELECT DISTINCT a GROUP BY of all columns. Where the query groups already it says nothing: all keys of its
+ * Makes SELECT DISTINCT a GROUP BY of all columns, and DISTINCT ON one of its key, with ORDER BY kept (distinct_on.c). Where the query groups already it says nothing: all keys of its
  * groups must be selected (group_layer.c), so no two rows are the same.
  */
 static void
 distinct_to_groups(Query *query)
 {
 	if (query->hasDistinctOn)
+	{
+		query->groupClause = copyObject(query->distinctClause);
 		return;
+	}
 	if (query->distinctClause && !query->groupClause && !query->hasAggs && !query->havingQual)
 		query->groupClause = query->distinctClause;
 	query->distinctClause = NIL;
@@ -95,6 +98,9 @@ split_groups(Query *query, ViewLayers *layers)
 	}
 	query->targetList = targets;
 	query->groupClause = NIL;
+	query->distinctClause = NIL;
+	query->hasDistinctOn = false;
+	query->sortClause = NIL;
 	query->havingQual = NULL;
 	query->hasAggs = false;
 

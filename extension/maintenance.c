@@ -8,6 +8,7 @@
 #include "catalog/pg_type.h"
 
 #include "accumulate.h"
+#include "distinct_values.h"
 #include "recompute.h"
 
 /* Compiles the statements; see maintenance.h. */
@@ -65,5 +66,7 @@ kv_maintenance_relations(ViewDef *view)
 			names = lappend(names, view->arms[i].rows_name);
 	if (view->groups_name)
 		names = lappend(names, view->groups_name);
+	if (view->groups_name && !kv_view_is_table_driven(view))
+		names = list_concat(names, kv_distinct_table_names(view));
 	return names;
 }

@@ -29,6 +29,7 @@
 #define NOTE_FUNCTION "kafka_state.row_time"
 
 static Node *greatest_over_rows(Node *time);
+static char *print_noting(Query *query, List *names, List *noted, Node *time);
 
 
 /* Makes this backend ready; see the header. */
@@ -119,14 +120,33 @@ char *
 kv_note_row_times(const ViewDef *view, Query *query, Node *time)
 {
 	List	   *names = NIL;
-	char	   *columns;
-	char	   *time_name;
 
 	for (int i = 0; i < view->result->natts; i++)
 		names = lappend(names, NameStr(TupleDescAttr(view->result, i)->attname));
-	columns = kv_statement_columns(names, "");
-	time_name = kv_unique_name(KV_COL_TIME, names);
-	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) time, list_length(query->targetList) + 1, time_name, false));
+	return print_noting(query, names, names, time);
+}
+
+/* Prints a query that notes a row under its keys; see the header. */
+char *
+kv_note_key_times(Query *query, List *names, List *key_names, Node *time)
+{
+	return print_noting(query, names, key_names, time);
+}
+
+/* Prints a query so that every row of it is noted, under the columns noted. */
+static char *
+print_noting(Query *query, List *names, List *noted, Node *time)
+{
+	char	   *columns = kv_statement_columns(names, "");
+	char	   *time_name = kv_unique_name(KV_COL_TIME, names);
+	int			place = 0;
+
+	/* behind the columns, before what only sorts */
+	while (place < list_length(query->targetList) && !list_nth_node(TargetEntry, query->targetList, place)->resjunk)
+		place++;
+	query->targetList = list_insert_nth(query->targetList, place, makeTargetEntry((Expr *) time, place + 1, time_name, false));
+	for (int i = place + 1; i < list_length(query->targetList); i++)
+		list_nth_node(TargetEntry, query->targetList, i)->resno = i + 1;
 	return psprintf("SELECT %s\n   FROM (%s\n OFFSET 0) AS made (%s, %s)\n  WHERE " NOTE_FUNCTION "(%s, %s)", columns, kv_delta_print(query),
-					columns, quote_identifier(time_name), quote_identifier(time_name), columns);
+					columns, quote_identifier(time_name), quote_identifier(time_name), kv_statement_columns(noted, ""));
 }

@@ -17,5 +17,7 @@ extern Node *kv_note_event_time(const ViewArm *arm, Query *query, int driver);
 extern void kv_note_group_times(Query *query, Node *time);
 /* Prints a query that makes rows of the view so that it notes the time of each. */
 extern char *kv_note_row_times(const ViewDef *view, Query *query, Node *time);
+/* Prints a query that makes at most one row of every group, with columns of these names, so that it notes the row's time under the group's keys. */
+extern char *kv_note_key_times(Query *query, List *names, List *key_names, Node *time);
 
 #endif							/* KV_NOTE_TIMES_H */

@@ -129,16 +129,16 @@ kv_refuse(const Refusal *refusal, const char *name, const char *source_text)
 static Refusal *
 refuse_shape(Query *query)
 {
-	if (query->hasDistinctOn)
+	if (query->hasDistinctOn && (query->groupClause || query->hasAggs || query->havingQual))
 		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->distinctClause), query->targetList)),
-						  "continuous view \"%s\" cannot use DISTINCT ON",
-						  "This version does not keep the first row of a group.",
-						  "Use min() or max() with GROUP BY.");
+						  "continuous view \"%s\" cannot use DISTINCT ON of groups",
+						  "A view groups once.",
+						  "Use DISTINCT ON in the query that reads the view.");
 	if (query->groupingSets)
 		return kv_refusal(exprLocation((Node *) query->groupingSets),
 						  "continuous view \"%s\" cannot use GROUPING SETS, ROLLUP or CUBE",
 						  "This version keeps one grouping per view.",
-						  "Make a continuous view for each grouping.");
+						  "Make a continuous view of each grouping, and put them together with UNION ALL in the query that reads them.");
 	return NULL;
 }
 
@@ -156,7 +156,7 @@ refuse_order_and_limit(Query *query)
 						  "continuous view \"%s\" cannot use OFFSET",
 						  "A later row can take a place before one that is already published.",
 						  "Leave OFFSET out of the view and put it into the query that reads the view.");
-	if (query->sortClause)
+	if (query->sortClause && !query->hasDistinctOn)
 		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->sortClause), query->targetList)),
 						  "continuous view \"%s\" cannot use ORDER BY",
 						  "The rows of a view are stored without an order.",

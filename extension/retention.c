@@ -22,6 +22,7 @@
 #include "utils/ruleutils.h"
 
 #include "delta_query.h"
+#include "distinct_values.h"
 #include "output_time.h"
 #include "window_end.h"
 #include "window_statements.h"
@@ -165,8 +166,15 @@ kv_retention_statements(ViewDef *view)
 	statements = list_make1(remove_expired(view->name, "remove rows that are too old",
 										   kv_retention_expired(view, view->relid, kv_retention_attno(view), 2)));
 	if (view->groups_name && !view->final)
+	{
+		ListCell   *cell;
+
 		statements = lappend(statements, remove_expired(view->groups_name, "remove their groups",
 														kv_retention_expired(view, kv_delta_table(view->groups_name), kv_window_state_attno(view), 2)));
+		foreach(cell, kv_distinct_table_names(view))
+			statements = lappend(statements, remove_expired(lfirst(cell), "remove the values they have had",
+															kv_retention_expired(view, kv_delta_table(lfirst(cell)), kv_window_state_attno(view), 2)));
+	}
 	return statements;
 }
 

@@ -95,8 +95,27 @@ char *
 kv_statement_equality(Oid type)
 {
 	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+
 	if (!OidIsValid(operator))
 		elog(ERROR, "type %s has no equality", format_type_be(type));
+	return kv_statement_operator(operator);
+}
+
+/* Gives the order of a type as an operator in SQL. */
+char *
+kv_statement_less(Oid type)
+{
+	Oid			operator = lookup_type_cache(type, TYPECACHE_LT_OPR)->lt_opr;
+
+	if (!OidIsValid(operator))
+		elog(ERROR, "type %s has no order", format_type_be(type));
+	return kv_statement_operator(operator);
+}
+
+/* Gives an operator by its name, qualified unless it is Postgres' own. */
+char *
+kv_statement_operator(Oid operator)
+{
 	if (operator_namespace(operator) == PG_CATALOG_NAMESPACE)
 		return get_opname(operator);
 	return psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(operator_namespace(operator))), get_opname(operator));

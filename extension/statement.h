@@ -57,6 +57,9 @@ extern char *kv_statement_column_definition(const char *name, Oid type, int32 ty
 extern List *kv_statement_relation_columns(Oid relid, int count);
 /* The equality of a type as an operator in SQL, qualified unless it is Postgres' own. */
 extern char *kv_statement_equality(Oid type);
+/* The same of its <, and of any operator. */
+extern char *kv_statement_less(Oid type);
+extern char *kv_statement_operator(Oid operator);
 /*
  * The condition that columns of the rows named left and right are the same; types has their types (Oid). Where nullable (int) is
  * true nulls are the same too: an index finds such rows by a bitmap only (MaintenanceStatement.null_safe).

@@ -99,6 +99,12 @@ check_verifiable(ViewDef *view)
 				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
 				 errdetail("It looks up rows of a table as they were when each record arrived; its query sees them as they are now."),
 				 errhint("Verify a view of the streams alone.")));
+	if (view->order_matters)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
+				 errdetail("Its result depends on the order of the rows, which is that of their processing; its query may read them in another one."),
+				 errhint("Compare it with its query by what does not depend on the order, for example with sorted arrays.")));
 }
 
 /* Keeps the pipeline from committing a batch until this transaction ends. */

@@ -115,6 +115,7 @@ typedef struct ViewDef
 	int			ndriving;		/* of all arms; 0: tables drive the view (kv_view_is_table_driven) */
 	List	   *keys;			/* keyed or with groups: AttrNumbers in result of the GROUP BY columns, or of those that tell the rows of tables apart */
 	Bitmapset  *not_null;		/* keyed: result columns that are never null */
+	bool		ordered;		/* keyed: it takes the rows in processing order */
 	bool		own_state;		/* keyed: the result table is its own aggregate state (DESIGN.md 3) */
 	char	   *groups_name;	/* with groups and not own_state: qualified companion table */
 	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
@@ -127,6 +128,7 @@ typedef struct ViewDef
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
 	bool		reads_expiring; /* a view it reads removes rows that are old */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
+	bool		order_matters;	/* its result depends on the order of the rows, which its query leaves open */
 } ViewDef;
 
 /* Does a new row of the input make new rows of the view (stream or append-only view)? */

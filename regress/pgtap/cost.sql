@@ -16,6 +16,7 @@ CREATE FOREIGN TABLE shops (customer int OPTIONS (key 'true'), part text OPTIONS
 CREATE TABLE regions (customer int PRIMARY KEY, title text);
 INSERT INTO regions SELECT i, 'region ' || i FROM generate_series(1, 200000) i;
 
+CREATE AGGREGATE product(numeric) (SFUNC = numeric_mul, STYPE = numeric);
 CREATE TABLE forms (number serial, view text, query text, options text DEFAULT '', stored boolean DEFAULT true);
 INSERT INTO forms (view, query) VALUES
 	('filtered', 'SELECT id, customer, at FROM orders WHERE amount > 0'),
@@ -39,6 +40,13 @@ INSERT INTO forms (view, query) VALUES
 	('united', 'SELECT id, at FROM orders UNION ALL SELECT order_id, at FROM payments'),
 	('united_groups', 'SELECT id, count(*) AS n FROM (SELECT id FROM orders UNION ALL SELECT order_id FROM payments) u GROUP BY id'),
 	('different', 'SELECT DISTINCT customer, part FROM orders'),
+	('spread', 'SELECT customer, part, stddev(amount) AS amount FROM orders GROUP BY customer, part'),
+	('grown', 'SELECT CASE WHEN customer % 2 = 0 THEN customer END AS even, CASE WHEN customer % 2 = 1 THEN customer END AS odd, product(amount) AS amount FROM orders GROUP BY 1, 2'),
+	('variety', 'SELECT customer, count(DISTINCT part) AS parts, sum(DISTINCT amount) FILTER (WHERE part = ''a'') AS amounts FROM orders GROUP BY customer'),
+	('first_part', 'SELECT customer, kafka.first(part, at) AS part FROM orders GROUP BY customer'),
+	('collected', 'SELECT customer, array_agg(id) AS ids FROM orders GROUP BY customer'),
+	('latest', 'SELECT DISTINCT ON (customer) customer, id, at FROM orders ORDER BY customer, at DESC'),
+	('least', 'SELECT DISTINCT ON (customer) customer, id FROM orders ORDER BY customer, amount, at DESC'),
 	('table_filtered', $$SELECT customer, name FROM customers WHERE name <> ''$$),
 	('tables_joined', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s JOIN customers c ON c.customer = s.customer'),
 	('tables_left', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s LEFT JOIN customers c ON c.customer = s.customer'),
@@ -50,7 +58,8 @@ INSERT INTO forms (view, query, options) VALUES
 	('windows_grace', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.grace = '1 hour'$$),
 	('windows_kept', $$SELECT kafka.tumble(at, '1 ms') AS during, avg(amount) AS amount FROM orders GROUP BY 1$$, $$, kafka.retention = '1 hour'$$),
 	('rows_kept', 'SELECT id, at FROM orders', $$, kafka.retention = '1 hour'$$),
-	('windows_final', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$);
+	('windows_final', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$),
+	('values_final', $$SELECT kafka.tumble(at, '1 ms') AS during, count(DISTINCT customer) AS n FROM orders GROUP BY 1$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$);
 INSERT INTO forms (view, query, stored) VALUES ('given', 'SELECT o.id, c.name FROM orders o JOIN customers c ON c.customer = o.customer', false);
 DO $$
 DECLARE

@@ -26,6 +26,10 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS WITH x AS (SELECT customer
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM (SELECT DISTINCT customer_id FROM orders) x;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT customer_id, count(*) FROM orders GROUP BY customer_id, state;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) amount FROM orders ORDER BY customer_id, created_at DESC;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) customer_id, state, count(*) FROM orders GROUP BY customer_id, state ORDER BY customer_id, state;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT * FROM (SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, created_at) x;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders LIMIT 10;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders OFFSET 10;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders ORDER BY amount;
@@ -146,11 +150,32 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT count(*) FROM order
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT r.region, r.title, count(*) FROM orders o JOIN regions r ON r.region = o.qty GROUP BY r.region;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT count(*) FROM orders HAVING count(*) > 3;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT where_to::text::xid AS x, count(*) FROM orders GROUP BY 1;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, count(DISTINCT state) FROM orders GROUP BY customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, string_agg(state, ',' ORDER BY order_id) FROM orders GROUP BY customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, percentile_cont(0.5) WITHIN GROUP (ORDER BY qty) FROM orders GROUP BY customer_id;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, stddev(amount) FROM orders GROUP BY customer_id;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, array_agg(amount) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, rank(5) WITHIN GROUP (ORDER BY qty) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, array_agg(DISTINCT state) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, kafka.last(DISTINCT state, created_at) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, string_agg(state, qty::text) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, kafka.last(state, where_to) FROM orders GROUP BY customer_id;
+CREATE AGGREGATE collected(anynonarray) (SFUNC = array_agg_transfn, STYPE = internal, FINALFUNC = array_agg_finalfn, FINALFUNC_EXTRA);
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, collected(state) FROM orders GROUP BY customer_id;
+CREATE FUNCTION same(aclitem, text) RETURNS aclitem LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+CREATE AGGREGATE without_send(text) (SFUNC = same, STYPE = aclitem);
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, without_send(state) IS NULL AS x FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, kafka_state.agg_partial('sum(int)', qty)::text FROM orders GROUP BY customer_id;
+
+-- functions that the user may not execute, as which the view would be maintained
+CREATE ROLE view_refused_user;
+CREATE FUNCTION thrice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 3';
+CREATE AGGREGATE product(int) (SFUNC = int4mul, STYPE = int);
+REVOKE EXECUTE ON FUNCTION thrice(int), product(int) FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA view_refused TO view_refused_user;
+GRANT SELECT ON orders TO view_refused_user;
+GRANT USAGE ON FOREIGN SERVER view_refused TO view_refused_user;
+SET ROLE view_refused_user;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders WHERE thrice(qty) > 5;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, product(qty) FROM orders GROUP BY customer_id;
+RESET ROLE;
 
 -- views over views
 BEGIN;
@@ -176,3 +201,4 @@ SELECT kafka.tumble('infinity', '1 hour');
 
 DROP SCHEMA view_refused CASCADE;
 DROP SERVER view_refused, view_refused_other;
+DROP ROLE view_refused_user;

@@ -16,6 +16,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT c.customer_id, o.am
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, i.product FROM orders o LEFT JOIN items i ON i.order_id = o.order_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.customer_id FROM orders o FULL JOIN customers c ON c.customer_id = o.customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT amount FROM orders WHERE order_id = 5;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) customer_id, amount FROM orders ORDER BY customer_id, order_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, tag FROM orders o CROSS JOIN LATERAL unnest(o.tags) AS tag;
 -- arms of a union
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL SELECT customer_id FROM customers;
