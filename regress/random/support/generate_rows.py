@@ -129,7 +129,7 @@ class RowMaker:
         if outer is None and self.rng.random() < 0.4:
             found.append(self.condition(self.rng.choice(arm.streams)))
         elif outer and outer.kind == "left" and self.rng.random() < 0.2:
-            found.append(is_null(arm.inputs[1].column("n")))
+            found.append(is_null(arm.inputs[1].time))
             self.features.add("anti_join")
         elif outer and outer.kind != "full" and self.rng.random() < 0.3:
             found.append(self.condition(arm.inputs[0 if outer.kind == "left" else 1]))
