@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 
 #include "catalog.h"
+#include "full_join.h"
 #include "group_layer.h"
 #include "join_graph.h"
 #include "layers.h"
@@ -42,6 +43,8 @@
 #include "window_end.h"
 #include "window_layer.h"
 
+static Refusal *expand_full_joins(ViewDef *view, List **queries);
+static bool reads_tables_only(ViewDef *view, Query *query);
 static Refusal *make_arms(ViewDef *view, List *queries);
 static Refusal *find_inputs(ViewDef *view, ViewArm *arm);
 static Refusal *check_drivers(ViewDef *view);
@@ -95,6 +98,8 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 		*refusal = kv_join_graph(&view->arms[i]);
 	if (!*refusal && kv_view_is_table_driven(view))
 		*refusal = kv_row_keys(view);
+	if (!*refusal && view->shape == SHAPE_KEYED)
+		kv_find_not_null(view);
 	if (!*refusal)
 		*refusal = kv_window_layer(view, options);
 	if (!*refusal)
@@ -108,10 +113,12 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 static Refusal *
 make_arms(ViewDef *view, List *queries)
 {
-	Refusal    *refusal = NULL;
 	int			most_inputs = 0;
+	Refusal    *refusal = expand_full_joins(view, &queries);
 	ListCell   *cell;
 
+	if (refusal)
+		return refusal;
 	foreach(cell, queries)
 		most_inputs += list_length(lfirst_node(Query, cell)->rtable);
 	view->inputs = palloc0(sizeof(ViewInput) * most_inputs);
@@ -134,6 +141,44 @@ make_arms(ViewDef *view, List *queries)
 		view->ndriving += arm->ndriving;
 	}
 	return check_drivers(view);
+}
+
+/* Makes two queries of each that begins with a FULL JOIN and reads tables only. */
+static Refusal *
+expand_full_joins(ViewDef *view, List **queries)
+{
+	List	   *expanded = NIL;
+	Refusal    *refusal = NULL;
+	ListCell   *cell;
+
+	foreach(cell, *queries)
+	{
+		Query	   *query = lfirst_node(Query, cell);
+
+		if (!kv_is_full_join(query) || !reads_tables_only(view, query))
+			expanded = lappend(expanded, query);
+		else if (!refusal)
+			refusal = kv_full_join_arms(query, &expanded);
+	}
+	*queries = expanded;
+	return refusal;
+}
+
+/* Is every relation of the query a table whose changes are told? What cannot be read at all is refused later. */
+static bool
+reads_tables_only(ViewDef *view, Query *query)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+		ViewInput	input = {0};
+
+		if (rte->rtekind == RTE_RELATION && (classify_input(view, &input, rte) != NULL || !kv_input_is_table(&input)))
+			return false;
+	}
+	return true;
 }
 
 /* Makes the inputs of the tables in an arm's FROM. */

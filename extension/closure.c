@@ -204,14 +204,18 @@ static Bitmapset *
 nullable_entries(const ViewArm *arm)
 {
 	Bitmapset  *entries = NULL;
+	Bitmapset  *before = NULL;
 	ListCell   *cell;
 
 	foreach(cell, kv_normalize_steps(arm->query))
 	{
 		FromStep   *step = lfirst(cell);
 
-		if (step->type == JOIN_LEFT)
+		if (step->type == JOIN_FULL)
+			entries = bms_add_members(entries, before);
+		if (step->type == JOIN_LEFT || step->type == JOIN_FULL)
 			entries = bms_add_member(entries, step->rti);
+		before = bms_add_member(before, step->rti);
 	}
 	return entries;
 }

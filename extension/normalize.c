@@ -44,7 +44,6 @@ static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
 static void pull_up(Query *query, int rti, Query *subquery);
 static Node *exchange_reference(Node *jtnode, int rti, Node *replacement);
 static Node *flatten_mutator(Node *node, void *query);
-static Query *rebuild(Query *query, StepList *list);
 static RangeTblEntry *clean_entry(RangeTblEntry *rte, List **taken);
 static List *real_column_names(Oid relid);
 static Node *renumber_mutator(Node *node, RenumberMap *map);
@@ -88,7 +87,7 @@ expand_query(Query *query, List **arms)
 	if (!refusal && list.steps == NIL)
 		refusal = kv_refuse_constant_rows((Node *) query->targetList);
 	if (!refusal)
-		*arms = lappend(*arms, rebuild(query, &list));
+		*arms = lappend(*arms, kv_normalize_rebuild(query, &list));
 	return refusal;
 }
 
@@ -333,9 +332,9 @@ flatten_mutator(Node *node, void *query)
 	return flatten_join_alias_vars(query, node);
 }
 
-/* Makes the normalised query from its steps. */
-static Query *
-rebuild(Query *query, StepList *list)
+/* Makes the normalised query from its steps; see normalize.h. */
+Query *
+kv_normalize_rebuild(Query *query, StepList *list)
 {
 	RenumberMap map = {palloc0(sizeof(int) * (list_length(query->rtable) + 1))};
 	List	   *taken = NIL;

@@ -24,6 +24,8 @@ extern void kv_normalize_joins(Query *query);
 /* Gives the steps (FromStep *) of a normalised query; makes its FROM of others over the same range table. */
 extern List *kv_normalize_steps(Query *query);
 extern void kv_normalize_from(Query *query, List *steps);
+/* Gives the query with FROM and WHERE of the list: its entries are the steps, in their order, and no others. Uses query and list up. */
+extern Query *kv_normalize_rebuild(Query *query, StepList *list);
 /* Makes names unique by appending _1, _2 ...; taken is a list of char *. */
 extern char *kv_unique_name(const char *name, List *taken);
 

@@ -44,11 +44,11 @@ check_join(ViewArm *arm, JoinExpr *join)
 
 	if (!is_full && !is_stream(joined))
 		return NULL;
-	if (arm->ndriving == 0)
+	if (arm->ndriving == 0)		/* the first one of tables is taken apart (full_join.c) */
 		return kv_refusal(exprLocation(join->quals),
-						  "continuous view \"%s\" cannot use a FULL JOIN of tables",
-						  "This version joins tables inner or left.",
-						  "Use a LEFT JOIN from one table to the other, and with UNION ALL what of the other has no match (LEFT JOIN ... WHERE ... IS NULL); a constant column tells both apart.");
+						  "continuous view \"%s\" cannot use two FULL JOINs of tables",
+						  "Which rows of the third table have no match depends on the matches of the first two.",
+						  "Make a continuous view of the first FULL JOIN, and join that with the third table.");
 	if (arm->ndriving > 2)
 		return kv_refusal(exprLocation(join->quals),
 						  psprintf("continuous view \"%%s\" cannot join \"%s\" outer among three or more streams", rt_fetch(((RangeTblRef *) join->rarg)->rtindex, arm->query->rtable)->eref->aliasname),

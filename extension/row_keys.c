@@ -33,9 +33,9 @@ static Refusal *refuse_unselected(ViewArm *arm, List *columns);
 static bool has_inner_column(ViewArm *arm, List *columns);
 static Refusal *refuse_without(ViewArm *arm, ViewInput *input, AttrNumber key);
 static Refusal *refuse_alike(ViewDef *view, List *columns);
-static bool are_apart(ViewArm *one, ViewArm *other, List *columns);
+static bool are_apart(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside);
 static bool constants_differ(Const *one, Const *other);
-static bool absent_in_other(ViewArm *one, ViewArm *other, List *columns);
+static bool absent_in_other(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside);
 static bool suffices(ViewDef *view, List *columns);
 static List *drop_needless(ViewDef *view, List *columns);
 static bool is_key_column(ViewDef *view, AttrNumber column);
@@ -45,7 +45,7 @@ static void shorten_anchor(ViewArm *arm, Bitmapset *tables);
 static AnchorColumn *anchor_column(ViewArm *arm, Node *source, AttrNumber attno);
 static bool anchor_covers(ViewArm *arm, List *anchor, Bitmapset *entries);
 static List *order_by_use(ViewDef *view);
-static void find_not_null(ViewDef *view);
+static Node *column_of_arm(ViewDef *view, ViewArm *arm, AttrNumber column);
 
 /* Finds anchors and keys; see row_keys.h. */
 Refusal *
@@ -67,7 +67,6 @@ kv_row_keys(ViewDef *view)
 	if (refusal || view->groups)
 		return refusal;
 	view->keys = order_by_use(view);
-	find_not_null(view);
 	return NULL;
 }
 
@@ -199,8 +198,9 @@ refuse_unselected(ViewArm *arm, List *columns)
 			if (!bms_is_member(input->rti, closure->rows) && !bms_is_member(lfirst_int(cell), closure->columns[input->rti]))
 				return refuse_without(arm, input, lfirst_int(cell));
 	}
-	if (bms_is_subset(kv_arm_entries(arm, true), closure->rows))
-		return refuse_without(arm, &arm->inputs[0], linitial_int(arm->inputs[0].keys));
+	for (int i = 0; i < arm->ninputs && bms_is_subset(kv_arm_entries(arm, true), closure->rows); i++)
+		if (bms_is_member(arm->inputs[i].rti, kv_arm_entries(arm, false)))
+			return refuse_without(arm, &arm->inputs[i], linitial_int(arm->inputs[i].keys));
 	return kv_refusal(exprLocation((Node *) arm->query->targetList),
 					  "continuous view \"%s\" must select the number of each row that its function gives",
 					  "Rows of a view over tables change and go, and are found again by their key.",
@@ -224,17 +224,25 @@ refuse_alike(ViewDef *view, List *columns)
 {
 	for (int i = 0; i < view->narms; i++)
 		for (int j = i + 1; j < view->narms; j++)
-			if (!are_apart(&view->arms[i], &view->arms[j], columns))
+		{
+			if (are_apart(&view->arms[i], &view->arms[j], columns, false))
+				continue;
+			if (are_apart(&view->arms[i], &view->arms[j], columns, true))
 				return kv_refusal(exprLocation((Node *) view->arms[j].query->targetList),
+								  "continuous view \"%s\" cannot have null keys on both sides of a FULL JOIN",
+								  "A null has no match, so each side may have a row with it, and both rows have the same key.",
+								  "Read tables without such rows: continuous views whose key cannot be null, for example by WHERE ... IS NOT NULL.");
+			return kv_refusal(exprLocation((Node *) view->arms[j].query->targetList),
 								  "continuous view \"%s\" must tell the rows of the tables that it unites apart",
 								  "Rows of both can have the same key, so neither would be found again when it changes.",
 								  "Add a constant column to the select list of each, with a different value: SELECT 'a' AS source, ...");
+		}
 	return NULL;
 }
 
-/* Can no row of one arm have the key of a row of the other? */
+/* Can no row of one arm have the key of a row of the other, nulls in columns of tables set aside or not? */
 static bool
-are_apart(ViewArm *one, ViewArm *other, List *columns)
+are_apart(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside)
 {
 	ListCell   *cell;
 
@@ -247,10 +255,10 @@ are_apart(ViewArm *one, ViewArm *other, List *columns)
 
 		if (IsA(a, Const) && IsA(b, Const) && !a_null && !b_null && constants_differ((Const *) a, (Const *) b))
 			return true;
-		if ((a_null && kv_arm_not_null(other, b)) || (b_null && kv_arm_not_null(one, a)))
+		if ((a_null && !b_null && (nulls_aside || kv_arm_not_null(other, b))) || (b_null && !a_null && (nulls_aside || kv_arm_not_null(one, a))))
 			return true;
 	}
-	return absent_in_other(one, other, columns) || absent_in_other(other, one, columns);
+	return absent_in_other(one, other, columns, nulls_aside) || absent_in_other(other, one, columns, nulls_aside);
 }
 
 /* Are two constants different values of one type? */
@@ -268,7 +276,7 @@ constants_differ(Const *one, Const *other)
  * sides of a FULL JOIN, whose columns are one in the result (USING). A null equals nothing, so one of the columns must not be null.
  */
 static bool
-absent_in_other(ViewArm *one, ViewArm *other, List *columns)
+absent_in_other(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside)
 {
 	Closure    *closure = kv_closure_begin(one);
 	Bitmapset  *entries = kv_arm_entries(one, true);
@@ -308,7 +316,7 @@ absent_in_other(ViewArm *one, ViewArm *other, List *columns)
 						continue;
 					there = theirs->varno;
 					found = true;
-					not_null |= kv_arm_not_null(one, mine) || kv_arm_not_null(other, (Node *) theirs);
+					not_null |= nulls_aside || kv_arm_not_null(one, mine) || kv_arm_not_null(other, (Node *) theirs);
 				}
 			}
 			all &= found;
@@ -486,9 +494,9 @@ order_by_use(ViewDef *view)
 	return ordered;
 }
 
-/* Finds the columns of the result that are never null. */
-static void
-find_not_null(ViewDef *view)
+/* Finds the columns of the result that are never null; see row_keys.h. */
+void
+kv_find_not_null(ViewDef *view)
 {
 	for (int column = 1; column <= view->result->natts; column++)
 	{
@@ -496,11 +504,25 @@ find_not_null(ViewDef *view)
 
 		for (int i = 0; i < view->narms && not_null; i++)
 		{
-			Node	   *value = kv_arm_column(&view->arms[i], column);
+			Node	   *value = column_of_arm(view, &view->arms[i], column);
 
 			not_null = value != NULL && kv_arm_not_null(&view->arms[i], value);
 		}
 		if (not_null)
 			view->not_null = bms_add_member(view->not_null, column);
 	}
+}
+
+/* Gives what a column of the result is in an arm, of groups a key that is a row column; NULL: an expression. */
+static Node *
+column_of_arm(ViewDef *view, ViewArm *arm, AttrNumber column)
+{
+	TargetEntry *target;
+
+	if (view->groups == NULL)
+		return kv_arm_column(arm, column);
+	target = get_tle_by_resno(view->groups->targetList, column);
+	if (!list_member_int(view->keys, column) || !IsA(target->expr, Var))
+		return NULL;
+	return kv_arm_column(arm, ((Var *) target->expr)->varattno);
 }

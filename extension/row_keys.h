@@ -13,5 +13,7 @@
  * tell its rows apart, and joins by which a changed row cannot find those it belongs to.
  */
 extern Refusal *kv_row_keys(ViewDef *view);
+/* Finds the columns of a keyed view that are never null, whatever drives it. */
+extern void kv_find_not_null(ViewDef *view);
 
 #endif							/* KV_ROW_KEYS_H */

@@ -26,7 +26,16 @@ INSERT INTO views VALUES
 		JOIN customers c ON c.id = o.customer LEFT JOIN cities t ON t.city = c.city GROUP BY t.country HAVING count(*) > 1$$),
 	('names', $$SELECT city, array_agg(name ORDER BY id DESC) AS names, count(DISTINCT mentor) AS mentors FROM customers GROUP BY city$$),
 	('total', $$SELECT count(*) AS n, sum(amount) AS total, max(amount) AS most, avg(customer) AS mean FROM orders$$),
-	('states', $$SELECT DISTINCT state, customer FROM orders$$);
+	('states', $$SELECT DISTINCT state, customer FROM orders$$),
+	('full_keys', $$SELECT id, o.amount, c.name FROM orders o FULL JOIN customers c USING (id)$$),
+	('full_references', $$SELECT o.id, c.id AS customer, o.state, t.country FROM orders o FULL JOIN customers c ON c.id = o.customer AND o.state <> 'paid'
+		LEFT JOIN cities t ON t.city = c.city$$),
+	('full_rest', $$SELECT o.id, c.id AS customer, c.city FROM orders o FULL JOIN customers c ON c.id = o.id LEFT JOIN lines l ON l.id = o.id AND l.line = 1 WHERE c.mentor IS DISTINCT FROM 8 AND l.what IS NULL$$),
+	('full_groups', $$SELECT coalesce(c.name, '-') AS name, count(o.id) AS orders, count(c.id) AS customers, sum(o.amount) AS total FROM orders o
+		FULL JOIN customers c ON c.id = o.customer GROUP BY 1$$),
+	('united', $$SELECT 'order' AS kind, id, state AS what FROM orders UNION ALL SELECT 'customer', id, name FROM customers WHERE city IS NOT NULL
+		UNION ALL SELECT 'mentor', c.id, m.name FROM customers c JOIN customers m ON m.id = c.mentor$$),
+	('united_groups', $$SELECT what, count(*) AS n, max(id) AS last FROM (SELECT id, state AS what FROM orders UNION ALL SELECT id, name FROM customers) u GROUP BY what$$);
 DO $$
 DECLARE
 	v views;
@@ -105,7 +114,8 @@ SELECT is((SELECT sum(dead_letters) FROM kafka.views), 0::numeric, 'no dead lett
 
 -- keys: what tells the rows apart
 SELECT is((SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = view::regclass AND contype = 'u'), 'UNIQUE NULLS NOT DISTINCT (' || key || ')', 'key of ' || view)
-	FROM (VALUES ('open', 'id'), ('named', 'id'), ('listed', 'id, line'), ('of_customers', 'id'), ('per_customer', 'customer'), ('states', 'state, customer')) k (view, key);
+	FROM (VALUES ('open', 'id'), ('named', 'id'), ('listed', 'id, line'), ('of_customers', 'id'), ('per_customer', 'customer'), ('states', 'state, customer'), ('full_keys', 'id'), ('full_references', 'id, customer'),
+	('united', 'kind, id')) k (view, key);
 ALTER SYSTEM RESET kafka.batch_rows;
 SELECT pg_reload_conf() \g /dev/null
 SELECT * FROM finish();

@@ -39,6 +39,12 @@ ROWS = {
     "two_ways": "SELECT p.id, c.country, h.owner, h.line FROM people p JOIN cities c ON c.city = p.city JOIN items h ON h.city = c.city AND h.owner = p.id",
     "coalesced": "SELECT p.id, n.id AS note, c.country FROM people p LEFT JOIN notes n ON n.id = p.boss"
                  " LEFT JOIN cities c ON c.city = p.city AND c.zone = coalesce(n.id, 1)",
+    "full_same_key": "SELECT id, p.tag, n.heat, n.id AS note FROM people p FULL JOIN notes n USING (id)",
+    "full_filtered": "SELECT id, p.score, n.at FROM people p FULL JOIN notes n USING (id) WHERE p.tag IS DISTINCT FROM 'a' AND coalesce(p.boss, 2) > 1",
+    "full_foreign": "SELECT p.id, c.city, p.tag, c.country FROM people p FULL JOIN cities c ON c.city = p.city AND c.zone > 0",
+    "full_and_left": "SELECT p.id, n.id AS note, b.city, b.country FROM people p FULL JOIN notes n ON n.id = p.id LEFT JOIN cities b ON b.city = p.city",
+    "united": "SELECT 'p' AS source, id, tag AS what, score AS size FROM people UNION ALL SELECT 'n', id, words[1], heat::numeric FROM notes WHERE heat < 1e5"
+              " UNION ALL SELECT 'j', p.id, c.country, p.boss FROM people p JOIN cities c USING (city)",
     "unnested": "SELECT n.id, w.ordinality, w.word FROM notes n CROSS JOIN LATERAL unnest(n.words) WITH ORDINALITY AS w(word) WHERE w.word <> 'x'",
 }
 GROUPS = {
@@ -57,6 +63,8 @@ GROUPS = {
                 " FROM items i GROUP BY i.city HAVING max(i.qty) < 4",
     "odd": "SELECT zone % 2 AS odd, coalesce(country, '-') AS country, count(*) AS n, sum(zone) FILTER (WHERE zone > 1) AS zones FROM cities GROUP BY 1, 2",
     "middle": "SELECT qty, percentile_disc(0.5) WITHIN GROUP (ORDER BY price) AS price FROM items GROUP BY qty",
+    "full_groups": "SELECT coalesce(c.country, '-') AS country, count(p.id) AS people, count(c.city) AS cities, sum(p.score) AS score"
+                   " FROM people p FULL JOIN cities c ON c.city = p.city GROUP BY 1",
     "ahead": "SELECT b.tag, count(*) AS n, sum(p.score) AS score FROM people p JOIN people b ON b.id = p.boss GROUP BY b.tag HAVING sum(p.id) BETWEEN 3 AND 9",
 }
 CITIES = ["oslo", "rome", "kyiv", "lima", "bonn", None]

@@ -35,6 +35,11 @@ LEFT JOIN items i ON i.order_id = o.order_id AND i.product <> r.country;
 SELECT key_of('listed');
 SELECT explained('listed');
 
+-- a full join: two arms, the second for rows of customers without a match
+CREATE MATERIALIZED VIEW everybody WITH (kafka.continuous) AS SELECT customer_id, o.order_id, c.name FROM orders o FULL JOIN customers c USING (customer_id);
+SELECT key_of('everybody');
+SELECT explained('everybody');
+
 -- aggregates that are corrected: the table of rows, its changes, the state, the result
 CREATE MATERIALIZED VIEW totals WITH (kafka.continuous) AS
 SELECT customer_id, count(*) AS orders, sum(amount) FILTER (WHERE state <> 'OPEN') AS amount, max(order_id) AS last FROM orders GROUP BY customer_id HAVING count(*) > 1;
