@@ -207,7 +207,7 @@ def _has_oracle(view, simulation):
     for one in with_uppers(view):
         looks_up = one.stream_driven and any(not source.is_stream for source in one.sources)
         if (not one.stored or one.final or one.retention_us is not None or looks_up or simulation.states[one.name].late_rows
-                or any(arm.outer for arm in one.arms)):
+                or any(arm.outer for arm in one.arms) or "ordered" in one.features):    # array_agg and string_agg have none
             return False
     return True
 
