@@ -206,8 +206,9 @@ def _has_oracle(view, simulation):
     """Must the view equal its query over all records, as kafka.verify sees them?"""
     for one in with_uppers(view):
         looks_up = one.stream_driven and any(not source.is_stream for source in one.sources)
-        if (not one.stored or one.final or one.retention_us is not None or looks_up or simulation.states[one.name].late_rows
-                or any(arm.outer for arm in one.arms) or "ordered" in one.features):    # array_agg and string_agg have none
+        ordered = one.group is not None and any(aggregate.needs_order for _, aggregate in one.group.aggregates)
+        if (ordered or not one.stored or one.final or one.retention_us is not None or looks_up or simulation.states[one.name].late_rows
+                or any(arm.outer for arm in one.arms)):
             return False
     return True
 
