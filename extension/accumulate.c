@@ -31,6 +31,7 @@
 #include "note_times.h"
 #include "outer_join.h"
 #include "retention.h"
+#include "session_statements.h"
 
 static void add_late_counts(ViewDef *view, List **statements);
 static void add_lookups(ViewDef *view, List **statements);
@@ -71,6 +72,8 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].preserved)
 			add_unmatched(view, i, false, statements);
+	if (view->sessions)
+		*statements = list_concat(*statements, kv_session_statements(groups));
 	if (groups)
 		*statements = list_concat(*statements, kv_groups_statements(groups));
 	if (view->final)
@@ -93,6 +96,8 @@ kv_accumulate_tables(ViewDef *view)
 			statements = list_concat(statements, kv_input_tables(&view->inputs[i]));
 	if (view->groups)
 		statements = list_concat(statements, kv_groups_tables(view));
+	if (view->sessions)
+		statements = list_concat(statements, kv_session_indexes(view));
 	if (view->final)
 		statements = list_concat(statements, kv_closing_indexes(view));
 	else if (view->retention_us >= 0 && view->groups_name && kv_retention_index(view))

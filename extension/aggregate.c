@@ -533,6 +533,41 @@ combine_standing(List *columns, const StateColumn *column, const char *name, Lis
 	return psprintf("CASE WHEN t.%s IS NULL OR %s THEN %s.%s ELSE t.%s END", sort, before, delta, name, name);
 }
 
+/* Gives SQL that merges the states of groups: the partial's own aggregate, of counts their sum; see aggregate.h. */
+char *
+kv_aggregate_merge(const StateColumn *column, const char *name)
+{
+	Oid			function = column->partial->aggfnoid;
+
+	if (column->combine == COMBINE_STATES)
+		return psprintf("kafka_state.agg_merge(%s, %s%s)", column->argument, name, column->types ? column->types : "");
+	return psprintf("%s.%s(%s)::%s", quote_identifier(get_namespace_name(get_func_namespace(function))),
+					column->combine == COMBINE_COUNT ? "sum" : quote_identifier(get_func_name(function)), name,
+					format_type_with_typemod(column->type, -1));
+}
+
+/* Can states of groups be merged that have had rows in turns? Not where the order of the rows is in them, or which values they have had. */
+bool
+kv_aggregate_can_merge(const StateColumn *column)
+{
+	switch (column->combine)
+	{
+		case COMBINE_COUNT:
+		case COMBINE_ADD:
+		case COMBINE_LEAST:
+		case COMBINE_GREATEST:
+		case COMBINE_AND:
+		case COMBINE_OR:
+		case COMBINE_BIT_AND:
+		case COMBINE_BIT_OR:
+		case COMBINE_BIT_XOR:
+		case COMBINE_STATES:
+			return !column->distinct;
+		default:
+			return false;
+	}
+}
+
 /* Collects the aggregates of a tree; see aggregate.h. */
 List *
 kv_aggregate_collect(Node *node)

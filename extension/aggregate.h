@@ -81,6 +81,9 @@ extern Node *kv_aggregate_final(const Aggref *aggregate, List *columns, int rti,
  * in their order.
  */
 extern char *kv_aggregate_combine(List *columns, int column, List *names, const char *delta);
+/* SQL: the state of several groups that become one, as an aggregate over the column with their states; of columns that can be merged so. */
+extern char *kv_aggregate_merge(const StateColumn *column, const char *name);
+extern bool kv_aggregate_can_merge(const StateColumn *column);
 /* Aggregates of a tree (Aggref *), in order, each once. */
 extern List *kv_aggregate_collect(Node *node);
 

@@ -48,7 +48,10 @@ kv_closing_indexes(ViewDef *view)
 	ListCell   *cell;
 
 	/* the index on the keys will do where they begin with the window */
-	if (kv_window_state_attno(view) == 1 && view->window->kind != WINDOW_RANGE)
+	if (kv_window_state_attno(view) == 1 && view->window->kind != WINDOW_RANGE && view->window->kind != WINDOW_SESSION)
+		return NIL;
+	/* so will that by which sessions are found (session_statements.c) */
+	if (view->sessions && list_length(view->keys) == 1)
 		return NIL;
 	statements = list_make1(psprintf("CREATE INDEX ON %s (%s)", view->groups_name, column));
 	foreach(cell, kv_distinct_table_names(view))

@@ -10,22 +10,29 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "utils/lsyscache.h"
 
 #include "delta_query.h"
 #include "layers.h"
 #include "normalize.h"
 #include "note_times.h"
+#include "window_layer.h"
 #include "window_statements.h"
 
-#define CAPTURE_ROWS "kv_joined"
+#define CAPTURE_ROWS KV_CAPTURE_ROWS
 
-/* Names of the columns behind the row columns of captured rows: its place in processing order, is it late for its window, and its event time. */
+/* Names of the columns behind the row columns of captured rows (group_rows.h). */
 #define ROW_NAME(view) kv_unique_name(KV_COL_ROW, (view)->row_names)
 #define LATE_NAME(view) kv_unique_name("kv_late", (view)->row_names)
+#define REACHED_NAME(view) kv_unique_name("kv_reached", (view)->row_names)
+#define ORDER_NAME(view) kv_unique_name("kv_order", (view)->row_names)
 #define TIME_NAME(view) kv_unique_name(KV_COL_TIME, (view)->row_names)
 
 static Query *rows_to_capture(ViewDef *view, int number, bool in_delta);
+static void add_target(Query *query, Node *expr, char *name);
+static Node *reached(ViewDef *view, int number);
+static Node *order(ViewDef *view, int number);
 static MaintenanceStatement *capture_rows(ViewDef *view, int number, Query *query, MaintenanceStatement *statement);
 static int	only_driver(ViewDef *view);
 static List *add_order(List *targets, const ViewArm *arm, const ViewInput *driver, char *name);
@@ -62,10 +69,81 @@ rows_to_capture(ViewDef *view, int number, bool in_delta)
 	else if (view->ordered)
 		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) makeNullConst(INT8OID, -1, InvalidOid),
 																	   list_length(query->targetList) + 1, ROW_NAME(view), false));
-	if (view->window)
-		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_window_lateness(view, number, true),
-																	   list_length(query->targetList) + 1, LATE_NAME(view), false));
+	if (view->sessions)
+	{
+		add_target(query, reached(view, number), REACHED_NAME(view));
+		add_target(query, order(view, number), ORDER_NAME(view));
+	}
+	else if (view->window)
+		add_target(query, kv_window_lateness(view, number, true), LATE_NAME(view));
 	return query;
+}
+
+static void
+add_target(Query *query, Node *expr, char *name)
+{
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) expr, list_length(query->targetList) + 1, name, false));
+}
+
+/* Gives how far time had come for a row of an input. */
+static Node *
+reached(ViewDef *view, int number)
+{
+	int64		lag_us = 0;
+	Node	   *time = kv_window_reached(view, number, view->window->delay_us, &lag_us);
+
+	return lag_us == 0 ? time : kv_delta_operate("-", time, kv_delta_interval_constant(lag_us));
+}
+
+/* Gives the place of a row in processing order. Rows of a join have none among each other: for all of them time had come equally far. */
+static Node *
+order(ViewDef *view, int number)
+{
+	ViewArm    *arm = kv_input_arm(view, number);
+
+	if (arm->ndriving == 1)
+		return kv_delta_row(arm, &view->inputs[number]);
+	return (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(0), false, true);
+}
+
+/* Gives their types; see group_rows.h. */
+TupleDesc
+kv_group_rows_desc(const ViewDef *view)
+{
+	List	   *targets = list_copy(view->arms[0].query->targetList);
+	List	   *names = kv_group_rows_columns(view);
+	const Oid	types[] = {TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID};
+	TupleDesc	desc = CreateTemplateTupleDesc(list_length(names));
+	int			nrows = list_length(view->row_names);
+	ListCell   *cell;
+
+	Assert(view->sessions);
+	foreach(cell, targets)
+	{
+		Node	   *expr = (Node *) lfirst_node(TargetEntry, cell)->expr;
+		int			number = foreach_current_index(cell);
+
+		TupleDescInitEntry(desc, number + 1, list_nth(names, number), exprType(expr), exprTypmod(expr), 0);
+		TupleDescInitEntryCollation(desc, number + 1, exprCollation(expr));
+	}
+	for (int i = 0; i < lengthof(types); i++)
+		TupleDescInitEntry(desc, nrows + i + 1, list_nth(names, nrows + i), types[i], -1, 0);
+	return desc;
+}
+
+/* Names the columns of captured rows; see group_rows.h. */
+List *
+kv_group_rows_columns(const ViewDef *view)
+{
+	List	   *names = list_copy(view->row_names);
+
+	if (view->ordered)
+		names = lappend(names, ROW_NAME(view));
+	if (view->sessions)
+		names = lappend(lappend(names, REACHED_NAME(view)), ORDER_NAME(view));
+	else if (view->window)
+		names = lappend(names, LATE_NAME(view));
+	return lappend(names, TIME_NAME(view));
 }
 
 /* Makes a statement capture the rows of a query, made of it for an input, and their event times. */
@@ -177,14 +255,9 @@ direct_query(ViewDef *view, Query *base, Node *condition, Node **time)
 static Query *
 captured_query(ViewDef *view, Query *base, Node *condition, Node **time)
 {
-	List	   *names = list_copy(view->row_names);
+	List	   *names = kv_group_rows_columns(view);
 	Query	   *query;
 
-	if (view->ordered)
-		names = lappend(names, ROW_NAME(view));
-	if (view->window)
-		names = lappend(names, LATE_NAME(view));
-	names = lappend(names, TIME_NAME(view));
 	query = kv_delta_select_from(CAPTURE_ROWS, names);
 	query->targetList = copyObject(base->targetList);
 	if (condition)

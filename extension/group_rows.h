@@ -21,6 +21,15 @@ extern Query *kv_group_rows_timed(ViewDef *view, Query *base, Node **time);
 extern Query *kv_group_rows_filtered(ViewDef *view, Query *base, Node *condition);
 /* Number of the column behind the row columns that has a row's place in processing order; for views that are ordered. */
 extern AttrNumber kv_group_rows_order(const ViewDef *view);
+/* Name of the capture of new rows, where no stream alone makes them. */
+#define KV_CAPTURE_ROWS "kv_joined"
+/*
+ * Names (char *) of its columns: the row columns; of sessions then how far time had come for the row and its place in
+ * processing order, of other windows that close whether the row is late; its event time.
+ */
+extern List *kv_group_rows_columns(const ViewDef *view);
+/* Their types, of a view with sessions. */
+extern TupleDesc kv_group_rows_desc(const ViewDef *view);
 /* Ties a statement to what such a query reads. */
 extern void kv_group_rows_place(ViewDef *view, MaintenanceStatement *statement);
 

@@ -56,13 +56,13 @@ kv_groups_statements(GroupCompiler *groups)
 	ViewDef    *view = groups->view;
 	List	   *statements = NIL;
 
-	if (view->window)
+	if (view->window && !view->sessions)
 		statements = list_make1(kv_group_rows_count_late(view));
 	if (view->groups->hasDistinctOn)
 		statements = lappend(statements, kv_distinct_on_take(groups));
 	else if (view->own_state)
 		statements = lappend(statements, upsert_result(groups));
-	else
+	else if (!view->sessions)	/* session_statements.c */
 		statements = list_concat(statements, kv_group_state_statements(groups));
 	if (view->own_state)
 		return statements;

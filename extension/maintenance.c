@@ -35,6 +35,8 @@ kv_maintenance_make_plan(MemoryContext context, const ViewDef *view, const Maint
 		kv_plan_probe_only(plan);
 	if (statement->null_safe)
 		kv_plan_allow_bitmaps(plan);
+	if (statement->deltas_only)
+		kv_plan_allow_all(plan);
 	return plan;
 }
 

@@ -44,7 +44,6 @@ static Refusal *refuse_function(Node *node, Oid function, const char *message, c
 static bool is_unstable_function(Oid function, void *found);
 static bool is_unknown_function(Oid function, void *found);
 static bool is_clock_function(Oid function, void *found);
-static bool is_session_marker(Oid function, void *found);
 static bool is_catalog_function(Oid function, void *found);
 
 /* Makes a refusal; message has one %s for the view's name, detail and hint are plain text (hint may be NULL). */
@@ -283,11 +282,6 @@ function_walker(Node *node, Refusal **refusal)
 		*refusal = refuse_function(node, function, "continuous view \"%s\" cannot use a user-defined function that is only STABLE",
 								   "It may see other things than the row, such as tables or the time, and the view would not follow their changes.",
 								   "Declare it IMMUTABLE with ALTER FUNCTION if it depends on its arguments alone, or join the table it reads.");
-	else if (check_functions_in_node(node, is_session_marker, NULL))
-		*refusal = kv_refusal(exprLocation(node),
-							  "continuous view \"%s\" cannot use kafka.session",
-							  "This version does not keep sessions.",
-							  "Group by kafka.tumble() or kafka.hop().");
 	else
 		*refusal = refuse_window_length(node);
 	if (*refusal)
@@ -376,13 +370,6 @@ is_clock_function(Oid function, void *found)
 		default:
 			return false;
 	}
-}
-
-static bool
-is_session_marker(Oid function, void *found)
-{
-	return function >= FirstNormalObjectId && get_func_namespace(function) == get_namespace_oid(KV_SCHEMA, true) &&
-		strcmp(get_func_name(function), "session") == 0;
 }
 
 /*

@@ -218,7 +218,7 @@ kv_retention_index(ViewDef *view)
 
 	if (!view->window)
 		return pstrdup(quote_identifier(name));
-	if (linitial_int(view->keys) == attno && view->window->kind != WINDOW_RANGE)
+	if (linitial_int(view->keys) == attno && view->window->kind != WINDOW_RANGE && view->window->kind != WINDOW_SESSION)
 		return NULL;
 	return kv_window_index(view->window, name);
 }

@@ -58,6 +58,7 @@ struct KvPlan
 	char	   *text;
 	int			nparams;
 	Oid		   *types;
+	bool		allow_all;		/* meets no table */
 	bool		bitmaps;		/* may combine indexes for small deltas too */
 	bool		probes_only;	/* meets the tables it joins through their indexes, however large the delta */
 	SPIPlanPtr	plans[SIZE_CLASSES];	/* NULL: not needed so far */
@@ -306,6 +307,13 @@ kv_plan_allow_bitmaps(KvPlan *plan)
 	plan->bitmaps = true;
 }
 
+/* Lets the plan join however the planner likes; see the header. */
+void
+kv_plan_allow_all(KvPlan *plan)
+{
+	plan->allow_all = true;
+}
+
 /*
  * Runs the plan of a size class; see the header. With a capture the result rows
  * go there, otherwise they are in SPI_tuptable.
@@ -340,7 +348,7 @@ planned(KvPlan *plan, int size_class)
 		plan->plans[size_class] = prepare_plan(plan);
 	spi_plan = plan->plans[size_class];
 	if (!has_generic_plan(spi_plan))
-		plan_now(spi_plan, plan->probes_only || size_class <= LAST_SMALL_CLASS, plan->bitmaps);
+		plan_now(spi_plan, !plan->allow_all && (plan->probes_only || size_class <= LAST_SMALL_CLASS), plan->bitmaps);
 	return spi_plan;
 }
 

@@ -75,6 +75,8 @@ extern uint64 kv_plan_run(KvPlan *plan, int size_class, const Datum *values, con
 						  Tuplestorestate *capture);
 extern void kv_plan_probe_only(KvPlan *plan);	/* joins through indexes whatever the delta's size */
 extern void kv_plan_allow_bitmaps(KvPlan *plan);	/* index scans of small deltas may be bitmap scans, which an OR of conditions needs */
+/* Lets it join however the planner likes, at any size of the delta: of a statement that reads deltas alone. */
+extern void kv_plan_allow_all(KvPlan *plan);
 extern void kv_plan_free(KvPlan *plan);
 /* What EXPLAIN says, palloc'd, in the entered scope, where these deltas (of kv_sql_register) are registered. */
 extern char *kv_plan_explain(KvPlan *plan, int size_class, List *deltas);

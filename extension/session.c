@@ -3,10 +3,11 @@
  * that puts the rows of one group into sessions.
  *
  * A session is a closed range from its first to its last event; an event belongs to it that is
- * at most the gap away. Invariant: the sessions of a group are further apart than the gap, so an event
- * touches one session, or two that it bridges, or none and begins one. A row is late, and touches nothing, when
- * the session it would make has ended: last event + gap + grace at or before what the row's partition, or
- * the view, had reached. What has ended by the view's frontier is not among the stored sessions here.
+ * at most the gap away. A row touches the sessions that are open for it: it extends one, merges those it bridges, or begins one. A session
+ * has closed for a row when its last event + gap + grace is at or before what the row's partition, or the view, had reached; then
+ * it is left as it is, so an open one may lie around it or beside it. A row is late, and touches nothing, when the session it would make
+ * has closed. So what happens to a row depends on those before it, and not on where a batch begins. What has closed by the view's
+ * frontier is not among the stored sessions here.
  *
  * Sessions that are merged into another one point to it; so at the end every row and every stored
  * session finds the one it belongs to, however many merges later.
@@ -49,11 +50,12 @@ typedef struct Sessions
 {
 	int64		gap_us;
 	int64		grace_us;		/* PG_INT64_MAX: sessions never close */
+	int64		longest_us;		/* from first to last event of a session, at most */
 	TypeCacheEntry *range_type;
 	Session    *sessions;
 	int			nsessions;
 	int			max_sessions;
-	int		   *standing;		/* numbers of those not merged into others, in order of time; as many as max_sessions */
+	int		   *standing;		/* numbers of those not merged into others, in order of their first events; as many as max_sessions */
 	int			nstanding;
 	SessionRow *rows;
 	int			nrows;
@@ -65,7 +67,12 @@ static int64 grace_length(const Interval *grace);
 static void take_stored(Sessions *sessions, ArrayType *stored);
 static int	new_session(Sessions *sessions, TimestampTz first, TimestampTz last, int place);
 static void put_row(Sessions *sessions, int64 number, TimestampTz at, TimestampTz reached);
-static int	first_within(Sessions *sessions, TimestampTz at);
+static bool is_touched(Sessions *sessions, const Session *session, TimestampTz at, TimestampTz reached);
+static bool may_reach(Sessions *sessions, int place, TimestampTz at);
+static int	first_beyond(Sessions *sessions, TimestampTz at);
+static int	place_of(Sessions *sessions, TimestampTz first);
+static void insert_standing(Sessions *sessions, int number, int place);
+static void remove_standing(Sessions *sessions, int place);
 static bool is_beyond(TimestampTz before, TimestampTz after, int64 gap_us);
 static bool has_ended(Sessions *sessions, TimestampTz last, TimestampTz reached);
 static void add_row(Sessions *sessions, int64 number, int session);
@@ -162,17 +169,16 @@ take_stored(Sessions *sessions, ArrayType *stored)
 		RangeBound	lower;
 		RangeBound	upper;
 		bool		empty;
-		int			place = sessions->nstanding;
+		int			number;
 
 		if (nulls[i])
 			continue;
 		range_deserialize(sessions->range_type, DatumGetRangeTypeP(ranges[i]), &lower, &upper, &empty);
 		if (empty || lower.infinite || upper.infinite)
 			elog(ERROR, "a stored session has no bounds");
-		while (place > 0 && sessions->sessions[sessions->standing[place - 1]].first > DatumGetTimestampTz(lower.val))
-			place--;
-		place = new_session(sessions, DatumGetTimestampTz(lower.val), DatumGetTimestampTz(upper.val), place);
-		sessions->sessions[place].stored = true;
+		number = new_session(sessions, DatumGetTimestampTz(lower.val), DatumGetTimestampTz(upper.val),
+							 place_of(sessions, DatumGetTimestampTz(lower.val)));
+		sessions->sessions[number].stored = true;
 	}
 }
 
@@ -189,9 +195,8 @@ new_session(Sessions *sessions, TimestampTz first, TimestampTz last, int place)
 		sessions->sessions = repalloc(sessions->sessions, sizeof(Session) * sessions->max_sessions);
 		sessions->standing = repalloc(sessions->standing, sizeof(int) * sessions->max_sessions);
 	}
-	memmove(&sessions->standing[place + 1], &sessions->standing[place], sizeof(int) * (sessions->nstanding - place));
-	sessions->standing[place] = number;
-	sessions->nstanding++;
+	insert_standing(sessions, number, place);
+	sessions->longest_us = Max(sessions->longest_us, last - first);
 	session = &sessions->sessions[number];
 	memset(session, 0, sizeof(Session));
 	session->first = session->stored_first = first;
@@ -200,53 +205,76 @@ new_session(Sessions *sessions, TimestampTz first, TimestampTz last, int place)
 	return number;
 }
 
-/* Puts a row into the session it touches, merges those it bridges, or begins one, unless it is late. */
+/* Puts a row into the open sessions it touches, which become one, or into a new one, unless it is late. */
 static void
 put_row(Sessions *sessions, int64 number, TimestampTz at, TimestampTz reached)
 {
-	int			place;
 	int			end;
+	int			target = -1;
+	int			place;
 	TimestampTz first = at;
 	TimestampTz last = at;
-	int			target;
 
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp is out of range for a window")));
-	place = first_within(sessions, at);
-	for (end = place; end < sessions->nstanding; end++)
+	end = first_beyond(sessions, at);
+	place = end;
+	while (place > 0 && may_reach(sessions, place - 1, at))
 	{
-		Session    *touched = &sessions->sessions[sessions->standing[end]];
+		Session    *session = &sessions->sessions[sessions->standing[--place]];
 
-		if (is_beyond(at, touched->first, sessions->gap_us))
-			break;
-		first = Min(first, touched->first);
-		last = Max(last, touched->last);
+		if (!is_touched(sessions, session, at, reached))
+			continue;
+		target = sessions->standing[place];
+		first = Min(first, session->first);
+		last = Max(last, session->last);
 	}
 	if (has_ended(sessions, last, reached))
-	{
 		add_row(sessions, number, ROW_LATE);
-		return;
-	}
-	if (end == place)
+	else if (target < 0)
+		add_row(sessions, number, new_session(sessions, at, at, place_of(sessions, at)));
+	else
 	{
-		add_row(sessions, number, new_session(sessions, at, at, place));
-		return;
+		for (int i = end - 1; i >= place; i--)
+		{
+			int			other = sessions->standing[i];
+
+			if (!is_touched(sessions, &sessions->sessions[other], at, reached))
+				continue;
+			sessions->sessions[other].merged_into = target;
+			remove_standing(sessions, i);
+		}
+		sessions->sessions[target].first = first;
+		sessions->sessions[target].last = last;
+		sessions->longest_us = Max(sessions->longest_us, last - first);
+		insert_standing(sessions, target, place_of(sessions, first));
+		add_row(sessions, number, target);
 	}
-	target = sessions->standing[place];
-	for (int i = place + 1; i < end; i++)
-		sessions->sessions[sessions->standing[i]].merged_into = target;
-	memmove(&sessions->standing[place + 1], &sessions->standing[end], sizeof(int) * (sessions->nstanding - end));
-	sessions->nstanding -= end - place - 1;
-	sessions->sessions[target].first = first;
-	sessions->sessions[target].last = last;
-	add_row(sessions, number, target);
 }
 
-/* Gives the place of the first standing session whose last event is no more than the gap before a moment, or after it. */
+/* Is a session no more than the gap from a moment, and open for a row that came when so much time was reached? */
+static bool
+is_touched(Sessions *sessions, const Session *session, TimestampTz at, TimestampTz reached)
+{
+	return !is_beyond(session->last, at, sessions->gap_us) && !is_beyond(at, session->first, sessions->gap_us) &&
+		!has_ended(sessions, session->last, reached);
+}
+
+/* Can the standing session at a place, or one before it, be so long that it comes within the gap of a moment? */
+static bool
+may_reach(Sessions *sessions, int place, TimestampTz at)
+{
+	TimestampTz first = sessions->sessions[sessions->standing[place]].first;
+	int64		last;
+
+	return pg_add_s64_overflow(first, sessions->longest_us, &last) || !is_beyond(last, at, sessions->gap_us);
+}
+
+/* Gives the place of the first standing session that begins more than the gap after a moment. */
 static int
-first_within(Sessions *sessions, TimestampTz at)
+first_beyond(Sessions *sessions, TimestampTz at)
 {
 	int			low = 0;
 	int			high = sessions->nstanding;
@@ -255,12 +283,46 @@ first_within(Sessions *sessions, TimestampTz at)
 	{
 		int			middle = (low + high) / 2;
 
-		if (is_beyond(sessions->sessions[sessions->standing[middle]].last, at, sessions->gap_us))
-			low = middle + 1;
-		else
+		if (is_beyond(at, sessions->sessions[sessions->standing[middle]].first, sessions->gap_us))
 			high = middle;
+		else
+			low = middle + 1;
 	}
 	return low;
+}
+
+/* Gives the place for a session that begins at a moment. */
+static int
+place_of(Sessions *sessions, TimestampTz first)
+{
+	int			low = 0;
+	int			high = sessions->nstanding;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (sessions->sessions[sessions->standing[middle]].first > first)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low;
+}
+
+static void
+insert_standing(Sessions *sessions, int number, int place)
+{
+	memmove(&sessions->standing[place + 1], &sessions->standing[place], sizeof(int) * (sessions->nstanding - place));
+	sessions->standing[place] = number;
+	sessions->nstanding++;
+}
+
+static void
+remove_standing(Sessions *sessions, int place)
+{
+	sessions->nstanding--;
+	memmove(&sessions->standing[place], &sessions->standing[place + 1], sizeof(int) * (sessions->nstanding - place));
 }
 
 /* Does a moment lie more than the gap after another? */

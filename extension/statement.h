@@ -31,6 +31,7 @@ typedef struct MaintenanceStatement
 	char	   *title;			/* "join new rows of orders with buffered payments" */
 	char	   *sql;
 	int			input;			/* skipped when the delta of this input has no rows; -1: always run */
+	bool		deltas_only;	/* it reads captures and no table: any way to join them is fine */
 	bool		by_row;			/* the captured rows it reads do not depend on each other: one that makes it fail is set aside */
 	bool		silent;			/* what its triggers would write to topics is left out */
 	bool		writes_view;	/* it writes the result table; with capture_desc and no captures the rows it gives are news for views over it (kv_statement_return_rows; unstored) */

@@ -28,6 +28,7 @@
 #include "delta_query.h"
 #include "retention.h"
 #include "run_sql.h"
+#include "session_query.h"
 #include "window_end.h"
 
 PG_FUNCTION_INFO_V1(kafka_verify);
@@ -35,6 +36,7 @@ PG_FUNCTION_INFO_V1(kafka_verify);
 static void check_verifiable(ViewDef *view);
 static void lock_pipeline(int64 pipeline);
 static char *comparison(ViewDef *view, Oid definition);
+static char *sessions_query(ViewDef *view);
 static char *comparable_rows(ViewDef *view, Oid definition);
 static char *comparable_columns(TupleDesc desc);
 static char *result_columns(TupleDesc desc);
@@ -127,7 +129,7 @@ comparison(ViewDef *view, Oid definition)
 	char	   *columns = comparable_columns(view->result);
 	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relid)), get_rel_name(view->relid));
 	char	   *query = quote_qualified_identifier(KV_STATE_SCHEMA, get_rel_name(definition));
-	char	   *closed = kv_closed_query(view);
+	char	   *closed = view->sessions ? sessions_query(view) : kv_closed_query(view);
 	char	   *from = closed ? psprintf("(%s) AS t (%s)", closed, result_columns(view->result)) : psprintf("%s AS t", query);
 
 	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s%s), v AS MATERIALIZED (SELECT %s FROM %s) "
@@ -135,6 +137,17 @@ comparison(ViewDef *view, Oid definition)
 					"UNION ALL "
 					"SELECT 'unexpected', pg_catalog.to_jsonb(d) FROM (SELECT * FROM v EXCEPT ALL SELECT * FROM q) d",
 					columns, from, comparable_rows(view, definition), columns, table);
+}
+
+/* Gives a query with sessions in a form that runs. */
+static char *
+sessions_query(ViewDef *view)
+{
+	int			nest = kv_delta_begin_printing();
+	char	   *query = kv_session_query(view);
+
+	AtEOXact_GUC(true, nest);
+	return query;
 }
 
 /* Gives the condition on the query's rows that the view can have at the frontier, $1: those of closed windows under emit = 'final', and not too old. */

@@ -121,8 +121,10 @@ typedef struct ViewDef
 	AttrNumber	time_attno;		/* result column with the time for views over this one; 0: none */
 	int64		output_delay_us;	/* output watermark = inputs' least watermark - this */
 	int64		grace_us;		/* of joins */
-	struct ViewWindow *window;	/* with groups: its windows, if they close (window_layer.h); NULL otherwise */
+	struct ViewWindow *window;	/* with groups: its windows, if they close or are sessions (window_layer.h); NULL otherwise */
+	bool		window_closes;	/* false: sessions that never close */
 	int64		window_grace_us;	/* a window is closed this long after its end */
+	bool		sessions;		/* the windows are sessions (session_statements.h) */
 	bool		final;			/* a group's row is written when its window closes and never changed: groups, but SHAPE_APPEND */
 	int64		retention_us;	/* rows are removed this long after their time (retention.h); -1: never */
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
@@ -176,7 +178,7 @@ kv_input_arm(const ViewDef *view, int input)
 static inline bool
 kv_view_is_direct(const ViewDef *view)
 {
-	return view->narms == 1 && view->ndriving == 1;
+	return view->narms == 1 && view->ndriving == 1 && !view->sessions;
 }
 
 #endif							/* KV_VIEW_DEF_H */

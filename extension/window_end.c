@@ -38,6 +38,11 @@ kv_window_compare_end(const ViewWindow *window, Node *key, const char *operator,
 
 	if (window->kind == WINDOW_START && exprType(key) == TIMESTAMPTZOID)
 		lag_us += window->length_us;
+	else if (window->kind == WINDOW_SESSION)
+	{
+		lag_us += window->length_us;
+		left = call(F_UPPER_ANYRANGE, TIMESTAMPTZOID, list_make1(left));
+	}
 	else
 		left = kv_window_end(window, left);
 	return kv_delta_operate(operator, left, less(moment, lag_us));
@@ -95,7 +100,7 @@ kv_window_state_attno(const ViewDef *view)
 char *
 kv_window_index(const ViewWindow *window, const char *column)
 {
-	return psprintf(window->kind == WINDOW_RANGE ? "upper(%s)" : "%s", quote_identifier(column));
+	return psprintf(window->kind == WINDOW_RANGE || window->kind == WINDOW_SESSION ? "upper(%s)" : "%s", quote_identifier(column));
 }
 
 /* Finds the time of a final view's rows; see window_end.h. */
@@ -111,7 +116,7 @@ kv_window_output_time(ViewDef *view, const char *event_time)
 
 		if (!output_delay(view, target, &delay_us))
 			continue;
-		if (event_time ? strcmp(target->resname, event_time) != 0 : delay_us != 0)
+		if (event_time ? strcmp(target->resname, event_time) != 0 : delay_us != 0 && view->window->kind != WINDOW_SESSION)
 			continue;
 		view->time_attno = target->resno;
 		view->output_delay_us = delay_us + view->window_grace_us + view->window->delay_us;
@@ -144,6 +149,9 @@ output_delay(ViewDef *view, TargetEntry *target, int64 *delay_us)
 			*delay_us = 0;
 		return true;
 	}
+	/* a session ends the gap after its last event; its first one may be any time before */
+	if (window->kind == WINDOW_SESSION)
+		return IsA(function, FuncExpr) && function->funcid == F_UPPER_ANYRANGE && equal(linitial(function->args), window->expr);
 	if (!IsA(function, FuncExpr) || (function->funcid != F_UPPER_ANYRANGE && function->funcid != F_LOWER_ANYRANGE) ||
 		!equal(linitial(function->args), window->expr))
 		return false;
@@ -167,6 +175,9 @@ kv_window_end(const ViewWindow *window, Node *key)
 			return exprType(key) == TIMESTAMPOID ? from_local(window, key) : key;
 		case WINDOW_CALENDAR:
 			return calendar_end(window, key);
+		case WINDOW_SESSION:
+			key = call(F_UPPER_ANYRANGE, TIMESTAMPTZOID, list_make1(key));
+			return kv_delta_operate("+", key, kv_delta_interval_constant(window->length_us));
 	}
 	elog(ERROR, "unknown kind of window: %d", window->kind);
 }

@@ -21,6 +21,7 @@
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
+#include "aggregate.h"
 #include "layers.h"
 #include "output_time.h"
 
@@ -31,6 +32,13 @@ typedef struct WindowKey
 	Node	   *call;			/* the call that makes the window, in the first arm: two keys may be of one window */
 	const char *reason;			/* why it cannot close although it is made by such a function; NULL: it is none */
 } WindowKey;
+
+/* Where a walk found a call of kafka.session. */
+typedef struct SessionSearch
+{
+	List	   *keys;			/* calls that are all right */
+	Node	   *found;
+} SessionSearch;
 
 /* A unit of date_trunc. */
 typedef struct TruncUnit
@@ -51,8 +59,15 @@ static const TruncUnit trunc_units[] = {
 
 static Refusal *refuse_idle_options(ViewDef *view, const ContinuousOptions *options);
 static bool has_stream_join(ViewDef *view);
-static Refusal *find_window(ViewDef *view, WindowKey *found);
+static Refusal *refuse_loose_sessions(ViewDef *view);
+static Refusal *refuse_outer_sessions(ViewDef *view);
+static Refusal *refuse_unmergeable(ViewDef *view);
+static bool uses_session(Node *node);
+static Node *find_session(Node *node, List *keys);
+static bool session_walker(Node *node, SessionSearch *search);
+static Refusal *find_window(ViewDef *view, bool sessions_only, WindowKey *found);
 static Refusal *refuse_key(TargetEntry *target, const char *reason);
+static Refusal *refuse_session(TargetEntry *target, const char *reason);
 static bool read_in_all_arms(ViewDef *view, Node *expr, WindowKey *key);
 static bool is_same_window(const ViewWindow *a, const ViewWindow *b);
 static bool read_key(ViewArm *arm, Node *node, WindowKey *key);
@@ -69,27 +84,124 @@ static Node *table_function_mutator(Node *node, Query *query);
 Refusal *
 kv_window_layer(ViewDef *view, const ContinuousOptions *options)
 {
+	bool		closes = options->grace_given || options->final || options->retention_us >= 0;
 	WindowKey	key = {{0}};
-	Refusal    *refusal;
+	Refusal    *refusal = refuse_loose_sessions(view);
 
-	if (!options->grace_given && !options->final && options->retention_us < 0)
-		return NULL;
-	refusal = view->groups ? find_window(view, &key) : NULL;
+	if (refusal || (!closes && !uses_session((Node *) view->groups)))
+		return refusal;
+	refusal = view->groups ? find_window(view, !closes, &key) : NULL;
 	if (refusal)
-		return has_stream_join(view) && !options->final && options->retention_us < 0 ? NULL : refusal;
+		return has_stream_join(view) && !uses_session((Node *) view->groups) && !options->final && options->retention_us < 0 ? NULL : refusal;
 	if (key.window.key == 0)
 		return refuse_idle_options(view, options);
 
+	if (key.window.kind == WINDOW_SESSION)
+		refusal = refuse_outer_sessions(view);
+	if (key.window.kind == WINDOW_SESSION && !refusal)
+		refusal = refuse_unmergeable(view);
+	if (refusal)
+		return refusal;
 	view->window = palloc(sizeof(ViewWindow));
 	*view->window = key.window;
+	view->window_closes = closes;
 	view->window_grace_us = options->grace_given ? options->grace_us : 0;
+	view->sessions = key.window.kind == WINDOW_SESSION;
 	view->final = options->final;
 	if (view->final)
-	{
 		view->shape = SHAPE_APPEND;
+	if (view->final || view->sessions)
 		view->own_state = false;
+	return NULL;
+}
+
+/* Refuses kafka.session where it is not the whole of a group key: what a row's session is depends on the rows of its group. */
+static Refusal *
+refuse_loose_sessions(ViewDef *view)
+{
+	List	   *keys = view->groups ? get_sortgrouplist_exprs(view->groups->groupClause, view->groups->targetList) : NIL;
+	Node	   *loose = NULL;
+
+	for (int i = 0; i < view->narms && !loose; i++)
+		loose = find_session((Node *) list_make2(view->arms[i].query->targetList, view->arms[i].query->jointree), NIL);
+	if (!loose && view->groups)
+		loose = find_session((Node *) list_make2(view->groups->targetList, view->groups->havingQual), keys);
+	if (!loose)
+		return NULL;
+	return kv_refusal(exprLocation(loose), "continuous view \"%s\" cannot use kafka.session but in GROUP BY",
+					  "Which session a row belongs to depends on the rows of its group.",
+					  "Group by kafka.session(event time, gap) itself, at the top of the query; lower() and upper() of it may be selected.");
+}
+
+/* Refuses sessions over an outer join of streams, whose rows without a match come out of order. */
+static Refusal *
+refuse_outer_sessions(ViewDef *view)
+{
+	for (int i = 0; i < view->ninputs; i++)
+		if (view->inputs[i].preserved)
+			return kv_refusal(-1, "continuous view \"%s\" cannot make sessions of an outer join of streams",
+							  "This version makes sessions of streams, unions, and inner joins.",
+							  "Join the streams in one continuous view, and make the sessions in another over it.");
+	return NULL;
+}
+
+/* Refuses what cannot be kept of sessions: when two become one, their states must, too. */
+static Refusal *
+refuse_unmergeable(ViewDef *view)
+{
+	ListCell   *cell;
+
+	if (view->groups->hasDistinctOn)
+		return kv_refusal(-1, "continuous view \"%s\" cannot use DISTINCT ON with kafka.session",
+						  "When two sessions become one, nothing tells which of their standing rows came first.", "Use an aggregate, for example max().");
+	foreach(cell, kv_aggregate_collect((Node *) list_make2(view->groups->targetList, view->groups->havingQual)))
+	{
+		Aggref	   *aggregate = lfirst_node(Aggref, cell);
+		List	   *taken = NIL;
+		ListCell   *column;
+
+		foreach(column, kv_aggregate_add_columns(NIL, aggregate, 1, &taken))
+			if (!kv_aggregate_can_merge(lfirst(column)))
+				return kv_refusal(aggregate->location,
+								  psprintf("continuous view \"%%s\" cannot use this call of the aggregate %s with kafka.session", get_func_name(aggregate->aggfnoid)),
+								  "When a row makes two sessions one, their states are combined, and this one depends on the order of the rows or on the values that each has had.",
+								  "Use an aggregate that depends on neither, or compute it in the query that reads the view.");
 	}
 	return NULL;
+}
+
+/* Does a tree call kafka.session? */
+static bool
+uses_session(Node *node)
+{
+	return find_session(node, NIL) != NULL;
+}
+
+/* Finds a call of kafka.session that is not one of keys; NULL: none. */
+static Node *
+find_session(Node *node, List *keys)
+{
+	SessionSearch search = {.keys = keys};
+
+	session_walker(node, &search);
+	return search.found;
+}
+
+static bool
+session_walker(Node *node, SessionSearch *search)
+{
+	if (node == NULL)
+		return false;
+	if (is_kafka_function(node, "session"))
+	{
+		if (list_member(search->keys, node))
+			return false;
+		search->found = node;
+		return true;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, session_walker, search, 0);
+	return expression_tree_walker(node, session_walker, search);
 }
 
 /* Refuses options about windows that close where there is none, and nothing else that they could mean. */
@@ -117,9 +229,9 @@ has_stream_join(ViewDef *view)
 	return false;
 }
 
-/* Finds the window among the keys, key 0: there is none. Refuses two different ones, and one of another time than the streams'. */
+/* Finds the window among the keys, or only the sessions; key 0: there is none. Refuses two different ones, and one of another time than the streams'. */
 static Refusal *
-find_window(ViewDef *view, WindowKey *found)
+find_window(ViewDef *view, bool sessions_only, WindowKey *found)
 {
 	ListCell   *cell;
 
@@ -128,10 +240,12 @@ find_window(ViewDef *view, WindowKey *found)
 		TargetEntry *target = get_sortgroupclause_tle(lfirst(cell), view->groups->targetList);
 		WindowKey	key = {{0}};
 
+		if (sessions_only && !uses_session((Node *) target->expr))
+			continue;
 		if (!read_in_all_arms(view, (Node *) target->expr, &key))
 		{
 			if (key.reason)
-				return refuse_key(target, key.reason);
+				return uses_session((Node *) target->expr) ? refuse_session(target, key.reason) : refuse_key(target, key.reason);
 			continue;
 		}
 		key.window.key = target->resno;
@@ -152,6 +266,13 @@ refuse_key(TargetEntry *target, const char *reason)
 {
 	return kv_refusal(exprLocation((Node *) target->expr), psprintf("continuous view \"%%s\" cannot close the windows of \"%s\"", target->resname), reason,
 					  "Make windows of the event-time column of a stream (greatest() of all in a join), of constant sizes, or leave out the options that close them.");
+}
+
+static Refusal *
+refuse_session(TargetEntry *target, const char *reason)
+{
+	return kv_refusal(exprLocation((Node *) target->expr), psprintf("continuous view \"%%s\" cannot make the sessions of \"%s\"", target->resname), reason,
+					  "Write kafka.session(event time, interval '30 minutes') with the event-time column of a stream (in a join of one, or greatest() of all) and a constant gap.");
 }
 
 /* Reads a key as a window of every arm; the delay becomes the greatest. */
@@ -207,6 +328,16 @@ read_key(ViewArm *arm, Node *node, WindowKey *key)
 		if (!constant_length(lsecond(call->args), &key->window.length_us))
 			key->window.length_us = PG_INT64_MAX;
 		return read_time(arm, linitial(call->args), key);
+	}
+	if (is_kafka_function(node, "session"))
+	{
+		key->window.kind = WINDOW_SESSION;
+		if (!read_time(arm, linitial(call->args), key))
+			return false;
+		if (constant_length(lsecond(call->args), &key->window.length_us) && key->window.length_us > 0)
+			return true;
+		key->reason = "Its gap is not a constant length of time, greater than zero.";
+		return false;
 	}
 	switch (call->funcid)
 	{

@@ -13,7 +13,8 @@ typedef enum WindowKind
 	WINDOW_RANGE,				/* the window, half-open */
 	WINDOW_END,					/* its end */
 	WINDOW_START,				/* its start; all windows have one length */
-	WINDOW_CALENDAR				/* its start; it is a unit of the calendar long */
+	WINDOW_CALENDAR,			/* its start; it is a unit of the calendar long */
+	WINDOW_SESSION				/* from its first to its last event; it ends the gap after the last */
 } WindowKind;
 
 typedef struct ViewWindow
@@ -21,7 +22,7 @@ typedef struct ViewWindow
 	WindowKind	kind;
 	AttrNumber	key;			/* column of the result; one of view->keys */
 	Node	   *expr;			/* the GROUP BY expression, over the row columns */
-	int64		length_us;		/* WINDOW_START: of each; else of the longest one, PG_INT64_MAX: it is not known */
+	int64		length_us;		/* WINDOW_START: of each; WINDOW_SESSION: the gap; else of the longest one, PG_INT64_MAX: it is not known */
 	char	   *unit;			/* WINDOW_CALENDAR: as date_trunc knows it */
 	Interval   *unit_length;	/* WINDOW_CALENDAR */
 	char	   *zone;			/* the time zone the key was cut in, or is a local time of; NULL: TimeZone, as captured with the view */

@@ -26,9 +26,11 @@ SELECT results_eq($$SELECT * FROM answers(ARRAY[during(50, 60), during(0, 5), du
 SELECT results_eq($$SELECT * FROM answers(ARRAY[during(0, 5)], 'VALUES (1::bigint, at(3), NULL::timestamptz)', '10 minutes', NULL)$$,
 	$$VALUES (1::bigint, NULL::tstzrange, during(0, 5), false)$$, 'a row within a session does not change it');
 SELECT results_eq($$SELECT * FROM answers(ARRAY[during(0, 5)], 'VALUES (1::bigint, at(6), at(20)), (2, at(6), at(19.9)), (3, at(7), at(20)), (4, at(30), at(20))', '10 minutes', '4 minutes')$$,
-	$$VALUES (1::bigint, NULL::tstzrange, NULL::tstzrange, true), (2, NULL, during(0, 7), false), (3, NULL, during(0, 7), false),
-		(4, NULL, during(30, 30), false), (NULL, during(0, 5), during(0, 7), false)$$,
-	'late: end + gap + grace at or before what was reached; of the session with the row in it');
+	$$VALUES (1::bigint, NULL::tstzrange, NULL::tstzrange, true), (2, NULL, during(6, 6), false), (3, NULL, during(7, 7), false), (4, NULL, during(30, 30), false)$$,
+	'late: end + gap + grace at or before what was reached; a session that has closed for the row is left as it is');
+SELECT results_eq($$SELECT * FROM answers(ARRAY[during(5, 5), during(8, 11)], 'VALUES (1::bigint, at(4), at(11)), (2, at(5), at(5))', '5 minutes', '0')$$,
+	$$VALUES (1::bigint, NULL::tstzrange, during(4, 11), false), (2, NULL, during(4, 11), false), (NULL, during(5, 5), during(4, 11), false), (NULL, during(8, 11), during(4, 11), false)$$,
+	'an open session may lie around one that has closed for its row, and merge with it by a row for which both are open');
 SELECT results_eq($$SELECT * FROM answers(NULL, 'VALUES (1::bigint, NULL::timestamptz, at(20))', '10 minutes', '0')$$,
 	$$VALUES (1::bigint, NULL::tstzrange, NULL::tstzrange, false)$$, 'a row without time is in no session and not late');
 SELECT is((SELECT kafka_state.sessionize(NULL, 1, NULL, NULL, '1 min', NULL) FROM generate_series(1, 0)), NULL, 'no rows');
@@ -56,7 +58,8 @@ BEGIN
 	INSERT INTO open_sessions (first, last, stored) SELECT lower(x), upper(x), ARRAY[x] FROM unnest(stored) x;
 	FOR r IN SELECT * FROM new_rows ORDER BY n LOOP
 		SELECT array_agg(id), least(min(first), r.at), greatest(max(last), r.at) INTO ids, f, l
-		FROM open_sessions WHERE r.at >= first - gap AND r.at <= last + gap;
+		FROM open_sessions WHERE r.at >= first - gap AND r.at <= last + gap AND (last + gap + grace <= r.reached) IS NOT TRUE;
+		l := coalesce(l, r.at);
 		IF r.at IS NULL OR l + gap + grace <= r.reached THEN
 			INSERT INTO row_sessions VALUES (r.n, NULL, r.at IS NOT NULL);
 			CONTINUE;

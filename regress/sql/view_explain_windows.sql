@@ -142,6 +142,16 @@ SELECT e FROM explained('kept_pairs') e WHERE e ~ '^-- close';
 CREATE MATERIALIZED VIEW kept_views WITH (kafka.continuous, kafka.grace = '10 s', kafka.retention = '2 h') AS
 SELECT v.page, v.seen_at, c.took FROM views v LEFT JOIN clicks c ON c.page = v.page AND c.at BETWEEN v.seen_at AND v.seen_at + interval '10 min';
 SELECT e FROM explained('kept_views') e WHERE e ~ '^-- close|without';
+
+-- sessions: that never close, and that do
+CREATE MATERIALIZED VIEW visits WITH (kafka.continuous) AS
+SELECT page, kafka.session(at, '30 min') AS during, count(*) AS n, avg(took) AS took FROM clicks WHERE took > 0 GROUP BY page, during HAVING count(*) > 1;
+SELECT explained('visits');
+SELECT indexes('visits');
+CREATE MATERIALIZED VIEW final_visits WITH (kafka.continuous, kafka.emit = 'final', kafka.grace = '5 min') AS
+SELECT kafka.session(at, '30 min') AS during, count(*) AS n FROM clicks GROUP BY during;
+SELECT explained('final_visits');
+SELECT indexes('final_visits');
 ROLLBACK;
 DROP SCHEMA view_explain_windows CASCADE;
 DROP SERVER view_explain_windows;

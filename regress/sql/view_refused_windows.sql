@@ -24,8 +24,6 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
 	SELECT date_trunc('day', created_at AT TIME ZONE zone) AS day, count(*) FROM orders GROUP BY day;
 
--- sessions
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '1 min') AS during, count(*) FROM orders GROUP BY during;
 
 -- windows whose end cannot be told from the key
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT lower(kafka.tumble(created_at, size)) AS since, count(*) FROM orders GROUP BY since;
@@ -75,6 +73,25 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day', ka
 CREATE VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT customer_id, created_at FROM orders;
 CREATE FOREIGN TABLE customers (customer_id bigint OPTIONS (key 'true'), since timestamptz) SERVER view_refused_windows OPTIONS (topic 'customers', mode 'upsert');
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS SELECT customer_id, since FROM customers;
+
+-- sessions
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, kafka.session(created_at, '5 min') AS during FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT lower(kafka.session(created_at, '5 min')) AS since, count(*) FROM orders GROUP BY since;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT during, count(*) FROM (SELECT kafka.session(created_at, '5 min') AS during FROM orders) o GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, max(upper(kafka.session(created_at, '5 min'))) FROM orders GROUP BY customer_id;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(due_at, '5 min') AS during, count(*) FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, size) AS during, count(*) FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, kafka.session(created_at, '1 hour') AS longer, count(*) FROM orders GROUP BY during, longer;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT kafka.session(created_at, '5 min') AS during, date_trunc('day', created_at) AS day, count(*) FROM orders GROUP BY during, day;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final', kafka.event_time = 'since') AS
+	SELECT kafka.session(created_at, '5 min') AS during, lower(kafka.session(created_at, '5 min')) AS since, count(*) FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(o.created_at, '5 min') AS during, count(p.paid_at) FROM orders o
+	LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour' GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, array_agg(order_id) AS orders FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, count(DISTINCT customer_id) AS customers FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, kafka.last(amount, created_at) AS last FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
+	SELECT DISTINCT ON (kafka.session(created_at, '5 min')) kafka.session(created_at, '5 min') AS during, amount FROM orders ORDER BY kafka.session(created_at, '5 min'), created_at DESC;
 
 DROP SCHEMA view_refused_windows CASCADE;
 DROP SERVER view_refused_windows;

@@ -40,7 +40,7 @@ class Groups:
         if len(self.definition.arms) > 1 or output.arm.columns:
             env = {"u": {name: e.value(env) for name, e in output.arm.columns}}
         if self.window and self.window.gap_us is not None:
-            self._take_session(env, max(output.before, frontier), frontier)
+            self._take_session(env, max(output.before, frontier))
             return
         key = self._key(env)
         end = None
@@ -66,13 +66,13 @@ class Groups:
             return False
         return (self.grace is not None and end + self.grace <= reached) or (self.retention is not None and end + self.retention <= reached)
 
-    def _take_session(self, env, reached, frontier):
-        """A row merges the open sessions of its group within the gap."""
+    def _take_session(self, env, reached):
+        """A row merges the sessions of its group within the gap that are open for it."""
         place, gap = self._window_place(), self.window.gap_us
         rest = tuple(e.value(env) for n, (_, e) in enumerate(self.group.keys) if n != place)
         at = self.window.time.value(env)
         sessions = self.groups.setdefault(rest, [])
-        near = [s for s in sessions if s.first - gap <= at <= s.last + gap and not self._is_late(s.end, frontier)]
+        near = [s for s in sessions if s.first - gap <= at <= s.last + gap and not self._is_late(s.end, reached)]
         first, last = min([at] + [s.first for s in near]), max([at] + [s.last for s in near])
         if self._is_late(last + gap, reached):
             self.late += 1
