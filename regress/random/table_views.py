@@ -39,7 +39,7 @@ ROWS = {
     "two_ways": "SELECT p.id, c.country, h.owner, h.line FROM people p JOIN cities c ON c.city = p.city JOIN items h ON h.city = c.city AND h.owner = p.id",
     "coalesced": "SELECT p.id, n.id AS note, c.country FROM people p LEFT JOIN notes n ON n.id = p.boss"
                  " LEFT JOIN cities c ON c.city = p.city AND c.zone = coalesce(n.id, 1)",
-    "full_same_key": "SELECT id, p.tag, n.heat, n.id AS note FROM people p FULL JOIN notes n USING (id)",
+    "full_same_key": "SELECT id, p.tag, n.heat + 0 AS heat, n.id AS note FROM people p FULL JOIN notes n USING (id)",
     "full_filtered": "SELECT id, p.score, n.at FROM people p FULL JOIN notes n USING (id) WHERE p.tag IS DISTINCT FROM 'a' AND coalesce(p.boss, 2) > 1",
     "full_foreign": "SELECT p.id, c.city, p.tag, c.country FROM people p FULL JOIN cities c ON c.city = p.city AND c.zone > 0",
     "full_and_left": "SELECT p.id, n.id AS note, b.city, b.country FROM people p FULL JOIN notes n ON n.id = p.id LEFT JOIN cities b ON b.city = p.city",
