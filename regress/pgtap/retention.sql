@@ -40,6 +40,8 @@ BEGIN
 	INSERT INTO removals VALUES (old.at);
 	RETURN NULL;
 END $$;
+-- in one transaction: a view over one that is at work has what stands there when it is taken in, and old rows go
+BEGIN;
 CREATE MATERIALIZED VIEW counted WITH (kafka.continuous, kafka.grace = '5 s', kafka.retention = '20 s') AS
 	SELECT kafka.tumble(at, '10 s') AS during, page, count(*) AS n FROM clicks GROUP BY during, page;
 CREATE MATERIALIZED VIEW averages WITH (kafka.continuous, kafka.grace = '5 s', kafka.retention = '20 s') AS
@@ -50,6 +52,7 @@ CREATE MATERIALIZED VIEW recent WITH (kafka.continuous, kafka.retention = '20 s'
 CREATE MATERIALIZED VIEW of_recent WITH (kafka.continuous) AS SELECT page, count(*) AS n FROM recent GROUP BY page;
 CREATE MATERIALIZED VIEW of_finals WITH (kafka.continuous) AS SELECT until, n FROM finals;
 CREATE TRIGGER noted AFTER DELETE ON recent FOR EACH ROW EXECUTE FUNCTION note_removed();
+COMMIT;
 SELECT kafka.attach_sink('counted', 'counts'), kafka.attach_sink('recent', 'sink') \g /dev/null
 
 SELECT clicks(1, 5, 14, 24), kafka.wait_for_view('counted', '60s') \g /dev/null
