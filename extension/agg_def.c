@@ -71,11 +71,12 @@ kv_agg_def_of_types(FunctionCallInfo fcinfo, Oid aggregate, int nargs, const Oid
 {
 	CallCache  *cache = call_cache(fcinfo);
 
+	/* states of other groups, which the executor runs with the same FmgrInfo, point to it */
 	if (cache->agg != NULL && cache->agg->aggregate != aggregate)
-	{
-		MemoryContextDelete(cache->agg->context);
-		cache->agg = NULL;
-	}
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot run aggregates %s and %s in one call", format_procedure(cache->agg->aggregate), format_procedure(aggregate)),
+				 errhint("Pass the aggregate as a constant.")));
 	if (cache->agg == NULL)
 		cache->agg = load(fcinfo->flinfo->fn_mcxt, aggregate, PG_GET_COLLATION(), nargs, argtypes);
 	return cache->agg;
