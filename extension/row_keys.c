@@ -34,6 +34,7 @@ static bool has_inner_column(ViewArm *arm, List *columns);
 static Refusal *refuse_without(ViewArm *arm, ViewInput *input, AttrNumber key);
 static Refusal *refuse_alike(ViewDef *view, List *columns);
 static bool are_apart(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside);
+static bool is_table_key(ViewArm *arm, Node *node);
 static bool constants_differ(Const *one, Const *other);
 static bool absent_in_other(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside);
 static bool suffices(ViewDef *view, List *columns);
@@ -255,10 +256,22 @@ are_apart(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside)
 
 		if (IsA(a, Const) && IsA(b, Const) && !a_null && !b_null && constants_differ((Const *) a, (Const *) b))
 			return true;
-		if ((a_null && !b_null && (nulls_aside || kv_arm_not_null(other, b))) || (b_null && !a_null && (nulls_aside || kv_arm_not_null(one, a))))
+		/* a column that is no key follows from one, and rows would be looked for by that alone: those of both arms */
+		if ((a_null && is_table_key(other, b) && (nulls_aside || kv_arm_not_null(other, b))) ||
+			(b_null && is_table_key(one, a) && (nulls_aside || kv_arm_not_null(one, a))))
 			return true;
 	}
 	return absent_in_other(one, other, columns, nulls_aside) || absent_in_other(other, one, columns, nulls_aside);
+}
+
+/* Is it a column of the key of one of the arm's tables? */
+static bool
+is_table_key(ViewArm *arm, Node *node)
+{
+	for (int i = 0; IsA(node, Var) && i < arm->ninputs; i++)
+		if (arm->inputs[i].rti == ((Var *) node)->varno)
+			return list_member_int(arm->inputs[i].keys, ((Var *) node)->varattno);
+	return false;
 }
 
 /* Are two constants different values of one type? */

@@ -23,6 +23,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, tag FRO
 -- arms of a union
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id FROM orders UNION ALL SELECT customer_id FROM customers;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT 'a' AS source, order_id FROM orders UNION ALL SELECT 'a', customer_id FROM customers;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, NULL::bigint AS customer FROM orders UNION ALL SELECT order_id, customer_id FROM orders WHERE customer_id IS NOT NULL;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT name FROM customers UNION ALL SELECT page FROM clicks;
 -- joins that cannot be followed back
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.name FROM orders o JOIN customers c ON c.customer_id = o.customer_id % 10;
