@@ -78,6 +78,7 @@ static bool is_kafka_function(Node *node, const char *name);
 static bool constant_length(Node *node, int64 *length_us);
 static char *constant_text(Node *node);
 static const TruncUnit *find_unit(char *name);
+static bool may_be_missing(Query *query, int rti);
 static Node *table_function_mutator(Node *node, Query *query);
 
 /* Finds the window and its closing; see window_layer.h. */
@@ -493,6 +494,22 @@ find_unit(char *name)
 	return NULL;
 }
 
+/* Does the entry stand behind an outer join, so that a row may be without it? A null would be no window. */
+static bool
+may_be_missing(Query *query, int rti)
+{
+	Node	   *node = linitial(query->jointree->fromlist);
+
+	for (; IsA(node, JoinExpr); node = ((JoinExpr *) node)->larg)
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+
+		if (join->jointype != JOIN_INNER && IsA(join->rarg, RangeTblRef) && ((RangeTblRef *) join->rarg)->rtindex == rti)
+			return true;
+	}
+	return false;
+}
+
 /* Exchanges the columns of functions in FROM that give one value for the call: what LATERAL kafka.hop(...) gives is a window. */
 static Node *
 table_function_mutator(Node *node, Query *query)
@@ -505,7 +522,7 @@ table_function_mutator(Node *node, Query *query)
 		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
 		RangeTblFunction *function;
 
-		if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || var->varattno != 1)
+		if (rte->rtekind != RTE_FUNCTION || list_length(rte->functions) != 1 || var->varattno != 1 || may_be_missing(query, var->varno))
 			return node;
 		function = linitial_node(RangeTblFunction, rte->functions);
 		if (exprType(function->funcexpr) != var->vartype)

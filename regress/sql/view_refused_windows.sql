@@ -17,6 +17,8 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SEL
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT kafka.tumble(due_at, '1 hour') AS due, count(*) FROM orders GROUP BY due;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
 	SELECT due, count(*) FROM orders, LATERAL kafka.hop(created_at + interval '1 hour', '1 hour', '5 min') AS due GROUP BY due;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
+	SELECT due, count(*) FROM orders LEFT JOIN LATERAL kafka.hop(created_at, '1 hour', '5 min') AS due ON order_id > 3 GROUP BY due;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT date_trunc('day', due_at) AS due, count(*) FROM orders GROUP BY due;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT kafka.tumble(refunded_at, '1 hour') AS w, count(*) FROM refunds GROUP BY w;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS
