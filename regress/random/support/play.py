@@ -128,7 +128,7 @@ def _create(database, pipeline, outcome):
                 pipeline.sinks.discard(view.name)
         elif any(isinstance(source, View) and source not in accepted for source in view.sources):
             outcome.left_out.append((view.features, "what it reads was left out"))
-        elif re.search("[Tt]his version|function kafka[.].* does not exist|null keys on both sides of a FULL JOIN", error):
+        elif re.search("[Tt]his version|function kafka[.].* does not exist|FULL JOIN|sessions?\b", error):
             outcome.left_out.append((view.features, re.search("ERROR:  (.*)", error).group(1)))
         else:
             outcome.refused.append((view.create(), error.strip()))
