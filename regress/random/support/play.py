@@ -18,6 +18,11 @@ from simulate import Simulation
 
 ENDLESS = 1 << 40
 
+# Refusals that docs/queries.md lists and the generator does not foresee; any other one is a fault.
+DOCUMENTED = ("cannot have null keys on both sides of a FULL JOIN|cannot use a FULL JOIN of tables without equal columns|cannot use two FULL JOINs of tables"
+              "|cannot use this call of the aggregate .* with kafka[.]session|cannot use DISTINCT ON with kafka[.]session"
+              "|cannot make sessions of an outer join of streams")
+
 
 @dataclass
 class PipelinePlan:
@@ -128,7 +133,7 @@ def _create(database, pipeline, outcome):
                 pipeline.sinks.discard(view.name)
         elif any(isinstance(source, View) and source not in accepted for source in view.sources):
             outcome.left_out.append((view.features, "what it reads was left out"))
-        elif re.search("[Tt]his version|function kafka[.].* does not exist|FULL JOIN|sessions?\b", error):
+        elif re.search("[Tt]his version|function kafka[.].* does not exist", error) or re.search(DOCUMENTED, error):
             outcome.left_out.append((view.features, re.search("ERROR:  (.*)", error).group(1)))
         else:
             outcome.refused.append((view.create(), error.strip()))
