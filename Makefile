@@ -86,8 +86,8 @@ extension/format_json.o: extension/format_json.cc
 	@mkdir -p $(DEPDIR)
 	$(CXX) -std=c++17 -fno-exceptions -fno-rtti -O2 -g -fPIC -Wall -Wextra -Werror -Iextension -MMD -MP -MF $(DEPDIR)/format_json.Po -c -o $@ $<
 
-$(TEST_TOOL): regress/tools/kv_kafka.c
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -o $@ $< -lrdkafka
+$(TEST_TOOL): $(wildcard regress/tools/*.c regress/tools/*.h)
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -o $@ $(filter %.c,$^) -lrdkafka
 
 all: $(TEST_TOOL)
 

@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ * topics.c
+ *	  The commands of kv_kafka about whole topics: create, delete, add-partitions, topics.
+ *-------------------------------------------------------------------------
+ */
+#include "kv_kafka.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Waits for the answer to an admin request and ends the program if it, as a whole, is an error. */
+static rd_kafka_event_t *
+await_answer(rd_kafka_queue_t *queue)
+{
+	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, TIMEOUT_MS);
+
+	if (event == NULL)
+		die("no answer from %s", options.broker);
+	if (rd_kafka_event_error(event))
+		die("%s", rd_kafka_event_error_string(event));
+	return event;
+}
+
+/* Ends the program if one topic's part of an admin answer is an error. */
+static void
+check_topic_results(const rd_kafka_topic_result_t **results, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rd_kafka_topic_result_error(results[i]))
+			die("%s: %s", rd_kafka_topic_result_name(results[i]), rd_kafka_topic_result_error_string(results[i]));
+}
+
+void
+create_topic(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_NewTopic_t *topic;
+	const rd_kafka_topic_result_t **results;
+	rd_kafka_event_t *event;
+	char		errstr[512];
+	int			partitions = 1;
+	int			next = 1;
+	size_t		count;
+
+	if (next < argc && strchr(argv[next], '=') == NULL)
+		partitions = (int) parse_number(argv[next++], "PARTITIONS");
+	topic = rd_kafka_NewTopic_new(argv[0], partitions, 1, errstr, sizeof(errstr));
+	if (topic == NULL)
+		die("%s", errstr);
+	for (; next < argc; next++)
+	{
+		char	   *equals = strchr(argv[next], '=');
+
+		if (equals == NULL)
+			die("config=value expected: %s", argv[next]);
+		*equals = '\0';
+		rd_kafka_NewTopic_set_config(topic, argv[next], equals + 1);
+	}
+	rd_kafka_CreateTopics(rk, &topic, 1, NULL, queue);
+	event = await_answer(queue);
+	results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
+	check_topic_results(results, count);
+	rd_kafka_event_destroy(event);
+	wait_for_partitions(rk, argv[0], partitions);
+}
+
+void
+delete_topics(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+
+	for (int i = 0; i < argc; i++)
+	{
+		rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(argv[i]);
+		const rd_kafka_topic_result_t **results;
+		rd_kafka_event_t *event;
+		size_t		count;
+
+		rd_kafka_DeleteTopics(rk, &topic, 1, NULL, queue);
+		event = await_answer(queue);
+		results = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count);
+		check_topic_results(results, count);
+		rd_kafka_event_destroy(event);
+		wait_for_partitions(rk, argv[i], 0);
+	}
+}
+
+void
+add_partitions(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_NewPartitions_t *more;
+	const rd_kafka_topic_result_t **results;
+	rd_kafka_event_t *event;
+	char		errstr[512];
+	size_t		count;
+
+	if (argc != 2)
+		die("add-partitions TOPIC NEW_TOTAL");
+	more = rd_kafka_NewPartitions_new(argv[0], parse_number(argv[1], "NEW_TOTAL"), errstr, sizeof(errstr));
+	if (more == NULL)
+		die("%s", errstr);
+	rd_kafka_CreatePartitions(rk, &more, 1, NULL, queue);
+	event = await_answer(queue);
+	results = rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(event), &count);
+	check_topic_results(results, count);
+	rd_kafka_event_destroy(event);
+	wait_for_partitions(rk, argv[0], (int) parse_number(argv[1], "NEW_TOTAL"));
+}
+
+static int
+compare_topics(const void *a, const void *b)
+{
+	return strcmp(((const rd_kafka_metadata_topic_t *) a)->topic, ((const rd_kafka_metadata_topic_t *) b)->topic);
+}
+
+void
+list_topics(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	const struct rd_kafka_metadata *metadata = fetch_metadata(rk, NULL);
+
+	qsort(metadata->topics, metadata->topic_cnt, sizeof(*metadata->topics), compare_topics);
+	for (int i = 0; i < metadata->topic_cnt; i++)
+		printf("%s\t%d\n", metadata->topics[i].topic, metadata->topics[i].partition_cnt);
+}
