@@ -68,10 +68,10 @@ static int64 register_capture(ViewRun *run, const char *name);
 static void run_by_row(ViewRun *run, KvPlan *plan, Capture *capture);
 static void run_on_rows(Tuplestorestate *rows, int64 nrows, void *arg);
 static uint64 run_silently(ViewRun *run, KvPlan *plan, int size_class, Tuplestorestate *target);
-static void run_late_statement(ViewRun *run, KvPlan *plan, int size_class);
+static void run_late_statement(ViewRun *run, const MaintenanceStatement *statement, KvPlan *plan, int size_class);
 static Capture *find_capture(ViewRun *run, const char *name, TupleDesc desc);
 static void add_view_context(void *arg);
-static void skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows);
+static void skip_rows(Pipeline *pipeline, PipelineView *view, int input, Datum rows);
 
 
 /* Runs the statements of all views over the current deltas. Runs: in a subtransaction, between begin and end of views' rows. */
@@ -254,7 +254,7 @@ run_statement(ViewRun *run, MaintenanceStatement *statement, KvPlan *plan)
 	run->title = statement->title;
 	if (statement->phase == PHASE_LATE)
 	{
-		run_late_statement(run, plan, kv_size_class(nrows));
+		run_late_statement(run, statement, plan, kv_size_class(nrows));
 		return;
 	}
 	if (statement->captures != NULL)
@@ -353,9 +353,9 @@ refresh_plans(PipelineView *view, int64 nrows)
 	view->applied += nrows;
 }
 
-/* Counts late rows, and stores those that only the frontier made late. */
+/* Counts late rows of an input, and stores those that only the frontier made late. */
 static void
-run_late_statement(ViewRun *run, KvPlan *plan, int size_class)
+run_late_statement(ViewRun *run, const MaintenanceStatement *statement, KvPlan *plan, int size_class)
 {
 	kv_plan_run(plan, size_class, run->frontiers, NULL, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -367,13 +367,13 @@ run_late_statement(ViewRun *run, KvPlan *plan, int size_class)
 			run->view->late_rows += DatumGetInt64(late);
 		late = kv_sql_value(row, 2, &isnull);
 		if (!isnull)
-			skip_rows(run->pipeline, run->view, late);
+			skip_rows(run->pipeline, run->view, statement->input, late);
 	}
 }
 
-/* Stores the records of the given kv_rows (bigint[]) as skipped for the view. Rows of views are not reloaded and not stored. */
+/* Stores the records of the given kv_rows (bigint[]) as skipped for an input of the view. Rows of views are not reloaded and not stored. */
 static void
-skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows)
+skip_rows(Pipeline *pipeline, PipelineView *view, int input, Datum rows)
 {
 	Datum	   *elements;
 	bool	   *isnull;
@@ -385,7 +385,7 @@ skip_rows(Pipeline *pipeline, PipelineView *view, Datum rows)
 		int64		row = DatumGetInt64(elements[i]);
 
 		if (!isnull[i] && row >= 0 && row < pipeline->nsources)
-			kv_set_aside_skip(pipeline, pipeline->sources[row].partition, pipeline->sources[row].msg->offset, view->row->view);
+			kv_set_aside_skip(pipeline, pipeline->sources[row].partition, pipeline->sources[row].msg->offset, view->row->view, input);
 	}
 }
 
@@ -437,30 +437,25 @@ kv_apply_evict(Pipeline *pipeline, PipelineView *view)
 	leave_view(&run, &sql);
 }
 
-/* Puts the current delta of a topic back into the view's buffers of it; lateness is judged by kv_before alone. */
+/* Puts the current delta of a topic back into the buffer of an input; lateness is judged by kv_before alone. */
 void
-kv_apply_reload(Pipeline *pipeline, PipelineView *view, TopicInput *topic)
+kv_apply_reload(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *statement)
 {
 	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
+	ViewInput  *input = &view->view->inputs[statement->input];
+	TopicInput *topic = kv_pipeline_topic(pipeline, input->relid);
+	const Oid	types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
 	ViewRun		run;
 	KvSql		sql;
-	ListCell   *lc;
 
+	if (topic->delta_rows == 0)
+		return;
 	context.arg = &run;
 	enter_view(&run, &sql, pipeline, view, DT_NOBEGIN, DT_NOBEGIN);
 	error_context_stack = &context;
-	foreach(lc, view->plan->reload)
-	{
-		MaintenanceStatement *statement = lfirst(lc);
-		ViewInput  *input = &view->view->inputs[statement->input];
-		const Oid	types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
-
-		if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || topic->delta_rows == 0)
-			continue;
-		run.title = statement->title;
-		kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
-		kv_sql_run(statement->sql, 2, types, run.frontiers, NULL);
-	}
+	run.title = statement->title;
+	kv_sql_register(input->delta_name, topic->delta_desc, topic->delta, topic->delta_rows);
+	kv_sql_run(statement->sql, 2, types, run.frontiers, NULL);
 	error_context_stack = context.previous;
 	leave_view(&run, &sql);
 }

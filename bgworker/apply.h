@@ -11,8 +11,8 @@ extern void kv_apply_view(Pipeline *pipeline, PipelineView *view);
 extern void kv_apply_close(Pipeline *pipeline, PipelineView *view);
 /* Deletes what no probe of the view can see any more after this batch. */
 extern void kv_apply_evict(Pipeline *pipeline, PipelineView *view);
-/* Puts the current delta of a topic into the buffers of the view, as its APPEND statements do. */
-extern void kv_apply_reload(Pipeline *pipeline, PipelineView *view, TopicInput *input);
+/* Puts the current delta of a topic into the buffer of one of the view's inputs that reads it, by its statement for reloads. */
+extern void kv_apply_reload(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *statement);
 extern TimestampTz kv_apply_reload_bound(Pipeline *pipeline, const TopicInput *input);
 
 extern TopicInput *kv_pipeline_topic(Pipeline *pipeline, Oid relid);

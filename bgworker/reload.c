@@ -43,20 +43,21 @@ typedef struct ReloadTarget
 	bool		done;
 } ReloadTarget;
 
-typedef struct ViewFilter
+typedef struct InputFilter
 {
 	Pipeline   *pipeline;
 	HTAB	   *skipped;
 	int64		view;
-} ViewFilter;
+	int			input;
+} InputFilter;
 
 static List *find_targets(Pipeline *pipeline);
 static void find_mark(Pipeline *pipeline, ReloadTarget *target);
 static void empty_buffers(Pipeline *pipeline);
 static void refill(Pipeline *pipeline, List *targets, HTAB *skipped);
 static int64 collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped);
-static bool is_skipped(HTAB *skipped, const Partition *partition, int64 offset, int64 view);
 static void apply_chunk(Pipeline *pipeline, HTAB *skipped);
+static void apply_input(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *statement, HTAB *skipped);
 static bool not_skipped(int64 row, void *arg);
 static void finish_target(ReloadTarget *target);
 
@@ -254,7 +255,7 @@ collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
 			break;
 		}
 		(void) kv_merge_decode_head(pipeline, partition);
-		if (is_skipped(skipped, partition, offset, 0))
+		if (kv_skipped_has(skipped, partition->input->topic->relid, partition->number, offset, 0, SKIPPED_EVERY_INPUT))
 			partition->head_order = partition->stream_time;
 		else if (partition->head_result == DECODE_ROW)
 			kv_delta_add_head(pipeline, partition);
@@ -264,14 +265,7 @@ collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
 	return taken;
 }
 
-/* Tells whether kafka_state.skipped has a record for a view; view 0: for all of them. */
-static bool
-is_skipped(HTAB *skipped, const Partition *partition, int64 offset, int64 view)
-{
-	return kv_skipped_has(skipped, partition->input->topic->relid, partition->number, offset, view);
-}
-
-/* Puts a chunk into the buffers of every view, without the records that view has skipped. */
+/* Puts a chunk into the buffers of every view. */
 static void
 apply_chunk(Pipeline *pipeline, HTAB *skipped)
 {
@@ -280,25 +274,40 @@ apply_chunk(Pipeline *pipeline, HTAB *skipped)
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
-		ViewFilter	filter = {pipeline, skipped, view->row->view};
-		DeltaSaved *saved = NULL;
+		ListCell   *lc;
 
-		if (hash_get_num_entries(skipped) > 0)
-			saved = kv_delta_narrow(pipeline, not_skipped, &filter);
-		for (int t = 0; t < pipeline->ntopics; t++)
-			kv_apply_reload(pipeline, view, &pipeline->topics[t]);
-		if (saved != NULL)
-			kv_delta_restore(pipeline, saved);
+		foreach(lc, view->plan->reload)
+		{
+			MaintenanceStatement *statement = lfirst(lc);
+
+			if (view->view->inputs[statement->input].kind == INPUT_STREAM)
+				apply_input(pipeline, view, statement, skipped);
+		}
 	}
+}
+
+/* Puts a chunk into the buffer of one input, without the records that it has skipped. */
+static void
+apply_input(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *statement, HTAB *skipped)
+{
+	InputFilter filter = {pipeline, skipped, view->row->view, statement->input};
+	DeltaSaved *saved = NULL;
+
+	if (hash_get_num_entries(skipped) > 0)
+		saved = kv_delta_narrow(pipeline, not_skipped, &filter);
+	kv_apply_reload(pipeline, view, statement);
+	if (saved != NULL)
+		kv_delta_restore(pipeline, saved);
 }
 
 static bool
 not_skipped(int64 row, void *arg)
 {
-	ViewFilter *filter = arg;
+	InputFilter *filter = arg;
 	RowSource  *source = &filter->pipeline->sources[row];
 
-	return !is_skipped(filter->skipped, source->partition, source->msg->offset, filter->view);
+	return !kv_skipped_has(filter->skipped, source->partition->input->topic->relid, source->partition->number, source->msg->offset,
+						   filter->view, filter->input);
 }
 
 /* Ends a partition's reload: it stands where its position says, whatever its last records were. */

@@ -29,7 +29,7 @@ kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t
 	if (partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
 		insert_record(pipeline, partition, msg, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
 	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
-	kv_set_aside_skip(pipeline, partition, msg->offset, view ? view->row->view : 0);
+	kv_set_aside_skip(pipeline, partition, msg->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
 }
 
 static bytea *
@@ -146,16 +146,16 @@ row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *row)
 	return json;
 }
 
-/* Inserts into kafka_state.skipped; view 0: for every view. */
+/* Inserts into kafka_state.skipped; see set_aside.h. */
 void
-kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view)
+kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view, int input)
 {
 	static const char text[] =
-		"INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view) "
-		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID, INT8OID};
-	char		nulls[] = "     ";
-	Datum		values[5];
+		"INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view, input) "
+		"VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID, INT8OID, INT4OID};
+	char		nulls[] = "      ";
+	Datum		values[6];
 	KvSql		sql;
 
 	values[0] = Int64GetDatum(pipeline->row->pipeline);
@@ -164,7 +164,9 @@ kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 
 	values[3] = Int64GetDatum(offset);
 	values[4] = Int64GetDatum(view);
 	nulls[4] = view == 0 ? 'n' : ' ';
+	values[5] = Int32GetDatum(input);
+	nulls[5] = input == SKIPPED_EVERY_INPUT ? 'n' : ' ';
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 5, types, values, nulls);
+	kv_sql_run(text, 6, types, values, nulls);
 	kv_sql_leave(&sql);
 }

@@ -3,6 +3,7 @@
 #define KV_SET_ASIDE_H
 
 #include "pipeline.h"
+#include "skipped.h"
 
 /* Keeps a record aside by its topic's on_error (dead_letter, skip), and out of reloads; view NULL: for all views of the pipeline. */
 extern void kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
@@ -13,7 +14,7 @@ extern void kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kaf
  */
 extern void kv_set_aside_row(Pipeline *pipeline, PipelineView *view, PipelineView *source, TupleDesc desc, Tuplestorestate *row, ErrorData *error);
 
-/* Stores a record that a reload must leave out of a view; view 0: out of every view. */
-extern void kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view);
+/* Stores a record that a reload must leave out of an input of a view (SKIPPED_EVERY_INPUT: of all of them); view 0: out of every view. */
+extern void kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view, int input);
 
 #endif							/* KV_SET_ASIDE_H */

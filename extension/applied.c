@@ -28,12 +28,13 @@
 /* What the scans of this backend are bounded by; NIL and NULL: by nothing. */
 static List *applied_positions = NIL;	/* of PositionRow * */
 static HTAB *skipped_records = NULL;
-static List *skipping_views = NIL;	/* of int64 *: whose skipped records are passed over */
+static List *skipping_views = NIL;	/* of ViewDef *: whose skipped records are passed over */
 
 static PositionRow *position_of(Oid relid, int partition);
 static int64 bound_start(Oid relid, int partition, int64 start);
 static int64 bound_end(Oid relid, int partition, int64 end);
 static bool is_skipped(Oid relid, int partition, int64 offset);
+static bool skipped_by(const ViewDef *view, Oid relid, int partition, int64 offset);
 static List *unstored_views(ViewDef *view, List *views);
 
 
@@ -96,14 +97,29 @@ is_skipped(Oid relid, int partition, int64 offset)
 {
 	ListCell   *cell;
 
-	if (kv_skipped_has(skipped_records, relid, partition, offset, 0))
-		return true;
 	foreach(cell, skipping_views)
 	{
-		if (kv_skipped_has(skipped_records, relid, partition, offset, *(int64 *) lfirst(cell)))
+		if (skipped_by(lfirst(cell), relid, partition, offset))
 			return true;
 	}
 	return false;
+}
+
+/* Tells whether a view has gone without a record wherever its topic stands in the query: its scans cannot be told apart. */
+static bool
+skipped_by(const ViewDef *view, Oid relid, int partition, int64 offset)
+{
+	bool		reads = false;
+
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		if (view->inputs[i].relid != relid)
+			continue;
+		reads = true;
+		if (!kv_skipped_has(skipped_records, relid, partition, offset, view->id, i))
+			return false;
+	}
+	return reads;
 }
 
 /* Tells whether anything of a stream has been applied by a pipeline: before that its views have given no rows. */
@@ -161,10 +177,7 @@ kv_applied_rows(const ViewRow *row, Tuplestorestate *rows)
 static List *
 unstored_views(ViewDef *view, List *views)
 {
-	int64	   *id = palloc(sizeof(int64));
-
-	*id = view->id;
-	views = lappend(views, id);
+	views = lappend(views, view);
 	for (int i = 0; i < view->ninputs; i++)
 	{
 		ViewRow    *upper = view->inputs[i].kind == INPUT_VIEW ? kv_view_by_relation(view->inputs[i].relid, false) : NULL;

@@ -82,7 +82,8 @@ CREATE TABLE kafka_state.skipped (
 	partition integer NOT NULL,
 	record_offset bigint NOT NULL,
 	view bigint,				-- null: for every view of the pipeline
-	UNIQUE NULLS NOT DISTINCT (pipeline, relation, partition, record_offset, view)
+	input integer,				-- place in the view's query, from 0; null: wherever the topic stands in it
+	UNIQUE NULLS NOT DISTINCT (pipeline, relation, partition, record_offset, view, input)
 );
 COMMENT ON TABLE kafka_state.skipped IS 'Records that a reload of buffers must leave out: dead letters of a view, and rows that were late by the closed frontier only';
 
