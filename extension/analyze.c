@@ -324,7 +324,8 @@ classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row)
 	ViewDef    *upper = kv_view_load(row->view);
 	char	   *name = rte->eref->aliasname;
 
-	view->reads_expiring |= upper->retention_us >= 0 || upper->reads_expiring;
+	/* what a keyed view removes is gone for its readers too */
+	view->reads_expiring |= (upper->retention_us >= 0 && upper->shape != SHAPE_KEYED) || upper->reads_expiring;
 	if (upper->shape == SHAPE_KEYED)
 	{
 		input->kind = INPUT_KEYED;

@@ -2,8 +2,9 @@
  * retention.c: rows of a view that are removed because they are old (DESIGN.md 1.3, 2.3).
  *
  * The time of a row is the end of its window, or the event time of an append-only view. It is removed by the batch that
- * moves the frontier to its time + retention, by an index, so that removing costs what goes. Nobody is told: a sink keeps what it got, and
- * views over the view what they made of it. Invariant: what was removed does not come again, and no row is both removed and in time, because a row
+ * moves the frontier to its time + retention, by an index, so that removing costs what goes. No sink is told: it keeps what it got. Views over a
+ * keyed view are: to them the row is deleted, so that they stay equal to their queries, which do not find it any more; those over an
+ * append-only view keep what they made of it, because what a stream has said is not taken back. Invariant: what was removed does not come again, and no row is both removed and in time, because a row
  * that would be too old already is late: of windows by grace, which is no longer than retention; of a stream's rows by the stream time of their
  * partition; a join finds no row so old, because retention is longer than it may look back.
  */
@@ -159,12 +160,15 @@ kv_retention_count_late(ViewDef *view, int driver)
 List *
 kv_retention_statements(ViewDef *view)
 {
+	MaintenanceStatement *removal;
 	List	   *statements;
 
 	if (view->retention_us < 0)
 		return NIL;
-	statements = list_make1(remove_expired(view->name, "remove rows that are too old",
-										   kv_retention_expired(view, view->relid, kv_retention_attno(view), 2)));
+	removal = remove_expired(view->name, "remove rows that are too old", kv_retention_expired(view, view->relid, kv_retention_attno(view), 2));
+	if (view->shape == SHAPE_KEYED)
+		kv_statement_return_rows(view, removal, true);
+	statements = list_make1(removal);
 	if (view->groups_name && !view->final)
 	{
 		ListCell   *cell;

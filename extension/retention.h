@@ -18,7 +18,7 @@ extern bool kv_retention_can_be_late(ViewDef *view, int driver);
 extern Node *kv_retention_lateness(ViewDef *view, int driver, bool late);
 extern MaintenanceStatement *kv_retention_count_late(ViewDef *view, int driver);
 
-/* Removes what is too old, without a message. */
+/* Removes what is too old, without a message; to views over a keyed view it is deleted. */
 extern List *kv_retention_statements(ViewDef *view);
 /* The result column that a row's age is measured by. */
 extern AttrNumber kv_retention_attno(ViewDef *view);

@@ -128,7 +128,7 @@ typedef struct ViewDef
 	bool		final;			/* a group's row is written when its window closes and never changed: groups, but SHAPE_APPEND */
 	int64		retention_us;	/* rows are removed this long after their time (retention.h); -1: never */
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
-	bool		reads_expiring; /* a view it reads removes rows that are old */
+	bool		reads_expiring; /* a view that it reads as a stream removes rows that are old: its query does not find them */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
 	bool		order_matters;	/* its result depends on the order of the rows, which its query leaves open */
 } ViewDef;
