@@ -45,6 +45,53 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION kafka_test.consume(text, text) IS 'reads a whole topic, as any other consumer would';
 
+CREATE FUNCTION kafka_test.poll(condition text, timeout interval DEFAULT '60 s') RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	deadline timestamptz = clock_timestamp() + timeout;
+	holds boolean;
+BEGIN
+	LOOP
+		PERFORM pg_stat_clear_snapshot();
+		EXECUTE 'SELECT ' || condition INTO holds;
+		IF holds THEN RETURN true; END IF;
+		IF clock_timestamp() > deadline THEN RETURN false; END IF;
+		PERFORM pg_sleep(0.05);
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION kafka_test.poll(text, interval) IS 'waits until an SQL expression is true; whether it was in time';
+
+CREATE FUNCTION kafka_test.await(topic text, messages bigint, timeout interval DEFAULT '60 s')
+RETURNS TABLE (partition int, "offset" bigint, timestamp_ms bigint, key text, value text, headers text)
+LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM kafka_test.poll(format('count(*) >= %s FROM kafka_test.consume(%L)', messages, topic), timeout);
+	RETURN QUERY SELECT * FROM kafka_test.consume(topic);
+END $$;
+COMMENT ON FUNCTION kafka_test.await(text, bigint, interval) IS 'what a topic holds once that many messages can be read in it, or after the timeout';
+
+CREATE FUNCTION kafka_test.differences(one text, other text, timeout interval DEFAULT '60 s') RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	differences text = format('FROM (WITH one AS MATERIALIZED (%s), other AS MATERIALIZED (%s)
+		(TABLE one EXCEPT ALL TABLE other) UNION ALL (TABLE other EXCEPT ALL TABLE one)) difference', one, other);
+BEGIN
+	IF NOT kafka_test.poll('count(*) = 0 ' || differences, timeout) THEN
+		RETURN QUERY EXECUTE 'SELECT difference::text ' || differences;
+	END IF;
+END $$;
+COMMENT ON FUNCTION kafka_test.differences(text, text, interval) IS 'waits until two queries give the same rows; after the timeout, the rows that only one gives';
+
+CREATE FUNCTION kafka_test.produce_times(topic text, record jsonb, field text, partition int, VARIADIC seconds numeric[]) RETURNS void LANGUAGE sql AS $$
+	SELECT kafka_test.produce_at(topic, format('SELECT %s, 1000000000000 + n, NULL, %L::jsonb || jsonb_build_object(%L, to_timestamp(s))
+		FROM unnest(%L::numeric[]) WITH ORDINALITY u(s, n) ORDER BY n', partition, record, field, seconds))
+$$;
+COMMENT ON FUNCTION kafka_test.produce_times(text, jsonb, text, int, numeric[]) IS
+	'produces a record for each time, in this order: that object with the time, given in seconds after 1970, as one more field';
+
+CREATE FUNCTION kafka_test.seconds(during tstzrange) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+	SELECT extract(epoch FROM lower(during))::int || '-' || extract(epoch FROM upper(during))::int
+$$;
+COMMENT ON FUNCTION kafka_test.seconds(tstzrange) IS 'a range as short text, in seconds after 1970: 0-10';
+
 CREATE FUNCTION kafka_test.create_server(name text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format('CREATE SERVER %I FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers %L)', name, kafka_test.broker());
@@ -55,12 +102,10 @@ CREATE FUNCTION kafka_test.settle() RETURNS void LANGUAGE plpgsql SET client_min
 DECLARE
 	view_ regclass;
 	topics text = (SELECT string_agg(DISTINCT topic, ' ') FROM kafka.topics);
-	deadline timestamptz = clock_timestamp() + interval '60 s';
 BEGIN
-	WHILE EXISTS (SELECT FROM kafka_state.transaction_outbox) LOOP
-		IF clock_timestamp() > deadline THEN RAISE 'messages of transactions are not published'; END IF;
-		PERFORM pg_sleep(0.01);
-	END LOOP;
+	IF NOT kafka_test.poll('NOT EXISTS (SELECT FROM kafka_state.transaction_outbox)') THEN
+		RAISE 'messages of transactions are not published';
+	END IF;
 	IF topics IS NULL THEN
 		RETURN;
 	END IF;

@@ -1,7 +1,7 @@
 -- Outer joins of streams (DESIGN.md 2.4): each row of a kept side is in the view once, matched, or without a match from the moment
 -- on at which its last match can no longer come; a late one at once. First one timeline step by step, over 1970; then many rows in
 -- small batches through every form, each of which must equal its query once all is closed, and before it but for what is open.
-SELECT plan(59);
+SELECT plan(60);
 SET timezone = 'UTC';
 SELECT kafka_test.create_server('broker') \g /dev/null
 SELECT kafka_test.create_topic('outer_lefts', 1, 'retention.ms=-1'), kafka_test.create_topic('outer_rights', 1, 'retention.ms=-1'),
@@ -90,17 +90,9 @@ SELECT results_eq($$SELECT value::jsonb->>'name', (timestamp_ms - 1000 * extract
 CREATE FUNCTION shown(label text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF label IS NULL THEN RAISE 'nothing to show'; END IF; RETURN label; END $$;
 CREATE MATERIALIZED VIEW shown_labels WITH (kafka.continuous, kafka.grace = '2 s') AS
 	SELECT l.name, shown(r.label) AS label FROM lefts l LEFT JOIN rights r ON r.k = l.k AND r.at BETWEEN l.at AND l.at + interval '10 s';
-CREATE PROCEDURE wait_for_error(view text) LANGUAGE plpgsql AS $$
-BEGIN
-	FOR i IN 1 .. 600 LOOP
-		EXIT WHEN (SELECT error IS NOT NULL FROM kafka.pipelines WHERE pipeline = view);
-		PERFORM pg_sleep(0.1);
-		COMMIT;
-	END LOOP;
-END $$;
-CALL wait_for_error('shown_labels');
+SELECT ok(kafka_test.poll($$error IS NOT NULL FROM kafka.pipelines WHERE pipeline = 'shown_labels'$$), 'an error at closing');
 SELECT results_eq($$SELECT error, error_hint ~ 'No single record is at fault' FROM kafka.pipelines WHERE pipeline = 'shown_labels'$$,
-	$$VALUES ('nothing to show', true)$$, 'an error at closing, with what to do about it');
+	$$VALUES ('nothing to show', true)$$, 'says what to do about it');
 SELECT is((SELECT count(*) FROM shown_labels), 0::bigint, 'and nothing of the batch');
 CREATE OR REPLACE FUNCTION shown(label text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN coalesce(label, 'none'); END $$;
 SELECT ok(kafka.wait_for_view('shown_labels', '60s'), 'the pipeline goes on by itself');

@@ -4,18 +4,10 @@ SELECT plan(17);
 SELECT kafka_test.create_server('broker') \g /dev/null
 SELECT kafka_test.create_topic(t, 1) FROM unnest('{publish_large,publish_all,publish_state,publish_in,publish_counts,publish_alarms}'::text[]) t \g /dev/null
 
--- what a sink holds at last: polls until it has that many messages, or for half a minute
-CREATE FUNCTION sink(topic text, expected int) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-	found int;
-BEGIN
-	FOR attempt IN 1 .. 300 LOOP
-		SELECT count(*) INTO found FROM kafka_test.consume(topic);
-		EXIT WHEN found >= expected;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN QUERY SELECT concat_ws(' ', coalesce(c.key, '(no key)'), coalesce(c.value::jsonb::text, '(null)')) FROM kafka_test.consume(topic) c ORDER BY c."offset";
-END $$;
+-- what a sink holds, once it has that many messages
+CREATE FUNCTION sink(topic text, expected int) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT concat_ws(' ', coalesce(key, '(no key)'), coalesce(value::jsonb::text, '(null)')) FROM kafka_test.await(topic, expected) ORDER BY "offset"
+$$;
 
 CREATE TABLE stock (article text PRIMARY KEY, pieces int, shelf text);
 CREATE FOREIGN TABLE large (article text OPTIONS (key 'true'), pieces int) SERVER broker OPTIONS (topic 'publish_large');

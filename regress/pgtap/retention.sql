@@ -9,23 +9,12 @@ CREATE FOREIGN TABLE removals (at timestamptz) SERVER broker OPTIONS (topic 'kep
 CREATE FOREIGN TABLE asks (page text, at timestamptz) SERVER broker OPTIONS (topic 'kept_asks', event_time 'at');
 CREATE FOREIGN TABLE pages (page text OPTIONS (key 'true'), windows bigint, n numeric) SERVER broker OPTIONS (topic 'kept_pages', mode 'upsert');
 CREATE FOREIGN TABLE sink (page text, at timestamptz) SERVER broker OPTIONS (topic 'kept_rows');
-CREATE FUNCTION clicks(variadic seconds numeric[]) RETURNS void LANGUAGE sql AS $$
-	SELECT kafka_test.produce_at('kept_clicks', format('SELECT 0, 1000000000000 + n, NULL, jsonb_build_object(''page'', ''p'', ''took'', 1, ''at'', to_timestamp(s)) FROM unnest(%L::numeric[]) WITH ORDINALITY u(s, n) ORDER BY n', seconds))
+CREATE FUNCTION clicks(VARIADIC seconds numeric[]) RETURNS void LANGUAGE sql AS $$
+	SELECT kafka_test.produce_times('kept_clicks', '{"page": "p", "took": 1}', 'at', 0, VARIADIC seconds)
 $$;
-CREATE FUNCTION secs(tstzrange) RETURNS text LANGUAGE sql AS $$
-	SELECT extract(epoch FROM lower($1))::int || '-' || extract(epoch FROM upper($1))::int
+CREATE FUNCTION messages(topic text, expected int) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT coalesce(value, '(null)') FROM kafka_test.await(topic, expected) ORDER BY "offset"
 $$;
-CREATE FUNCTION messages(topic text, expected int) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-	found int;
-BEGIN
-	FOR attempt IN 1 .. 300 LOOP
-		SELECT count(*) INTO found FROM kafka_test.consume(topic);
-		EXIT WHEN found >= expected;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN QUERY SELECT coalesce(c.value, '(null)') FROM kafka_test.consume(topic) c ORDER BY c."offset";
-END $$;
 
 CREATE FUNCTION groups(view regclass) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
@@ -63,21 +52,21 @@ COMMIT;
 SELECT kafka.attach_sink('counted', 'counts'), kafka.attach_sink('recent', 'sink'), kafka.attach_sink('of_counted', 'pages') \g /dev/null
 
 SELECT clicks(1, 5, 14, 24), kafka.wait_for_view('counted', '60s') \g /dev/null
-SELECT results_eq('SELECT secs(during), n FROM counted ORDER BY during', $$VALUES ('0-10', 2::bigint), ('10-20', 1), ('20-30', 1)$$, 'all windows are there');
+SELECT results_eq('SELECT kafka_test.seconds(during), n FROM counted ORDER BY during', $$VALUES ('0-10', 2::bigint), ('10-20', 1), ('20-30', 1)$$, 'all windows are there');
 SELECT results_eq('SELECT page, windows, n FROM of_counted', $$VALUES ('p', 3::bigint, 4::numeric)$$, 'in a view over their groups as well');
 SELECT kafka_test.produce_at('kept_asks', 'SELECT 0, 1000000000000, NULL, ''{"page": "p", "at": 24000}'''), kafka.wait_for_view('answers', '60s') \g /dev/null
 SELECT clicks(29.9), kafka.wait_for_view('counted', '60s') \g /dev/null
 SELECT is((SELECT count(*)::int FROM counted), 3, 'up to the moment');
 SELECT clicks(30), kafka.wait_for_view('counted', '60s'), kafka.wait_for_view('averages', '60s'), kafka.wait_for_view('of_finals', '60s'), kafka.wait_for_view('of_recent', '60s') \g /dev/null
-SELECT results_eq('SELECT secs(during), n FROM counted ORDER BY during', $$VALUES ('10-20', 1::bigint), ('20-30', 2), ('30-40', 1)$$, 'at which the oldest has ended for 20 s');
-SELECT results_eq('SELECT secs(during) FROM averages', $$VALUES ('20-30')$$, 'with its group, where groups are kept apart');
+SELECT results_eq('SELECT kafka_test.seconds(during), n FROM counted ORDER BY during', $$VALUES ('10-20', 1::bigint), ('20-30', 2), ('30-40', 1)$$, 'at which the oldest has ended for 20 s');
+SELECT results_eq('SELECT kafka_test.seconds(during) FROM averages', $$VALUES ('20-30')$$, 'with its group, where groups are kept apart');
 SELECT is(groups('averages'), 3, 'which is gone, too');
-SELECT results_eq('SELECT secs(during), n FROM finals ORDER BY during', $$VALUES ('10-20', 1::bigint), ('20-30', 2)$$, 'of final results, those are kept that closed less than 20 s ago');
+SELECT results_eq('SELECT kafka_test.seconds(during), n FROM finals ORDER BY during', $$VALUES ('10-20', 1::bigint), ('20-30', 2)$$, 'of final results, those are kept that closed less than 20 s ago');
 SELECT results_eq('SELECT extract(epoch FROM at)::int FROM recent ORDER BY at', $$VALUES (14), (24), (30), (30)$$, 'of rows that are only added, those less than 20 s old');
 SELECT results_eq('SELECT extract(epoch FROM at)::int FROM removed ORDER BY at', $$VALUES (1), (5)$$, 'a trigger of one''s own sees them go');
 SELECT results_eq('SELECT n FROM of_recent', 'VALUES (6::bigint)', 'views over it keep what they made of them');
 SELECT results_eq('SELECT page, windows, n FROM of_counted', $$VALUES ('p', 3::bigint, 4::numeric)$$, 'but of a keyed view the row is deleted for the views over it');
-SELECT results_eq('SELECT secs(during), n FROM copied ORDER BY during', 'SELECT secs(during), n FROM counted ORDER BY during', 'which have the rows that it has');
+SELECT results_eq('SELECT kafka_test.seconds(during), n FROM copied ORDER BY during', 'SELECT kafka_test.seconds(during), n FROM counted ORDER BY during', 'which have the rows that it has');
 SELECT is_empty('TABLE above_copied', 'and tell those over them in turn');
 SELECT kafka_test.produce_at('kept_asks', 'SELECT 0, 1000000000000, NULL, ''{"page": "p", "at": 30000}'''), kafka.wait_for_view('answers', '60s') \g /dev/null
 SELECT results_eq('SELECT n FROM answers ORDER BY at', 'VALUES (2::bigint), (NULL)', 'a stream that looks it up does not find the row any more');
@@ -89,14 +78,14 @@ SELECT is_empty('SELECT * FROM kafka.verify(''finals'') UNION ALL SELECT * FROM 
 SELECT throws_like('SELECT * FROM kafka.verify(''of_recent'')', '%cannot be verified', 'a view over one that forgets has nothing to be compared with');
 
 SELECT clicks(9, 10, 31), kafka.wait_for_view('counted', '60s'), kafka.wait_for_view('recent', '60s') \g /dev/null
-SELECT results_eq('SELECT secs(during), n FROM counted ORDER BY during', $$VALUES ('10-20', 1::bigint), ('20-30', 2), ('30-40', 2)$$, 'a late row brings no window back');
+SELECT results_eq('SELECT kafka_test.seconds(during), n FROM counted ORDER BY during', $$VALUES ('10-20', 1::bigint), ('20-30', 2), ('30-40', 2)$$, 'a late row brings no window back');
 SELECT results_eq('SELECT extract(epoch FROM at)::int FROM recent ORDER BY at', $$VALUES (14), (24), (30), (30), (31)$$, 'nor is a row kept that came too late');
 SELECT results_eq('SELECT late_rows FROM kafka.views WHERE view::text IN (''counted'', ''recent'') ORDER BY view::text', 'VALUES (2::bigint), (2)', 'both are counted');
 
 -- everything goes when time does
 SELECT clicks(1000), kafka.wait_for_view('counted', '60s'), kafka.wait_for_view('recent', '60s') \g /dev/null
-SELECT results_eq('SELECT secs(during), n FROM counted', $$VALUES ('1000-1010', 1::bigint)$$, 'later all others go');
-SELECT set_eq('SELECT secs(during), n FROM counts', $$VALUES ('0-10', 2::bigint), ('10-20', 1), ('20-30', 2), ('30-40', 2), ('1000-1010', 1)$$, 'the upsert topic has them for ever');
+SELECT results_eq('SELECT kafka_test.seconds(during), n FROM counted', $$VALUES ('1000-1010', 1::bigint)$$, 'later all others go');
+SELECT set_eq('SELECT kafka_test.seconds(during), n FROM counts', $$VALUES ('0-10', 2::bigint), ('10-20', 1), ('20-30', 2), ('30-40', 2), ('1000-1010', 1)$$, 'the upsert topic has them for ever');
 SELECT results_eq('SELECT page, windows, n FROM pages', $$VALUES ('p', 1::bigint, 1::numeric)$$, 'that of a view over the groups follows them');
 SELECT is((SELECT count(*)::int FROM messages('kept_counts', 5) m WHERE m = '(null)'), 0, 'no removal is published');
 SELECT is((SELECT array_agg(extract(epoch FROM at)::int ORDER BY at) FROM sink) || (SELECT count(*)::int FROM messages('kept_log', 0)), '{1,5,14,24,30,30,31,1000,0}',

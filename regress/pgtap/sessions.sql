@@ -12,18 +12,10 @@ $$;
 CREATE FUNCTION mins(tstzrange) RETURNS text LANGUAGE sql AS $$
 	SELECT (extract(epoch FROM lower($1)) / 60)::int || '-' || (extract(epoch FROM upper($1)) / 60)::int
 $$;
-CREATE FUNCTION messages(topic text, expected int) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-	found int;
-BEGIN
-	FOR attempt IN 1 .. 300 LOOP
-		SELECT count(*) INTO found FROM kafka_test.consume(topic);
-		EXIT WHEN found >= expected;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN QUERY SELECT format('%s %s-%s %s', c.key::jsonb->>'who', extract(epoch FROM (c.key::jsonb#>>'{during,start}')::timestamptz)::int / 60,
-		extract(epoch FROM (c.key::jsonb#>>'{during,end}')::timestamptz)::int / 60, coalesce(c.value::jsonb->>'n', 'gone')) FROM kafka_test.consume(topic) c ORDER BY c."offset";
-END $$;
+CREATE FUNCTION messages(topic text, expected int) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT format('%s %s %s', m.key::jsonb->>'who', mins(tstzrange((m.key::jsonb#>>'{during,start}')::timestamptz, (m.key::jsonb#>>'{during,end}')::timestamptz, '[]')),
+		coalesce(m.value::jsonb->>'n', 'gone')) FROM kafka_test.await(topic, expected) m ORDER BY m."offset"
+$$;
 
 CREATE MATERIALIZED VIEW counted WITH (kafka.continuous) AS
 	SELECT kafka.session(at, '5 minutes') AS during, who, count(*) AS n, avg(what) AS mean, min(what) AS least FROM events GROUP BY during, who;

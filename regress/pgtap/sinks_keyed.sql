@@ -19,23 +19,10 @@ END $$;
 CREATE FUNCTION folded(topic text) RETURNS TABLE (key bytea, value jsonb, ms bigint) LANGUAGE sql AS $$
 	SELECT l.key, l.value, l.ms FROM (SELECT DISTINCT ON (m.key) m.key, m.value, m.ms FROM messages(topic) m ORDER BY m.key, m."offset" DESC) l WHERE l.value IS NOT NULL
 $$;
--- waits until two queries give the same rows, up to half a minute; gives the rows that differ then
-CREATE FUNCTION differences(sink text, view text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-	rows text[];
-BEGIN
-	FOR attempt IN 1 .. 300 LOOP
-		EXECUTE format('WITH f AS MATERIALIZED (%s), e AS MATERIALIZED (%s) SELECT array_agg(d::text) FROM ((TABLE f EXCEPT ALL TABLE e) UNION ALL (TABLE e EXCEPT ALL TABLE f)) d',
-			sink, view) INTO rows;
-		EXIT WHEN rows IS NULL;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN QUERY SELECT unnest(rows);
-END $$;
 -- the sinks, with the key that a row of the view must have there as an expression, and the columns that are compared by their text
 CREATE TABLE sinks (topic text, view text, key text, columns text[]);
 CREATE FUNCTION sinks_differ() RETURNS SETOF text LANGUAGE sql AS $$
-	SELECT s.topic || ': ' || d FROM sinks s, LATERAL differences(
+	SELECT s.topic || ': ' || d FROM sinks s, LATERAL kafka_test.differences(
 		format('SELECT key, (SELECT array_agg(value->>c) FROM unnest(%L::text[]) c) FROM folded(%L)', s.columns, s.topic),
 		format('SELECT %s, (SELECT array_agg(to_jsonb(v)->>c) FROM unnest(%L::text[]) c) FROM %I v', s.key, s.columns, s.view)) d
 $$;

@@ -12,20 +12,8 @@ $$;
 CREATE FUNCTION folded(topic text) RETURNS TABLE (key text, value jsonb) LANGUAGE sql AS $$
 	SELECT l.key, l.value FROM (SELECT DISTINCT ON (m.key) m.key, m.value FROM messages(topic) m ORDER BY m.key, m."offset" DESC) l WHERE l.value IS NOT NULL
 $$;
-CREATE FUNCTION differences(sink text, view text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE
-	rows text[];
-BEGIN
-	FOR attempt IN 1 .. 300 LOOP
-		EXECUTE format('WITH f AS MATERIALIZED (%s), e AS MATERIALIZED (%s) SELECT array_agg(d::text) FROM ((TABLE f EXCEPT ALL TABLE e) UNION ALL (TABLE e EXCEPT ALL TABLE f)) d',
-			sink, view) INTO rows;
-		EXIT WHEN rows IS NULL;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN QUERY SELECT unnest(rows);
-END $$;
 CREATE FUNCTION sinks_differ() RETURNS SETOF text LANGUAGE sql AS $$
-	SELECT t || ': ' || d FROM (VALUES ('joined', 'id::text'), ('row', 'id::text'), ('wide', $q$format('{"id":%s,"name":%s}', id, coalesce(to_json(name)::text, 'null'))$q$)) s(t, k), LATERAL differences(
+	SELECT t || ': ' || d FROM (VALUES ('joined', 'id::text'), ('row', 'id::text'), ('wide', $q$format('{"id":%s,"name":%s}', id, coalesce(to_json(name)::text, 'null'))$q$)) s(t, k), LATERAL kafka_test.differences(
 		format('SELECT key, value->>''id'', value->>''amount'', value->>''name'' FROM folded(%L)', t), format('SELECT %s, id::text, amount::text, name FROM joined', k)) d
 $$;
 -- second, key, value

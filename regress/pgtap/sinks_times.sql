@@ -7,16 +7,11 @@ SELECT kafka_test.create_topic('sinks_times_' || t, 1, 'retention.ms=-1') FROM u
 	written,mine,pages,pages_all,unstored,late,late_bare,prices,cheap}'::text[]) t \g /dev/null
 
 CREATE FUNCTION at(second numeric) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$ SELECT timestamptz '2024-01-01 00:00Z' + second * interval '1 s' $$;
--- what a topic holds at last, with timestamps as seconds after that moment: polls until there are so many, or for half a minute
-CREATE FUNCTION times(topic text, expected int, path text) RETURNS TABLE (key text, field text, second numeric) LANGUAGE plpgsql AS $$
-BEGIN
-	FOR attempt IN 1 .. 300 LOOP
-		EXIT WHEN (SELECT count(*) FROM kafka_test.consume('sinks_times_' || topic)) >= expected;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN QUERY SELECT c.key, c.value::jsonb->>path, round((c.timestamp_ms - extract(epoch FROM at(0)) * 1000) / 1000, 1)
-		FROM kafka_test.consume('sinks_times_' || topic) c ORDER BY c."offset";
-END $$;
+-- what a topic holds once there is so much, with timestamps as seconds after that moment
+CREATE FUNCTION times(topic text, expected int, path text) RETURNS TABLE (key text, field text, second numeric) LANGUAGE sql AS $$
+	SELECT c.key, c.value::jsonb->>path, round((c.timestamp_ms - extract(epoch FROM at(0)) * 1000) / 1000, 1)
+		FROM kafka_test.await('sinks_times_' || topic, expected) c ORDER BY c."offset"
+$$;
 
 CREATE FOREIGN TABLE orders (id int, customer int, amount int, at timestamptz) SERVER broker OPTIONS (topic 'sinks_times_orders', event_time 'at');
 CREATE FOREIGN TABLE payments (id int, at timestamptz) SERVER broker OPTIONS (topic 'sinks_times_payments', event_time 'at');

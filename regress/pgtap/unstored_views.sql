@@ -5,18 +5,10 @@ SELECT kafka_test.create_server('broker') \g /dev/null
 SELECT kafka_test.create_topic(t, 2, 'retention.ms=-1') FROM unnest('{un_orders,un_payments}'::text[]) t \g /dev/null
 SELECT kafka_test.create_topic(t, 1) FROM unnest('{un_customers,un_first,un_late,un_none,un_paid,un_named,un_again,un_bad,un_over,un_made,un_left,un_left_2,un_left_over,un_calls,un_answers}'::text[]) t \g /dev/null
 
--- the values in a topic, once there are that many or for half a minute
-CREATE FUNCTION sink(topic text, expected int) RETURNS SETOF jsonb LANGUAGE plpgsql AS $$
-DECLARE
-	found int;
-BEGIN
-	FOR attempt IN 1 .. 300 LOOP
-		SELECT count(*) INTO found FROM kafka_test.consume(topic);
-		EXIT WHEN found >= expected;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN QUERY SELECT c.value::jsonb FROM kafka_test.consume(topic) c ORDER BY c."offset";
-END $$;
+-- the values in a topic, once there are that many
+CREATE FUNCTION sink(topic text, expected int) RETURNS SETOF jsonb LANGUAGE sql AS $$
+	SELECT value::jsonb FROM kafka_test.await(topic, expected) ORDER BY "offset"
+$$;
 -- orders from one to another, one a minute
 CREATE FUNCTION orders(first int, last int) RETURNS void LANGUAGE sql AS $$
 	SELECT kafka_test.produce_at('un_orders', format($q$SELECT NULL, 1700000000000 + i * 60000, i %% 5, jsonb_build_object('id', i, 'customer', i %% 5,

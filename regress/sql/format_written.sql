@@ -30,20 +30,8 @@ INSERT INTO rows VALUES
 SELECT string_agg(format('%I %s', attname, format_type(atttypid, atttypmod)), ', ' ORDER BY attnum) AS columns
 	FROM pg_attribute WHERE attrelid = 'rows'::regclass AND attnum > 0 \gset
 CREATE FOREIGN TABLE types (:columns) SERVER format_written OPTIONS (topic 'format_written_types');
-CREATE FUNCTION wait_for(what regclass, rows int) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE n int;
-BEGIN
-	FOR i IN 1 .. 600 LOOP
-		EXECUTE format('SELECT count(*) FROM %s', what) INTO n;
-		IF n >= rows THEN
-			RETURN true;
-		END IF;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN false;
-END $$;
 INSERT INTO types SELECT * FROM rows;
-SELECT wait_for('types', 4);
+SELECT kafka_test.poll('count(*) = 4 FROM types');
 SELECT value FROM kafka_test.consume('format_written_types');
 -- box has no btree equality: rows are compared as text
 CREATE VIEW differences AS SELECT r AS written, x AS read FROM rows r FULL JOIN types x USING (n) WHERE r::text IS DISTINCT FROM x::text;
@@ -59,7 +47,7 @@ INSERT INTO types SELECT * FROM rows WHERE n < 3;
 RESET ALL;
 SET search_path = format_written, public;
 SET timezone = 'UTC';
-SELECT wait_for('types', 6);
+SELECT kafka_test.poll('count(*) = 6 FROM types');
 SELECT count(*) AS rows_read FROM types;
 SELECT * FROM differences;
 SELECT count(DISTINCT value) FROM kafka_test.consume('format_written_types');
@@ -69,7 +57,7 @@ CREATE FOREIGN TABLE paths (
 	id bigint OPTIONS (key 'true'), name text OPTIONS (path 'order.who.name'), z boolean, amount numeric(6, 2) OPTIONS (path 'order.amount'), mail text OPTIONS (path 'order.who.mail')
 ) SERVER format_written OPTIONS (topic 'format_written_paths');
 INSERT INTO paths VALUES (1, 'a', true, 1.005, 'a@b'), (2, NULL, NULL, NULL, NULL);
-SELECT wait_for('paths', 2);
+SELECT kafka_test.poll('count(*) = 2 FROM paths');
 SELECT key, value FROM kafka_test.consume('format_written_paths');
 SELECT * FROM paths ORDER BY id;
 INSERT INTO paths VALUES (3, 'a', true, 123456, 'a@b');
@@ -79,19 +67,19 @@ INSERT INTO clash VALUES ('{}', 1);
 -- keys as Java writes them; text and bytea values
 CREATE FOREIGN TABLE keys (k int OPTIONS (key 'true'), v text) SERVER format_written OPTIONS (topic 'format_written_kafka', key_format 'kafka', format 'text');
 INSERT INTO keys VALUES (-2, 'minus two'), (258, 'ü'), (NULL, '');
-SELECT wait_for('keys', 3);
+SELECT kafka_test.poll('count(*) = 3 FROM keys');
 \! kv_kafka consume format_written_kafka --hex --format '%k %v'
 SELECT * FROM keys ORDER BY k;
 INSERT INTO keys VALUES (1, NULL);
 CREATE FOREIGN TABLE lines (v jsonb, h jsonb OPTIONS (metadata 'headers')) SERVER format_written OPTIONS (topic 'format_written_lines', format 'text');
 INSERT INTO lines VALUES ('{"b":1,"a":[2]}', '{"n": null, "t": "x", "o": {"a": 1}, "e": ""}'), ('"s"', NULL);
-SELECT wait_for('lines', 2);
+SELECT kafka_test.poll('count(*) = 2 FROM lines');
 SELECT value, headers FROM kafka_test.consume('format_written_lines');
 SELECT * FROM lines ORDER BY v;
 INSERT INTO lines VALUES ('1', '["not an object"]');
 CREATE FOREIGN TABLE bytes (v bytea) SERVER format_written OPTIONS (topic 'format_written_bytes', format 'bytea');
 INSERT INTO bytes VALUES ('\x00ff'), ('');
-SELECT wait_for('bytes', 2);
+SELECT kafka_test.poll('count(*) = 2 FROM bytes');
 \! kv_kafka consume format_written_bytes --hex --format '%v'
 SELECT * FROM bytes ORDER BY v;
 

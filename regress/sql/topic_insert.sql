@@ -17,17 +17,6 @@ CREATE FOREIGN TABLE pair (a int OPTIONS (key 'true'), b text OPTIONS (key 'true
 -- written last; when it is there, all of a server is
 CREATE FOREIGN TABLE last (n int) SERVER topic_insert OPTIONS (topic 'topic_insert_last');
 
-CREATE FUNCTION wait_for_last(what int) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-	FOR i IN 1 .. 600 LOOP
-		IF EXISTS (SELECT FROM last WHERE n = what) THEN
-			RETURN true;
-		END IF;
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-	RETURN false;
-END $$;
-
 -- one record each; defaults, RETURNING, the columns that can be written
 INSERT INTO stream (id, name, happened, during, tags, at, headers) VALUES
 	(1, 'one', '2026-01-01T00:00:00.25Z', '[2026-01-01, 2026-01-02)', '{a,b}', '2026-01-01T00:00:01Z', '{"trace": "x", "none": null}');
@@ -66,7 +55,7 @@ EXPLAIN (COSTS OFF) INSERT INTO latest VALUES (1, 'a');
 INSERT INTO pair VALUES (1, 'x', 10), (1, 'y', 11);
 DELETE FROM pair WHERE b = 'x' AND a = 1;
 INSERT INTO last VALUES (1);
-SELECT wait_for_last(1);
+SELECT kafka_test.poll('EXISTS (SELECT FROM last WHERE n = 1)');
 -- of an upsert topic only the last message of a key is sure to be there: those of one batch become one
 SELECT key, value, timestamp_ms, headers FROM kafka_test.consume('topic_insert_stream');
 SELECT DISTINCT ON (key) key, value FROM kafka_test.consume('topic_insert_table') ORDER BY key, "offset" DESC;
@@ -105,17 +94,12 @@ INSERT INTO latest VALUES (4, 'd');
 DELETE FROM latest WHERE id = 5;
 RESET ROLE;
 INSERT INTO last VALUES (2);
-SELECT wait_for_last(2);
+SELECT kafka_test.poll('EXISTS (SELECT FROM last WHERE n = 2)');
 SELECT DISTINCT ON (key) key, value FROM kafka_test.consume('topic_insert_table') ORDER BY key, "offset" DESC;
 
 -- a server is renamed together with what waits to be published to it
-DO $$
-BEGIN
-	WHILE EXISTS (SELECT FROM kafka_state.transaction_outbox)
-		OR EXISTS (SELECT FROM kafka_state.transaction_batch WHERE server = 'topic_insert' AND NOT published) LOOP
-		PERFORM pg_sleep(0.1);
-	END LOOP;
-END $$;
+SELECT kafka_test.poll($$NOT EXISTS (SELECT FROM kafka_state.transaction_outbox)
+	AND NOT EXISTS (SELECT FROM kafka_state.transaction_batch WHERE server = 'topic_insert' AND NOT published)$$);
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 ALTER SERVER topic_insert RENAME TO topic_insert_2;
 ROLLBACK;
@@ -128,12 +112,12 @@ INSERT INTO stream (id, at) SELECT i, '2026-01-01Z' FROM generate_series(10, 200
 SELECT count(*) > 0 AS outbox_has_rows FROM kafka_state.transaction_outbox WHERE server = 'topic_insert';
 ALTER SERVER topic_insert RENAME TO topic_insert_2;
 COMMIT;
-SELECT wait_for_last(3);
+SELECT kafka_test.poll('EXISTS (SELECT FROM last WHERE n = 3)');
 SELECT count(*) FROM last WHERE n = 3;
 SELECT count(*) FROM stream WHERE id BETWEEN 10 AND 2009;
 SELECT server, batch > 1 AS goes_on FROM kafka_state.transaction_batch WHERE server LIKE 'topic\_insert%';
 INSERT INTO last VALUES (4);
-SELECT wait_for_last(4);
+SELECT kafka_test.poll('EXISTS (SELECT FROM last WHERE n = 4)');
 
 SET client_min_messages = warning;
 DROP SCHEMA topic_insert CASCADE;

@@ -81,18 +81,10 @@ DROP ROLE view_drop_user;
 SELECT * FROM state();
 CREATE MATERIALIZED VIEW v6 WITH (kafka.continuous, kafka.pipeline = 'view_drop_6') AS SELECT id, at FROM b WITH NO DATA;
 -- the place that says how a pipeline's output fares is given back with it, also where its publisher goes too
-CREATE PROCEDURE kafka_test.wait_for_outputs(fewest int, most int) LANGUAGE plpgsql AS $$
-BEGIN
-	FOR i IN 1..600 LOOP
-		EXIT WHEN (SELECT count(*) FROM kafka_state.processes() WHERE kind = 'output') BETWEEN fewest AND most;
-		PERFORM pg_sleep(0.05);
-	END LOOP;
-END $$;
-CALL kafka_test.wait_for_outputs(1, 99);
+SELECT kafka_test.poll($$EXISTS (SELECT FROM kafka_state.processes() WHERE kind = 'output')$$);
 SET client_min_messages = warning;
 DROP SCHEMA view_drop CASCADE;
 SELECT count(*) FROM kafka_state.pipeline WHERE name LIKE 'view_drop%';
 DROP SERVER view_drop;
-CALL kafka_test.wait_for_outputs(0, 0);
+SELECT kafka_test.poll($$NOT EXISTS (SELECT FROM kafka_state.processes() WHERE kind = 'output')$$);
 SELECT id FROM kafka_state.processes() WHERE kind = 'output';
-DROP PROCEDURE kafka_test.wait_for_outputs;

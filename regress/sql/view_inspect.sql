@@ -29,12 +29,7 @@ SELECT kafka.wait_for_view('sums'), kafka.wait_for_view('named');
 SELECT * FROM sums ORDER BY customer;
 SELECT * FROM named ORDER BY id;
 -- a Kafka transaction is committed a moment before its markers let consumers see it
-DO $$ BEGIN
-  FOR attempt IN 1 .. 600 LOOP
-    EXIT WHEN (SELECT sum(orders) FROM view_inspect.sink) = 3;
-    PERFORM pg_sleep(0.05);
-  END LOOP;
-END $$;
+SELECT kafka_test.poll('sum(orders) = 3 FROM view_inspect.sink');
 SELECT * FROM sink ORDER BY customer;
 
 -- Verify: nothing to say; and what it says when something is wrong. A stream-table view has no oracle.
