@@ -4,7 +4,8 @@
  * Watermark of a topic: the least stream time of its partitions that ever had a
  * record and are not idle; where all are idle it stays, or goes on by the clock (kafka.idle_advance). Watermark of a view: the
  * least of its driving inputs'; for a view over a view the input's is the upper view's
- * watermark less its join bounds. A driving input without a watermark holds the view's back.
+ * watermark less its join bounds. A driving input without a watermark holds the view's back until it is known to be silent:
+ * no record ever, and idle. Then it counts for nothing, as a partition without records does; its first record is judged by what was reached.
  *
  * Invariant: the closed frontier is the greatest watermark a view has had. It is
  * state: it is stored with the batch and never goes back, and every row a batch
@@ -36,8 +37,9 @@ typedef struct InputRows
 static TimestampTz topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
 static bool is_idle(const Partition *partition, TimestampTz now);
 static TimestampTz idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
+static TimestampTz last_watermark(const TopicInput *input);
 static TimestampTz greatest_frontier(Pipeline *pipeline, const TopicInput *input);
-static TimestampTz view_watermark(Pipeline *pipeline, PipelineView *view);
+static void set_view_watermark(Pipeline *pipeline, PipelineView *view);
 static bool closing_due(const PipelineView *view);
 static void apply_rows_of(Pipeline *pipeline, PipelineView *view, int number);
 static void apply_input_rows(Tuplestorestate *rows, int64 nrows, void *arg);
@@ -73,22 +75,26 @@ kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)
 	{
 		PipelineView *view = &pipeline->views[i];
 
-		view->watermark = view_watermark(pipeline, view);
+		set_view_watermark(pipeline, view);
 		view->next_frontier = Max(view->frontier, view->watermark);
 	}
 }
 
-/* Gives the watermark of a topic. */
+/* Gives the watermark of a topic, and finds out whether it is silent. */
 static TimestampTz
 topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
 {
 	TimestampTz least = DT_NOEND;
 
+	input->silent = input->npartitions > 0;
 	for (int n = 0; n < input->npartitions; n++)
 	{
 		Partition  *partition = &input->partitions[n];
+		bool		idle = is_idle(partition, now);
 
-		if (partition->stream_time != DT_NOBEGIN && !is_idle(partition, now))
+		if (partition->stream_time != DT_NOBEGIN || !idle)
+			input->silent = false;
+		if (partition->stream_time != DT_NOBEGIN && !idle)
 			least = Min(least, partition->stream_time);
 	}
 	if (least == DT_NOEND)
@@ -113,10 +119,12 @@ is_idle(const Partition *partition, TimestampTz now)
 static TimestampTz
 idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
 {
-	if (!kv_idle_advance || input->watermark == DT_NOBEGIN)
+	TimestampTz watermark = last_watermark(input);
+
+	if (!kv_idle_advance || watermark == DT_NOBEGIN)
 	{
 		input->idle_from = 0;
-		return input->watermark;
+		return watermark;
 	}
 	if (input->idle_from == 0)
 	{
@@ -128,9 +136,30 @@ idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
 				last = Max(last, input->partitions[n].idle_since);
 		}
 		input->idle_from = last + (int64) kv_idle_timeout_ms * 1000;
-		input->idle_base = Max(input->watermark, greatest_frontier(pipeline, input));
+		input->idle_base = Max(watermark, greatest_frontier(pipeline, input));
 	}
 	return input->idle_base + Max(now - input->idle_from, 0);
+}
+
+/* Gives the watermark that a topic had when its last partition became idle, whenever somebody looks; DT_NOBEGIN: none. */
+static TimestampTz
+last_watermark(const TopicInput *input)
+{
+	TimestampTz last = 0;
+	TimestampTz watermark = DT_NOBEGIN;
+
+	for (int n = 0; n < input->npartitions; n++)
+	{
+		const Partition *partition = &input->partitions[n];
+
+		if (partition->stream_time == DT_NOBEGIN || partition->idle_since < last)
+			continue;
+		if (watermark == DT_NOBEGIN || partition->idle_since > last)
+			watermark = partition->stream_time;
+		watermark = Min(watermark, partition->stream_time);
+		last = partition->idle_since;
+	}
+	return watermark;
 }
 
 /* Gives the greatest frontier of the views that a topic drives: its watermark has been there. */
@@ -152,31 +181,41 @@ greatest_frontier(Pipeline *pipeline, const TopicInput *input)
 	return greatest;
 }
 
-/* Gives the least watermark of a view's driving inputs; views come after those they read. */
-static TimestampTz
-view_watermark(Pipeline *pipeline, PipelineView *view)
+/* Sets a view's watermark to the least of its driving inputs' that are not silent; views come after those they read. */
+static void
+set_view_watermark(Pipeline *pipeline, PipelineView *view)
 {
 	TimestampTz least = DT_NOEND;
 
+	view->silent = true;
 	for (int i = 0; i < view->view->ninputs; i++)
 	{
 		ViewInput  *input = &view->view->inputs[i];
-		TimestampTz watermark = DT_NOBEGIN;
+		TimestampTz watermark;
+		bool		silent;
 
 		if (input->kind == INPUT_STREAM)
-			watermark = kv_pipeline_topic(pipeline, input->relid)->watermark;
+		{
+			TopicInput *topic = kv_pipeline_topic(pipeline, input->relid);
+
+			watermark = topic->watermark;
+			silent = topic->silent;
+		}
 		else if (input->kind == INPUT_VIEW)
 		{
 			PipelineView *upper = kv_pipeline_view(pipeline, input->relid);
 
-			if (upper->watermark != DT_NOBEGIN)
-				watermark = upper->watermark - upper->view->output_delay_us;
+			watermark = upper->watermark == DT_NOBEGIN ? DT_NOBEGIN : upper->watermark - upper->view->output_delay_us;
+			silent = upper->silent;
 		}
 		else
 			continue;
+		if (silent)
+			continue;
+		view->silent = false;
 		least = Min(least, watermark);
 	}
-	return least == DT_NOEND ? DT_NOBEGIN : least;
+	view->watermark = least == DT_NOEND ? DT_NOBEGIN : least;
 }
 
 /* Tells whether the view's frontier moves and something happens then. */
@@ -187,11 +226,13 @@ closing_due(const PipelineView *view)
 }
 
 bool
-kv_advance_closing_due(Pipeline *pipeline)
+kv_advance_frontier_due(Pipeline *pipeline)
 {
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
-		if (closing_due(&pipeline->views[i]))
+		PipelineView *view = &pipeline->views[i];
+
+		if (view->needs_frontier && view->next_frontier > view->frontier)
 			return true;
 	}
 	return false;
@@ -201,7 +242,11 @@ kv_advance_closing_due(Pipeline *pipeline)
 void
 kv_advance_close(Pipeline *pipeline)
 {
-	if (!kv_advance_closing_due(pipeline))
+	bool		due = false;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+		due = due || closing_due(&pipeline->views[i]);
+	if (!due)
 		return;
 	kv_delta_begin(pipeline);
 	kv_delta_begin_views(pipeline);

@@ -8,8 +8,8 @@
 extern void kv_advance_note_idle(Pipeline *pipeline, TimestampTz now);
 /* Computes watermarks and every view's next_frontier from what merge has given out. */
 extern void kv_advance_frontiers(Pipeline *pipeline, TimestampTz now);
-/* Does a frontier move of a view that closes something? */
-extern bool kv_advance_closing_due(Pipeline *pipeline);
+/* Has a frontier moved that decides anything, though no record came? It is state, so it has to be stored. */
+extern bool kv_advance_frontier_due(Pipeline *pipeline);
 /* Runs what the moves of the frontiers ask for, views in order, after all else of the batch. Runs: in its transaction. */
 extern void kv_advance_close(Pipeline *pipeline);
 /* The same of one view, between begin and end of deltas and views' rows. */

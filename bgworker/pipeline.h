@@ -81,6 +81,7 @@ typedef struct TopicInput
 	int			npartitions;
 	Partition  *partitions;
 	TimestampTz watermark;		/* advance.c; DT_NOBEGIN: none yet */
+	bool		silent;			/* advance.c: it never had a record and is idle, so it holds no view's time back */
 	TimestampTz idle_from;		/* advance.c, worker's clock: since when all partitions are idle; 0: not all are */
 	TimestampTz idle_base;		/* event time that was reached by then: where kafka.idle_advance goes on from */
 	/* delta.c: rows of the current (sub)batch */
@@ -109,6 +110,7 @@ typedef struct PipelineView
 	bool		evicts;			/* it has EVICT statements */
 	bool		needs_frontier; /* it closes, some input can be late or is buffered, or a view over it needs one */
 	TimestampTz watermark;		/* least of its driving inputs'; DT_NOBEGIN: none yet */
+	bool		silent;			/* all of its driving inputs are */
 	TimestampTz frontier;		/* closed frontier before the current batch */
 	TimestampTz next_frontier;	/* after it */
 	TimestampTz evicted_at;		/* frontier at the last eviction */

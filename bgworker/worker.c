@@ -305,7 +305,7 @@ should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *mu
 	{
 		kv_advance_note_idle(pipeline, now);
 		kv_advance_frontiers(pipeline, now);
-		*must_run = kv_advance_closing_due(pipeline) || kv_advance_eviction_due(pipeline);
+		*must_run = kv_advance_frontier_due(pipeline) || kv_advance_eviction_due(pipeline);
 	}
 	return *must_run;
 }

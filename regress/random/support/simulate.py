@@ -8,6 +8,9 @@ frontier before it, and the phases, because what is produced later is processed 
 and which partition comes first; but a frontier lies between that before the phase and, with foresight, that after it (and never
 beyond the stream time of the record's partition before it, which holds the frontier back). Lateness only grows with it: where both
 give the same result, it is determined.
+
+No clock runs here, so nothing ever becomes idle, as under kafka.idle_timeout = 0: a topic that never had a record holds back the
+time of its views.
 """
 from dataclasses import dataclass
 
