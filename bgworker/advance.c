@@ -22,6 +22,7 @@
 #include "delta.h"
 #include "format.h"
 #include "outbox.h"
+#include "position.h"
 
 /* Rows are evicted each time the frontier has moved by this part of what is kept. */
 #define EVICT_PART 8

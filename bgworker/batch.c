@@ -37,6 +37,7 @@
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
+#include "position.h"
 #include "run_sql.h"
 
 /* Records of a partition between two marks: a reload reads at most so many too much. */

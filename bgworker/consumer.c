@@ -24,6 +24,7 @@
 #include "access/xact.h"
 
 #include "consumer.h"
+#include "position.h"
 #include "view_options.h"
 
 /* At once from one partition; librdkafka moves whole lists, so more gains nothing. */

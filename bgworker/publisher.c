@@ -43,6 +43,7 @@
 
 #include "catalog.h"
 #include "message_set.h"
+#include "position.h"
 #include "processes.h"
 #include "publisher.h"
 #include "run_sql.h"

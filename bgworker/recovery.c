@@ -31,6 +31,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "position.h"
 #include "publisher.h"
 #include "run_sql.h"
 

@@ -26,6 +26,7 @@
 #include "consumer.h"
 #include "delta.h"
 #include "merge.h"
+#include "position.h"
 #include "reload.h"
 #include "run_sql.h"
 #include "skipped.h"

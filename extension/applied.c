@@ -22,6 +22,7 @@
 #include "applied.h"
 #include "closed_query.h"
 #include "fdw_scan.h"
+#include "position.h"
 #include "run_sql.h"
 #include "skipped.h"
 

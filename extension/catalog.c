@@ -1,13 +1,10 @@
 /*
- * catalog.c: rows of kafka_state as structs.
+ * catalog.c: pipelines and views of kafka_state as structs.
  *
- * Invariant: no other room spells the name of a column of kafka_state.pipeline,
- * view, position, mark or sentinel in C. Each function is one
- * statement under the engine's role, in the caller's transaction; results
- * are palloc'd in the context that was current at the call.
- *
- * Times are stored as bigint microseconds of Postgres' epoch, null for "none yet",
- * which is DT_NOBEGIN in the structs.
+ * Invariant: no other room spells the name of a column of kafka_state.pipeline
+ * or view in C. Each function is one statement under the engine's role, in the
+ * caller's transaction; results are palloc'd in the context that was current at
+ * the call. Times: see kv_sql_time.
  */
 #include "postgres.h"
 
@@ -26,11 +23,6 @@ static const Oid pipeline_type[] = {INT8OID};
 
 static List *read_pipelines(const char *text, int nparams, const Oid *types, const Datum *values);
 static List *read_views(const char *text, int nparams, const Oid *types, const Datum *values);
-static Datum time_datum(TimestampTz time, char *null);
-static TimestampTz time_value(uint64 row, int column);
-static int64 int8_value(uint64 row, int column);
-static uint64 run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types,
-					   const Datum *values, const char *nulls);
 static void forget_pipelines(void);
 
 
@@ -109,11 +101,11 @@ read_pipelines(const char *text, int nparams, const Oid *types, const Datum *val
 		MemoryContext spi;
 		bool		isnull;
 
-		row->pipeline = int8_value(i, 1);
+		row->pipeline = kv_sql_int8(i, 1);
 		row->token = kv_sql_text(i, 2);
 		row->name = kv_sql_text(i, 3);
 		row->paused = DatumGetBool(kv_sql_value(i, 4, &isnull));
-		row->batch = int8_value(i, 5);
+		row->batch = kv_sql_int8(i, 5);
 		spi = MemoryContextSwitchTo(caller);
 		result = lappend(result, row);
 		MemoryContextSwitchTo(spi);
@@ -132,12 +124,12 @@ kv_pipeline_next_batch(int64 pipeline)
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	if (run_kept(&plan, "UPDATE kafka_state.pipeline SET batch = batch + 1 WHERE pipeline = $1 RETURNING batch",
+	if (kv_plan_run_kept(&plan, "UPDATE kafka_state.pipeline SET batch = batch + 1 WHERE pipeline = $1 RETURNING batch",
 				 1, pipeline_type, &value, NULL) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("pipeline " INT64_FORMAT " does not exist any more", pipeline)));
-	batch = int8_value(0, 1);
+	batch = kv_sql_int8(0, 1);
 	kv_sql_leave(&sql);
 	return batch;
 }
@@ -165,7 +157,7 @@ kv_view_reserve_id(void)
 
 	kv_sql_enter_engine(&sql);
 	kv_sql_run("SELECT nextval('kafka_state.view_view_seq')", 0, NULL, NULL, NULL);
-	id = int8_value(0, 1);
+	id = kv_sql_int8(0, 1);
 	kv_sql_leave(&sql);
 	return id;
 }
@@ -248,15 +240,15 @@ read_views(const char *text, int nparams, const Oid *types, const Datum *values)
 		ViewRow    *row = palloc0(sizeof(ViewRow));
 		bool		isnull;
 
-		row->view = int8_value(i, 1);
-		row->pipeline = int8_value(i, 2);
+		row->view = kv_sql_int8(i, 1);
+		row->pipeline = kv_sql_int8(i, 2);
 		row->relation = DatumGetObjectId(kv_sql_value(i, 3, &isnull));
 		row->definition = DatumGetObjectId(kv_sql_value(i, 4, &isnull));
 		row->options = DatumGetArrayTypePCopy(kv_sql_value(i, 5, &isnull));
 		row->settings = DatumGetArrayTypePCopy(kv_sql_value(i, 6, &isnull));
 		row->initialized = DatumGetBool(kv_sql_value(i, 7, &isnull));
-		row->frontier = time_value(i, 8);
-		row->late_rows = int8_value(i, 9);
+		row->frontier = kv_sql_time(i, 8);
+		row->late_rows = kv_sql_int8(i, 9);
 		result = lappend(result, row);
 	}
 	kv_sql_leave(&sql);
@@ -276,10 +268,10 @@ kv_view_set_progress(int64 view, TimestampTz frontier, int64 late_rows_added)
 	KvSql		sql;
 
 	values[0] = Int64GetDatum(view);
-	values[1] = time_datum(frontier, &nulls[1]);
+	values[1] = kv_sql_time_datum(frontier, &nulls[1]);
 	values[2] = Int64GetDatum(late_rows_added);
 	kv_sql_enter_engine(&sql);
-	run_kept(&plan, text, 3, types, values, nulls);
+	kv_plan_run_kept(&plan, text, 3, types, values, nulls);
 	kv_sql_leave(&sql);
 }
 
@@ -339,7 +331,7 @@ forget_pipelines(void)
 	int64	   *pipelines = palloc(sizeof(int64) * Max(count, 1));
 
 	for (uint64 i = 0; i < count; i++)
-		pipelines[i] = int8_value(i, 1);
+		pipelines[i] = kv_sql_int8(i, 1);
 	for (uint64 i = 0; i < count; i++)
 	{
 		Datum		value = Int64GetDatum(pipelines[i]);
@@ -352,188 +344,6 @@ forget_pipelines(void)
 		}
 		kv_sql_ddl("DROP TABLE IF EXISTS kafka_state.outbox_" INT64_FORMAT, pipelines[i]);
 	}
-}
-
-/* ------------------------------------------------------------------ positions and marks */
-
-List *
-kv_position_list(int64 pipeline)
-{
-	static const char text[] =
-		"SELECT relation, partition, start_offset, next_offset, stream_time FROM kafka_state.position "
-		"WHERE pipeline = $1 ORDER BY relation::oid, partition";
-	MemoryContext caller = CurrentMemoryContext;
-	Datum		value = Int64GetDatum(pipeline);
-	List	   *result = NIL;
-	KvSql		sql;
-	uint64		count;
-
-	kv_sql_enter_engine(&sql);
-	count = kv_sql_read(text, 1, pipeline_type, &value, NULL, 0);
-	MemoryContextSwitchTo(caller);
-	for (uint64 i = 0; i < count; i++)
-	{
-		PositionRow *row = palloc0(sizeof(PositionRow));
-		bool		isnull;
-
-		row->relation = DatumGetObjectId(kv_sql_value(i, 1, &isnull));
-		row->partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
-		row->start_offset = int8_value(i, 3);
-		row->next_offset = int8_value(i, 4);
-		row->stream_time = time_value(i, 5);
-		result = lappend(result, row);
-	}
-	kv_sql_leave(&sql);
-	return result;
-}
-
-void
-kv_position_insert(int64 pipeline, const PositionRow *position)
-{
-	static const char text[] =
-		"INSERT INTO kafka_state.position (pipeline, relation, partition, start_offset, next_offset, stream_time) "
-		"VALUES ($1, $2, $3, $4, $5, $6)";
-	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID, INT8OID, INT8OID};
-	char		nulls[] = {' ', ' ', ' ', ' ', ' ', ' ', '\0'};
-	Datum		values[6];
-	KvSql		sql;
-
-	values[0] = Int64GetDatum(pipeline);
-	values[1] = ObjectIdGetDatum(position->relation);
-	values[2] = Int32GetDatum(position->partition);
-	values[3] = Int64GetDatum(position->start_offset);
-	values[4] = Int64GetDatum(position->next_offset);
-	values[5] = time_datum(position->stream_time, &nulls[5]);
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 6, types, values, nulls);
-	kv_sql_leave(&sql);
-}
-
-/* Writes all changed positions by one statement. */
-void
-kv_position_update(int64 pipeline, PositionRow *positions, int npositions)
-{
-	static KvPlan *plan;
-	static const char text[] =
-		"UPDATE kafka_state.position p SET next_offset = n.next_offset, stream_time = nullif(n.stream_time, $6) "
-		"FROM unnest($2, $3, $4, $5) AS n(relation, partition, next_offset, stream_time) "
-		"WHERE p.pipeline = $1 AND p.relation::oid = n.relation AND p.partition = n.partition";
-	const Oid	types[] = {INT8OID, OIDARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8OID};
-	Datum	   *columns[4];
-	Datum		values[6];
-	KvSql		sql;
-
-	for (int i = 0; i < 4; i++)
-		columns[i] = palloc(sizeof(Datum) * Max(npositions, 1));
-	for (int i = 0; i < npositions; i++)
-	{
-		columns[0][i] = ObjectIdGetDatum(positions[i].relation);
-		columns[1][i] = Int32GetDatum(positions[i].partition);
-		columns[2][i] = Int64GetDatum(positions[i].next_offset);
-		columns[3][i] = Int64GetDatum(positions[i].stream_time);
-	}
-	values[0] = Int64GetDatum(pipeline);
-	values[1] = PointerGetDatum(construct_array(columns[0], npositions, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(columns[1], npositions, INT4OID, 4, true, TYPALIGN_INT));
-	values[3] = PointerGetDatum(construct_array(columns[2], npositions, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[4] = PointerGetDatum(construct_array(columns[3], npositions, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[5] = Int64GetDatum(DT_NOBEGIN);
-
-	kv_sql_enter_engine(&sql);
-	if (run_kept(&plan, text, 6, types, values, NULL) != npositions)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("positions of pipeline " INT64_FORMAT " are not those its worker started from", pipeline),
-				 errdetail("A topic or a view of the pipeline was dropped while the batch ran.")));
-	kv_sql_leave(&sql);
-}
-
-void
-kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 offset, TimestampTz stream_time)
-{
-	static const char text[] =
-		"INSERT INTO kafka_state.mark (pipeline, relation, partition, record_offset, stream_time) "
-		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID, INT8OID};
-	Datum		values[] = {
-		Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(offset),
-		Int64GetDatum(stream_time)
-	};
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 5, types, values, NULL);
-	kv_sql_leave(&sql);
-}
-
-/* Deletes marks before a stream time, but for the last one below it. */
-void
-kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before)
-{
-	static const char text[] =
-		"DELETE FROM kafka_state.mark WHERE pipeline = $1 AND relation = $2 AND partition = $3 AND record_offset < "
-		"(SELECT max(record_offset) FROM kafka_state.mark "
-		"WHERE pipeline = $1 AND relation = $2 AND partition = $3 AND stream_time < $4)";
-	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID};
-	Datum		values[] = {
-		Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before)
-	};
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 4, types, values, NULL);
-	kv_sql_leave(&sql);
-}
-
-/* Finds the last mark below a stream time; false: none, read from the start offset. */
-bool
-kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset,
-			 TimestampTz *stream_time)
-{
-	static const char text[] =
-		"SELECT record_offset, stream_time FROM kafka_state.mark "
-		"WHERE pipeline = $1 AND relation = $2 AND partition = $3 AND stream_time < $4 "
-		"ORDER BY record_offset DESC LIMIT 1";
-	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID};
-	Datum		values[] = {
-		Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before)
-	};
-	KvSql		sql;
-	bool		found;
-
-	kv_sql_enter_engine(&sql);
-	found = kv_sql_read(text, 4, types, values, NULL, 1) > 0;
-	if (found)
-	{
-		*offset = int8_value(0, 1);
-		*stream_time = int8_value(0, 2);
-	}
-	kv_sql_leave(&sql);
-	return found;
-}
-
-bool
-kv_sentinel_present(int64 pipeline)
-{
-	Datum		value = Int64GetDatum(pipeline);
-	bool		present;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	present = kv_sql_read("SELECT FROM kafka_state.sentinel WHERE pipeline = $1", 1, pipeline_type, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return present;
-}
-
-void
-kv_sentinel_set(int64 pipeline)
-{
-	Datum		value = Int64GetDatum(pipeline);
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	kv_sql_run("INSERT INTO kafka_state.sentinel VALUES ($1) ON CONFLICT DO NOTHING", 1, pipeline_type, &value, NULL);
-	kv_sql_leave(&sql);
 }
 
 /*
@@ -575,39 +385,4 @@ char *
 kv_pipeline_kafka_name(const PipelineRow *pipeline)
 {
 	return psprintf("%s.%u." INT64_FORMAT ".%s", kv_instance_name(), MyDatabaseId, pipeline->pipeline, pipeline->token);
-}
-
-/* ------------------------------------------------------------------ values */
-
-/* Runs a statement of every batch by a plan that is kept for the life of the process. */
-static uint64
-run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types, const Datum *values, const char *nulls)
-{
-	if (*plan == NULL)
-		*plan = kv_plan_make(TopMemoryContext, text, nparams, types);
-	return kv_plan_run(*plan, 0, values, nulls, NULL);
-}
-
-static Datum
-time_datum(TimestampTz time, char *null)
-{
-	*null = time == DT_NOBEGIN ? 'n' : ' ';
-	return Int64GetDatum(time);
-}
-
-static TimestampTz
-time_value(uint64 row, int column)
-{
-	bool		isnull;
-	Datum		value = kv_sql_value(row, column, &isnull);
-
-	return isnull ? DT_NOBEGIN : DatumGetInt64(value);
-}
-
-static int64
-int8_value(uint64 row, int column)
-{
-	bool		isnull;
-
-	return DatumGetInt64(kv_sql_value(row, column, &isnull));
 }

@@ -33,15 +33,6 @@ typedef struct ViewRow
 	int64		late_rows;
 } ViewRow;
 
-typedef struct PositionRow
-{
-	Oid			relation;
-	int32		partition;
-	int64		start_offset;
-	int64		next_offset;
-	TimestampTz stream_time;	/* DT_NOBEGIN: no record yet */
-} PositionRow;
-
 extern bool kv_catalog_installed(void);	/* is the extension in this database (no error otherwise) */
 
 extern PipelineRow *kv_pipeline_insert(const char *name);	/* makes id and token */
@@ -62,19 +53,8 @@ extern void kv_view_set_initialized(int64 view);
 /* Deletes rows of dropped views and of pipelines that have no view left; relids of just dropped relations. */
 extern void kv_catalog_forget(List *relids);
 
-extern List *kv_position_list(int64 pipeline);	/* PositionRow * by relation, partition */
-extern void kv_position_insert(int64 pipeline, const PositionRow *position);
-/* One statement for all changed partitions. */
-extern void kv_position_update(int64 pipeline, PositionRow *positions, int npositions);
-extern void kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 offset, TimestampTz stream_time);
-extern void kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before);	/* keeps the last one below */
-extern bool kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset, TimestampTz *stream_time);
-
 /* Gives what ordinary transactions have written to a server its new name; locks both tables until the transaction ends. */
 extern void kv_outbox_rename_server(const char *name, const char *new_name);
-
-extern bool kv_sentinel_present(int64 pipeline);
-extern void kv_sentinel_set(int64 pipeline);
 
 /* "<instance>.<database oid>.<pipeline>.<token>": group.id and transactional.id of a pipeline. */
 extern char *kv_pipeline_kafka_name(const PipelineRow *pipeline);

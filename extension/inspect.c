@@ -25,6 +25,7 @@
 #include "catalog.h"
 #include "client.h"
 #include "ddl.h"
+#include "position.h"
 #include "run_sql.h"
 #include "shared.h"
 #include "topic.h"

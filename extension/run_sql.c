@@ -252,6 +252,33 @@ kv_sql_value(uint64 row, int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
 }
 
+/* Makes a parameter of a time as kafka_state has it, and its letter for SPI. */
+Datum
+kv_sql_time_datum(TimestampTz time, char *null)
+{
+	*null = time == DT_NOBEGIN ? 'n' : ' ';
+	return Int64GetDatum(time);
+}
+
+/* Gives such a time from the last result. */
+TimestampTz
+kv_sql_time(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = kv_sql_value(row, column, &isnull);
+
+	return isnull ? DT_NOBEGIN : DatumGetInt64(value);
+}
+
+/* Gives a bigint that is not null from the last result. */
+int64
+kv_sql_int8(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetInt64(kv_sql_value(row, column, &isnull));
+}
+
 /* Gives a value of the last result as text in the context that was current when the scope was entered; NULL for null. */
 char *
 kv_sql_text(uint64 row, int column)
@@ -288,6 +315,15 @@ kv_plan_make(MemoryContext context, const char *text, int nparams, const Oid *ty
 	MemoryContextRegisterResetCallback(context, &plan->callback);
 	MemoryContextSwitchTo(old);
 	return plan;
+}
+
+/* Runs a statement of every batch by a plan that is kept for the life of the process. */
+uint64
+kv_plan_run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types, const Datum *values, const char *nulls)
+{
+	if (*plan == NULL)
+		*plan = kv_plan_make(TopMemoryContext, text, nparams, types);
+	return kv_plan_run(*plan, 0, values, nulls, NULL);
 }
 
 /*

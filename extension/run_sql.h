@@ -56,6 +56,10 @@ extern void kv_sql_ddl(const char *format,...) pg_attribute_printf(1, 2);
 
 /* Value of a column of the first / a given row of the last result; *isnull set. */
 extern Datum kv_sql_value(uint64 row, int column, bool *isnull);
+extern int64 kv_sql_int8(uint64 row, int column);	/* of one that is not null */
+/* Times of kafka_state are bigint microseconds of Postgres' epoch, null for "none yet", which is DT_NOBEGIN here. */
+extern TimestampTz kv_sql_time(uint64 row, int column);
+extern Datum kv_sql_time_datum(TimestampTz time, char *null);	/* *null: its letter in nulls */
 extern char *kv_sql_text(uint64 row, int column);	/* output function; NULL for null; palloc'd in the caller's context of SPI */
 
 /*
@@ -73,6 +77,7 @@ extern KvPlan *kv_plan_make(MemoryContext context, const char *text, int nparams
  */
 extern uint64 kv_plan_run(KvPlan *plan, int size_class, const Datum *values, const char *nulls,
 						  Tuplestorestate *capture);
+extern uint64 kv_plan_run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types, const Datum *values, const char *nulls);
 extern void kv_plan_probe_only(KvPlan *plan);	/* joins through indexes whatever the delta's size */
 extern void kv_plan_allow_bitmaps(KvPlan *plan);	/* index scans of small deltas may be bitmap scans, which an OR of conditions needs */
 /* Lets it join however the planner likes, at any size of the delta: of a statement that reads deltas alone. */

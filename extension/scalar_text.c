@@ -30,6 +30,7 @@ typedef struct Decimal
 } Decimal;
 
 static bool scan_decimal(const char *text, size_t len, Decimal *d);
+static char *end_text(const char *text, size_t len, char *room, size_t size);
 static Numeric store_numeric(const Decimal *d, int dscale);
 static bool parse_digits(const char *text, int count, int *value);
 static bool parse_day(const char *text, int *julian);
@@ -152,9 +153,9 @@ kv_text_float8(const char *text, size_t len, double *value)
 {
 	Decimal		d;
 	char		small[128];
-	char	   *copy = small;
+	char	   *copy;
 	int			shift;
-	int			saved_errno;
+	bool		range;
 
 	if (!scan_decimal(text, len, &d))
 		return TEXT_OTHER;
@@ -172,18 +173,24 @@ kv_text_float8(const char *text, size_t len, double *value)
 			*value = -*value;
 		return TEXT_FINE;
 	}
-	if (len >= sizeof(small))
-		copy = palloc(len + 1);
-	memcpy(copy, text, len);
-	copy[len] = '\0';
+	copy = end_text(text, len, small, sizeof(small));
 	errno = 0;
 	*value = strtod(copy, NULL);
-	saved_errno = errno;
+	range = isinf(*value) || (errno == ERANGE && *value == 0);
 	if (copy != small)
 		pfree(copy);
-	if (isinf(*value) || (saved_errno == ERANGE && *value == 0))
-		return TEXT_RANGE;
-	return TEXT_FINE;
+	return range ? TEXT_RANGE : TEXT_FINE;
+}
+
+/* Copies a text and ends it with a zero byte, in the given room or, if it is longer, in a palloc'd one. */
+static char *
+end_text(const char *text, size_t len, char *room, size_t size)
+{
+	char	   *copy = len < size ? room : palloc(len + 1);
+
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	return copy;
 }
 
 /* Reads a float; not by way of double, which would round twice. */
@@ -192,23 +199,18 @@ kv_text_float4(const char *text, size_t len, float *value)
 {
 	Decimal		d;
 	char		small[128];
-	char	   *copy = small;
-	int			saved_errno;
+	char	   *copy;
+	bool		range;
 
 	if (!scan_decimal(text, len, &d))
 		return TEXT_OTHER;
-	if (len >= sizeof(small))
-		copy = palloc(len + 1);
-	memcpy(copy, text, len);
-	copy[len] = '\0';
+	copy = end_text(text, len, small, sizeof(small));
 	errno = 0;
 	*value = strtof(copy, NULL);
-	saved_errno = errno;
+	range = isinf(*value) || (errno == ERANGE && *value == 0);
 	if (copy != small)
 		pfree(copy);
-	if (isinf(*value) || (saved_errno == ERANGE && *value == 0))
-		return TEXT_RANGE;
-	return TEXT_FINE;
+	return range ? TEXT_RANGE : TEXT_FINE;
 }
 
 /* Reads a numeric; exponents, rounding to the typmod and long numbers are left to numeric_in. */

@@ -24,6 +24,7 @@
 #include "applied.h"
 #include "note_times.h"
 #include "outbox.h"
+#include "position.h"
 #include "publish.h"
 #include "run_sql.h"
 #include "sink_snapshot.h"
