@@ -7,8 +7,8 @@
  * views are numbered from VIEW_ROWS, so the two cannot be taken for each other.
  *
  * Tuplestores belong to the resource owner under which they are begun and must be
- * ended before it: topics' deltas live in the batch's transaction, views' rows in
- * the subtransaction that applies them.
+ * ended before it: topics' deltas live in the batch's transaction, views' rows and deltas in
+ * the one in force at kv_delta_begin_views, though the subtransaction of a single view writes them.
  */
 #include "postgres.h"
 
@@ -26,6 +26,7 @@
 #define VIEW_ROWS (INT64CONST(1) << 40)
 
 static void end_store(Tuplestorestate **store);
+static Tuplestorestate *begin_delta_of_view(Pipeline *pipeline);
 static Tuplestorestate *filter_delta(TopicInput *input, DeltaFilter keep, void *arg, int64 *nrows);
 
 
@@ -204,6 +205,7 @@ kv_delta_begin_views(Pipeline *pipeline)
 {
 	MemoryContext old = MemoryContextSwitchTo(pipeline->batch);
 
+	pipeline->rows_owner = CurrentResourceOwner;
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
@@ -251,7 +253,7 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 		time_attno += TupleDescAttr(view->view->result, i)->attisdropped ? 0 : 1;
 
 	old = MemoryContextSwitchTo(pipeline->batch);
-	delta = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
+	delta = begin_delta_of_view(pipeline);
 	slot = MakeSingleTupleTableSlot(view->row_desc, &TTSOpsMinimalTuple);
 	values = palloc(sizeof(Datum) * (natts + 4));
 	nulls = palloc0(sizeof(bool) * (natts + 4));
@@ -263,10 +265,13 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 		memcpy(values, slot->tts_values, sizeof(Datum) * natts);
 		memcpy(nulls, slot->tts_isnull, sizeof(bool) * natts);
 		if (!keyed && (time_attno == 0 || nulls[time_attno - 1]))
+		{
+			tuplestore_end(delta);
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("a row of continuous view %s has no event time", view->view->name),
 					 errhint("Filter such rows out in the view, or name another column by its option kafka.event_time.")));
+		}
 		values[natts] = keyed ? TimestampTzGetDatum(DT_NOBEGIN) : values[time_attno - 1];
 		values[natts + 1] = TimestampTzGetDatum(DT_NOBEGIN);
 		values[natts + 2] = Int64GetDatum(VIEW_ROWS + nrows);
@@ -279,4 +284,17 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 	view->delta = delta;
 	view->delta_rows = nrows;
 	MemoryContextSwitchTo(old);
+}
+
+/* Begins a store that outlives the subtransaction of the reader that asked for it first: its temporary file is for all readers. */
+static Tuplestorestate *
+begin_delta_of_view(Pipeline *pipeline)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	Tuplestorestate *delta;
+
+	CurrentResourceOwner = pipeline->rows_owner;
+	delta = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
+	CurrentResourceOwner = owner;
+	return delta;
 }

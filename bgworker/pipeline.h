@@ -21,6 +21,7 @@
 #include "format.h"
 #include "run_sql.h"
 #include "shared.h"
+#include "utils/resowner.h"
 
 struct TopicInput;
 
@@ -152,6 +153,7 @@ typedef struct Pipeline
 	RowSource  *sources;
 	int64		nsources,
 				max_sources;
+	ResourceOwner rows_owner;	/* of the rows and deltas of views */
 	TimestampTz batch_time;		/* greatest event time of its streams' records */
 	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it began */

@@ -1,7 +1,7 @@
 -- Records that cannot be applied are dead letters, with the bytes as they came, and their neighbours are applied (DESIGN.md 2.6).
-SELECT plan(17);
+SELECT plan(21);
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic(t, 1, 'max.message.bytes=8000000') FROM unnest('{bad_events,bad_table,bad_ratios}'::text[]) t \g /dev/null
+SELECT kafka_test.create_topic(t, 1, 'max.message.bytes=8000000') FROM unnest('{bad_events,bad_table,bad_ratios,bad_parts}'::text[]) t \g /dev/null
 -- by hex digits: bytes that are no text
 CREATE FUNCTION produce_hex(topic text, key bytea, value bytea) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -63,4 +63,18 @@ SELECT results_eq('SELECT odd, total FROM quotient_sums ORDER BY odd',
 	'SELECT i % 2, sum(i)::bigint FROM generate_series(1, 60) i WHERE i NOT IN (7, 8, 50) GROUP BY 1 ORDER BY 1', 'an aggregate counts the others');
 SELECT results_eq($$SELECT view::text, convert_from(value, 'UTF8')::jsonb->>'a', sqlstate FROM kafka_state.dead_letter WHERE topic = 'bad_ratios' ORDER BY 1, 2$$,
 	$$SELECT v, a, '22012' FROM unnest('{quotient_sums,quotients}'::text[]) v, unnest('{7,8,50}'::text[]) a ORDER BY 1, 2$$, 'dead letters of the views that failed');
+
+-- a view whose rows of one record need a temporary file, the first of its readers fails, the others go on with them
+CREATE FOREIGN TABLE parts (id int, parts int[], at timestamptz) SERVER broker OPTIONS (topic 'bad_parts', event_time 'at');
+BEGIN;
+CREATE VIEW wide WITH (kafka.continuous, kafka.pipeline = 'parts') AS SELECT p.id, part, repeat('x', 1000000) AS text, p.at FROM parts p, unnest(p.parts) AS part;
+CREATE MATERIALIZED VIEW inverse WITH (kafka.continuous) AS SELECT id, 1 / part AS inverse, at FROM wide;
+CREATE MATERIALIZED VIEW lengths WITH (kafka.continuous) AS SELECT count(*) AS n, sum(length(text)) AS length FROM wide;
+CREATE MATERIALIZED VIEW least WITH (kafka.continuous) AS SELECT min(part) AS part FROM wide WHERE text > 'w';
+COMMIT;
+SELECT kafka_test.produce('bad_parts', $$SELECT 'k', jsonb_build_object('id', 1, 'parts', jsonb_agg(i), 'at', timestamptz '2026-01-01Z') FROM generate_series(40, 0, -1) i$$) \g /dev/null
+SELECT ok(kafka.wait_for_view('least', '60s'), 'rows that need a temporary file do not stop the pipeline');
+SELECT is((SELECT count(*)::int FROM inverse), 0, 'the reader that fails goes without them');
+SELECT is((SELECT format('%s %s', n, length) FROM lengths), '41 41000000', 'the next one has them');
+SELECT is((SELECT part FROM least), 0, 'and the one after it');
 SELECT * FROM finish();
