@@ -10,6 +10,7 @@ with all it takes; MINIMIZE=1 first takes away what the failure does not need.
 import os
 import random
 import re
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -54,18 +55,34 @@ def make_plan(rng):
     return Plan(world.topics, phases, pipelines, batch_rows, world.zone)
 
 
-def disturbance(rng):
-    """Gives what ends or pauses a worker in the middle, mostly nothing."""
-    if rng.random() > 0.2:
+def disturbance(rng, count):
+    """Gives what ends or pauses processes in the middle, mostly nothing; counts what it does."""
+    if rng.random() > 0.3:
         return None
 
     def disturb(database, pipelines):
-        if pipelines and rng.random() < 0.4:
-            name = rng.choice(pipelines)
-            database.run(rng.choice([
-                f"SELECT pg_terminate_backend(pid) FROM kafka.pipelines WHERE pipeline = '{name}'",
-                f"SELECT kafka.pause('{name}'); SELECT kafka.resume('{name}')"]))
+        if rng.random() < 0.6:
+            return
+        name = rng.choice(pipelines)
+        what = rng.choice(["worker ended", "publisher ended", "paused", "postmaster killed"])
+        count[what] += 1
+        if what == "postmaster killed":
+            kill_postmaster()
+        else:
+            database.run({
+                "worker ended": f"SELECT pg_terminate_backend(pid) FROM kafka.pipelines WHERE pipeline = '{name}'",
+                "publisher ended": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_views publisher'",
+                "paused": f"SELECT kafka.pause('{name}'); SELECT kafka.resume('{name}')"}[what])
     return disturb
+
+
+def kill_postmaster():
+    """Kills the cluster and starts it again: buffers that are not logged are empty then, and reloaded."""
+    script, folder = __file__.rsplit("/", 3)[0] + "/scripts/cluster", os.path.dirname(os.environ["PGDATA"])
+    for action in ("kill", "start"):
+        done = subprocess.run([script, action, folder], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"cluster {action}: {done.stderr}")
 
 
 def report(plan, schema, failures):
@@ -81,20 +98,19 @@ def main():
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(1 << 31))
     only, wanted = os.environ.get("ROUND"), int(os.environ.get("N") or 50)
     print(f"SEED={seed}", flush=True)
-    number, compared, failed = int(only or 1), 0, 0
-    left_out, features = Counter(), Counter()
+    number, compared, undetermined, failed = int(only or 1), 0, 0, 0
+    left_out, features, disturbed = Counter(), Counter(), Counter()
     while compared < wanted:
         started = time.monotonic()
         rng = random.Random(f"{seed}/{number}")
         plan = make_plan(rng)
         schema = f"r{number}"
-        outcome = play(plan, schema, disturbance(rng))
+        outcome = play(plan, schema, disturbance(rng, disturbed))
         compared += outcome.compared
         for names, reason in outcome.left_out:
             left_out[re.sub('view "v[0-9]+"', "the view", reason)] += 1
-        for pipeline in plan.pipelines:
-            for view in pipeline.views:
-                features.update(view.features)
+        features.update(outcome.features)
+        undetermined += outcome.undetermined
         print(f"round {number}: {outcome.compared} views, {outcome.rows} rows, {outcome.late} late, batch_rows {plan.batch_rows},"
               f" {len(outcome.left_out)} left out, {outcome.undetermined} undetermined ({time.monotonic() - started:.1f} s)", flush=True)
         for sql, error in outcome.refused:
@@ -110,7 +126,8 @@ def main():
     for reason, count in sorted(left_out.items()):
         print(f"left out {count} times: {reason}")
     print("features compared: " + ", ".join(f"{name} {count}" for name, count in sorted(features.items())))
-    print(f"{compared} topologies compared, {failed} failures")
+    print("disturbed: " + ", ".join(f"{what} {count}" for what, count in sorted(disturbed.items())))
+    print(f"SEED={seed}: {compared} topologies compared, {undetermined} undetermined, {failed} failures")
     sys.exit(1 if failed else 0)
 
 

@@ -21,10 +21,20 @@ class Topic:
     partitions: int = 1
     keys_in_value: bool = False    # the key columns are fields of the value too
     record_time: bool = False      # the event-time column is the record's timestamp
+    key_format: str = None         # None: the default
+
+    @property
+    def key_not_null(self):
+        """Is its key one column that can never be null? In JSON, and from the value, it could."""
+        return len(self.keys) == 1 and self.key_format != "json" and not self.keys_in_value
 
     @property
     def is_stream(self):
         return self.mode == "append"
+
+    @property
+    def streams_behind(self):
+        return frozenset([self.name] if self.is_stream else [])
 
 
 @dataclass
@@ -39,9 +49,14 @@ class Record:
     partition: int
     at_us: int                     # its timestamp: whole milliseconds
     row: dict                      # typed values; None: a null value (a deletion in an upsert topic)
-    key: str = None
+    key: str = None                # the topic's keys as text
     bad: bool = False              # cannot be decoded
     text: str = None               # its value as produced
+
+    @property
+    def key_bytes(self):
+        """The key as produced: text, or in the key format kafka the bytes of a Java long."""
+        return int(self.key).to_bytes(8, "big", signed=True) if self.topic.key_format == "kafka" else self.key
 
     @property
     def time(self):
@@ -178,11 +193,19 @@ class View:
     time_is_end: bool = False      # of a final view: is it the end of the window? Else its start
     time_option: bool = False      # is it named by the option event_time?
     key: list = None               # of a view of tables
+    key_not_null: bool = False     # its key is one column that can never be null
+    key_is_number: bool = False    # or one number that is not
+    sink_key_format: str = None    # None: the default
     features: frozenset = frozenset()
 
     @property
     def stream_driven(self):
         return any(arm.streams for arm in self.arms)
+
+    @property
+    def streams_behind(self):
+        """The streams that it is made of, directly or not."""
+        return frozenset().union(*(source.streams_behind for source in self.sources))
 
     @property
     def is_stream(self):

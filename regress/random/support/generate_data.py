@@ -25,6 +25,7 @@ class World:
 
     def __init__(self, rng, exact):
         self.rng = rng
+        self.exact = exact                               # the order of all records is known
         self.coarse = not exact and rng.random() < 0.5    # times of whole seconds, so that ends of windows and bounds are met exactly
         self.begin_us = rng.choice([-3_600, 1_711_846_500, 1_600_000_000]) * US    # over 1970, over a change of the clocks, neither
         self.zone = rng.choice(ZONES)
@@ -53,7 +54,9 @@ class World:
     def _table(self, number):
         keys = self.rng.choice([["id"], ["id"], ["id", "part"]])
         columns = {name: kind for name, kind in TABLE_COLUMNS.items() if name != "part" or "part" in keys}
-        return Topic(f"t{number}", "upsert", columns, keys, None, self.rng.choice([1, 2]), self.rng.random() < 0.5)
+        topic = Topic(f"t{number}", "upsert", columns, keys, None, self.rng.choice([1, 2]), self.rng.random() < 0.5)
+        topic.key_format = self.rng.choice([None, "kafka", "json"]) if keys == ["id"] else None
+        return topic
 
     def _phases(self):
         """Opening records; phases of streams, between them of tables; closing records."""
@@ -146,7 +149,7 @@ def create_topic_sql(topic, kafka_name, server):
         elif name == topic.time and topic.record_time:
             options = " OPTIONS (metadata 'timestamp')"
         columns.append(f"{name} {TYPES.get(kind, kind)}{options}")
-    options = f"topic '{kafka_name}', mode '{topic.mode}'"
+    options = f"topic '{kafka_name}', mode '{topic.mode}'" + (f", key_format '{topic.key_format}'" if topic.key_format else "")
     if topic.time and not topic.record_time:
         options += f", event_time '{topic.time}'"
     return f"CREATE FOREIGN TABLE {topic.name} ({', '.join(columns)}) SERVER {server} OPTIONS ({options})"

@@ -2,7 +2,7 @@
 
 An arm knows what a reader of its rows may use: its columns, and which stream's time is the time of a row.
 """
-from definitions import Arm, Input, Join, Relation, Unnest
+from definitions import Arm, Input, Join, Relation, Unnest, View
 from expressions import (US, all_of, any_of, between, coalesce, compare, concat, constant, difference_at_most, greatest, is_distinct, is_null,
                          later, modulo, plus, times, upper, when)
 
@@ -101,6 +101,8 @@ class RowMaker:
     def _look_up(self, arm, tables):
         """Looks one or two tables up, by their key or by another column."""
         self.features.add("lookup")
+        own = frozenset().union(*(one.source.streams_behind for one in arm.streams))
+        tables = [table for table in tables if not own & table.streams_behind]
         for n in range(self.rng.choice([1, 1, 2])):
             table = Input(f"l{n + 1}", self.rng.choice(tables))
             kind = self.rng.choice(["inner", "left"])
@@ -111,13 +113,15 @@ class RowMaker:
             number = next((name for name, kind in by.source.columns.items() if kind == "bigint" and name == "k"), None)
             if number is None:
                 return
-            on = [compare(table.column(self.rng.choice(["id", "id", "k"])), "=", by.column(number))]
-            if self.rng.random() < 0.2:
+            on = [compare(table.column(self._number(table)), "=", by.column(number))]
+            if self.rng.random() < 0.2 and table.source.columns.get("v") == "bigint":
                 on.append(compare(table.column("v"), ">", constant(0, "bigint")))
             arm.inputs.append(table)
             arm.joins.append(Join(kind, table.alias, on))
             self.features.add("lookup_relation" if isinstance(table.source, Relation) else f"lookup_{kind}")
-            if self.rng.random() < 0.2 and not (arm.outer and arm.outer.kind == "full"):
+            if isinstance(table.source, View):
+                self.features.add("lookup_view")
+            elif self.rng.random() < 0.2 and not (arm.outer and arm.outer.kind == "full"):
                 arm.where.append(self.rng.choice([compare(table.column("v"), ">", constant(1, "bigint")), is_null(table.column("id")),
                                                   is_distinct(table.column("g"), by.column("g"))]) if by.source.columns.get("g") == "text" else
                                  is_null(table.column("k"), False))
@@ -144,6 +148,8 @@ class RowMaker:
         joins = []
         for n, one in enumerate(inputs[1:], 1):
             kind = self.rng.choice(["inner", "left", "right", "full"]) if n == 1 else self.rng.choice(["inner", "left"])
+            if kind == "full" and not inputs[0].source.key_not_null:    # by nothing but a null are rows without a first table told
+                kind = "left"
             joins.append(Join(kind, one.alias, self._table_conditions(inputs[self.rng.randrange(n)], one, kind)))
             self.features.add(f"table_{kind}")
         if count == 3:

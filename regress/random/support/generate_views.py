@@ -39,6 +39,7 @@ class ViewMaker:
         if kind == "over_keyed":
             self.rows.features.add("over_keyed")
             return self._of_tables(name, keyed + self.rng.choice([[], self.world.tables]))
+        self.keyed = keyed
         sources = self.world.streams
         if kind == "over_stream":
             self.rows.features.add("over_stream")
@@ -52,7 +53,7 @@ class ViewMaker:
 
     def _of_streams(self, name, sources):
         form = self.rng.choices(["append", "group", "window", "distinct", "distinct_on", "union"], [6, 4, 8, 1, 1, 2])[0]
-        tables = self.world.tables + [self.world.relation]
+        tables = self.world.tables + [self.world.relation] + self._looked_up()
         view = View(name, [self.rows.stream_arm(sources, tables)])
         view.bootstrap = self.rng.random() < 0.85
         if len(view.arms[0].streams) > 1:
@@ -60,6 +61,10 @@ class ViewMaker:
         {"append": self._append, "group": self._group, "window": self._window, "distinct": self._distinct,
          "distinct_on": self._distinct_on, "union": self._union}[form](view)
         return view
+
+    def _looked_up(self):
+        """Keyed views that a stream may look up: of tables, and where the order of all records is known of other streams."""
+        return [view for view in self.keyed if self.world.exact or not view.streams_behind]
 
     def _append(self, view):
         arm = view.arms[0]
@@ -245,6 +250,9 @@ class ViewMaker:
             for key in one.source.keys:
                 arm.columns.append((f"{key}_{one.alias}", one.column(key)))
                 view.key.append(f"{key}_{one.alias}")
+        if len(view.key) == 1 and not isinstance(arm.inputs[0].source, View):
+            view.key_not_null, view.key_is_number = arm.inputs[0].source.key_not_null, True
+            view.sink_key_format = self.rng.choice([None, "kafka", "json"])
         for column_name, kind in (("k", "bigint"), ("g", "text"), ("v", "bigint"), ("x", "numeric")):
             found = self.rows.expression(arm, kind)
             if found:

@@ -72,14 +72,23 @@ def escaped(text):
 
 
 def produce(topic, records):
-    """Produces records (partition, milliseconds or None, key, value); a value that is not text is written as JSON."""
+    """Produces records (partition, milliseconds or None, key, value); a value that is not text is written as JSON, a key may be bytes."""
+    in_hex = any(isinstance(key, bytes) for _, _, key, _ in records)
+    write = hexadecimal if in_hex else escaped
     lines = []
     for partition, at_ms, key, value in records:
         if value is not None and not isinstance(value, str):
             value = json.dumps(value)
-        lines.append("\t".join([str(partition), "\\N" if at_ms is None else str(at_ms), escaped(key), escaped(value)]))
+        lines.append("\t".join([str(partition), "\\N" if at_ms is None else str(at_ms), write(key), write(value)]))
     if lines:
-        kv_kafka("produce", topic, "--copy", "--full", lines="\n".join(lines) + "\n")
+        kv_kafka("produce", topic, "--hex" if in_hex else "--copy", "--full", lines="\n".join(lines) + "\n")
+
+
+def hexadecimal(value):
+    """Bytes or text as kv_kafka --hex takes them; None is a null."""
+    if value is None:
+        return "\\N"
+    return (value if isinstance(value, bytes) else value.encode()).hex()
 
 
 def wait_for_view(database, view):

@@ -8,20 +8,19 @@ import os
 import re
 import subprocess
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from definitions import Relation, Topic, View
 from generate_data import create_relation_sql, create_topic_sql
-from harness import SEPARATOR, WAIT, Database, Failed, engine_state, escaped, kv_kafka, produce
+from harness import SEPARATOR, WAIT, Database, Failed, engine_state, escaped, hexadecimal, kv_kafka, produce
 from product import create_sink, difference, expected_rows, folded_sink, read_views, sink_messages, topics_of, verified
 from simulate import Simulation
 
 ENDLESS = 1 << 40
 
 # Refusals that docs/queries.md lists and the generator does not foresee; any other one is a fault.
-DOCUMENTED = ("cannot have null keys on both sides of a FULL JOIN|cannot use a FULL JOIN of tables without equal columns|cannot use two FULL JOINs of tables"
-              "|cannot use this call of the aggregate .* with kafka[.]session|cannot use DISTINCT ON with kafka[.]session"
-              "|cannot make sessions of an outer join of streams")
+DOCUMENTED = "cannot use this call of the aggregate count with kafka[.]session|cannot make sessions of an outer join of streams"
 
 
 @dataclass
@@ -55,10 +54,11 @@ class Outcome:
     left_out: list = field(default_factory=list)    # (features, reason)
     refused: list = field(default_factory=list)     # (SQL, error): neither accepted nor told to be for a later version
     failures: list = field(default_factory=list)    # (view, text)
+    features: Counter = field(default_factory=Counter)    # of the views that were compared
 
 
 def play(plan, schema, disturb=None):
-    """Plays a plan; gives its Outcome. disturb(database, pipelines) is called when records are on their way."""
+    """Plays a plan; gives its Outcome. disturb(database, pipelines) is called when views are made and records on their way."""
     outcome = Outcome()
     database = Database(schema, plan.zone)
     database.run(f"ALTER SYSTEM SET kafka.batch_rows = {plan.batch_rows}; ALTER SYSTEM SET kafka.idle_timeout = 0; SELECT pg_reload_conf()")
@@ -74,8 +74,9 @@ def play(plan, schema, disturb=None):
             if any(not record.topic.is_stream for record in plan.phases[number]):
                 _wait(database, plan, number)
             _produce(database, plan.phases[number])
-            if disturb:
-                disturb(database, [pipeline.name for pipeline in plan.pipelines if pipeline.phase <= number and pipeline.views])
+        there = [pipeline.name for pipeline in plan.pipelines if pipeline.phase <= number and pipeline.views]
+        if disturb and there:
+            disturb(database, there)
         _wait(database, plan, number)
     found = read_views(database, [view for pipeline in plan.pipelines for view in pipeline.views])
     for pipeline in plan.pipelines:
@@ -149,7 +150,7 @@ def _produce(database, records):
         while end < len(records) and records[end].topic is records[at].topic:
             end += 1
         produce(kafka_name(database, records[at].topic.name),
-                [(record.partition, record.at_us // 1000, record.key, record.text) for record in records[at:end]])
+                [(record.partition, record.at_us // 1000, record.key_bytes, record.text) for record in records[at:end]])
         at = end
 
 
@@ -165,7 +166,7 @@ def simulate(plan, pipeline, batch_rows, foresight=False):
     """Plays a pipeline's phases; what was produced before it was created is one phase, tables first."""
     simulation = Simulation(pipeline.views, batch_rows, foresight)
     before = [record for phase in plan.phases[:pipeline.phase] for record in phase]
-    looks_up = any(view.stream_driven and view.bootstrap and any(source.mode == "upsert" for source in view.sources if isinstance(source, Topic))
+    looks_up = any(view.stream_driven and view.bootstrap and any(not source.is_stream and not isinstance(source, Relation) for source in view.sources)
                    for view in pipeline.views)
     simulation.play(before, looks_up)
     for phase in plan.phases[pipeline.phase:]:
@@ -188,6 +189,7 @@ def _compare(database, plan, pipeline, found, outcome):
         outcome.compared += 1
         outcome.rows += len(must_be)
         outcome.late += state.late_rows
+        outcome.features.update(view.features | _made_of(view) | _used(pipeline, view, state))
         text = difference(f"view {view.name}", found[view.name].rows, must_be) if view.stored else ""
         if found[view.name].late != state.late_rows:
             text += f"\nview {view.name}: {found[view.name].late} late rows, must be {state.late_rows}"
@@ -205,6 +207,37 @@ def _compare(database, plan, pipeline, found, outcome):
         if dead != one.dead_letters:
             outcome.failures.append((pipeline.views[0], f"pipeline of {pipeline.views[0].name}: {dead} dead letters, must be {one.dead_letters}\n"
                                                         f"{engine_state(database)}"))
+
+
+def _made_of(view):
+    """What a view's place among the others says of it."""
+    uppers = [source for source in view.sources if isinstance(source, View)]
+    ways = Counter(name for source in set_of(view.sources) for name in {one.name for one in with_inputs(source)})
+    found = {f"storey_{_storeys(view)}"} if uppers else set()
+    if any(count > 1 for count in ways.values()):
+        found.add("diamond")
+    return found | {f"key_{topic.key_format}" for topic in topics_of(view) if topic.key_format}
+
+
+def _used(pipeline, view, state):
+    """What it had to do."""
+    found = {"sink"} if view.name in pipeline.sinks else set()
+    found |= {f"sink_key_{view.sink_key_format}"} if found and view.sink_key_format else set()
+    found |= {"late"} if state.late_rows else set()
+    return found | ({"retention_used"} if view.retention_us is not None and len(state.rows()) < len(state.sink_rows()) else set())
+
+
+def _storeys(view):
+    return 1 + max((_storeys(source) for source in view.sources if isinstance(source, View)), default=0)
+
+
+def set_of(sources):
+    return {source.name: source for source in sources}.values()
+
+
+def with_inputs(source):
+    """A topic or view with all that it is made of."""
+    return [source] + ([one for other in set_of(source.sources) for one in with_inputs(other)] if isinstance(source, View) else [])
 
 
 def _has_oracle(view, simulation):
@@ -238,8 +271,9 @@ def reproduction(plan, view):
         for topic in topics if number < len(plan.phases) else []:
             records = [record for record in plan.phases[number] if record.topic is topic]
             if records:
-                lines.append(f"kv_kafka produce {topic.name} --copy --full <<'END'")
-                lines += ["\t".join([str(r.partition), str(r.at_us // 1000), escaped(r.key), escaped(r.text)]) for r in records] + ["END"]
+                form, write = ("hex", hexadecimal) if topic.key_format == "kafka" else ("copy", escaped)
+                lines.append(f"kv_kafka produce {topic.name} --{form} --full <<'END'")
+                lines += ["\t".join([str(r.partition), str(r.at_us // 1000), write(r.key_bytes), write(r.text)]) for r in records] + ["END"]
         if number >= pipeline.phase:
             lines.append(f"psql -qXAtc \"SELECT kafka.wait_for_view('{view.name}')\"")
     lines.append(f"psql -qXAtc 'TABLE {view.name}'")

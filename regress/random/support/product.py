@@ -108,26 +108,15 @@ def verified(database, view):
 
 def sink_messages(topic):
     """(key, value) of every message, partition by partition."""
-    lines = kv_kafka("consume", topic, "--copy").splitlines()
     messages = []
-    for line in lines:
-        partition, offset, at, key, value, *_ = (unescape(field) for field in line.split("\t"))
-        messages.append((int(partition), int(offset), key, value))
+    for line in kv_kafka("consume", topic, "--hex").splitlines():
+        partition, offset, _, key, value, *_ = line.split("\t")
+        messages.append((int(partition), int(offset), bytes_of(key), None if value == "\\N" else bytes_of(value).decode()))
     return messages
 
 
-def unescape(field):
-    if field == "\\N":
-        return None
-    out, at = [], 0
-    while at < len(field):
-        if field[at] == "\\":
-            at += 1
-            out.append({"t": "\t", "n": "\n", "r": "\r"}.get(field[at], field[at]))
-        else:
-            out.append(field[at])
-        at += 1
-    return "".join(out)
+def bytes_of(field):
+    return None if field == "\\N" else bytes.fromhex(field)
 
 
 def folded_sink(view, messages):
@@ -139,6 +128,8 @@ def folded_sink(view, messages):
         last = {}
         for _, _, key, value in messages:
             last[key] = value
+        for key, value in last.items():
+            check_key(view, key, value)
         values = [value for value in last.values() if value is not None]
     return [canonical_row(json_row(value, view.columns), view.columns) for value in values]
 
@@ -157,6 +148,16 @@ def check_messages(view, messages):
         if last is not None and last[0] != partition:
             raise Failed(f"sink of {view.name}: key {key} in partitions {last[0]} and {partition}")
         before[key] = (partition, value)
+
+
+def check_key(view, key, value):
+    """A key of one number is written in the sink's key format."""
+    if not view.key_is_number or value is None:
+        return
+    number = json.loads(value)[view.keys[0]]
+    must_be = number.to_bytes(8, "big", signed=True) if view.sink_key_format == "kafka" else str(number).encode()
+    if key != must_be:
+        raise Failed(f"sink of {view.name}: key {key} of {value}, must be {must_be}")
 
 
 def difference(what, is_there, must_be):
@@ -180,13 +181,14 @@ def create_sink(database, view, topic):
     kinds = {"average": "numeric", "float": "double precision"}
     listed = ", ".join(f"{name} {kinds.get(kind, kind)}" + (" OPTIONS (key 'true')" if name in keys else "") for name, kind in view.columns.items())
     mode = "append" if view.is_stream else "upsert"
-    return (f"CREATE FOREIGN TABLE {view.name}_sink ({listed}) SERVER {database.schema} OPTIONS (topic '{topic}', mode '{mode}')",
+    options = f"topic '{topic}', mode '{mode}'" + (f", key_format '{view.sink_key_format}'" if view.sink_key_format else "")
+    return (f"CREATE FOREIGN TABLE {view.name}_sink ({listed}) SERVER {database.schema} OPTIONS ({options})",
             f"SELECT kafka.attach_sink('{view.name}', '{view.name}_sink')")
 
 
 def can_have_sink(view):
     """A single key that may be NULL is no key of a record."""
-    if view.is_stream or len(view.keys) > 1:
+    if view.is_stream or len(view.keys) > 1 or view.key_is_number:
         return True
     return len(view.keys) == 1 and view.columns[view.keys[0]] in ("tstzrange", "timestamptz")
 

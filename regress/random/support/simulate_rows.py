@@ -62,9 +62,9 @@ class ArmRows:
         return max(delays + [0 if time_of is None else max(self.most[time_of, b] for b in self.names)])
 
     def own_conditions(self, alias):
-        """What decides by itself whether a row takes part."""
+        """What decides by itself whether a row takes part: one of a preserved side does without a match, too."""
         conditions = [] if alias in self.nullable else list(self.definition.where)
-        if self.definition.outer is None:
+        if alias not in self.preserved:
             conditions += self.matching
         return [condition for condition in conditions if condition.aliases == {alias}]
 
