@@ -25,6 +25,7 @@
 
 #include "delta_query.h"
 #include "closure.h"
+#include "equality.h"
 #include "input_tables.h"
 #include "normalize.h"
 #include "row_source.h"
@@ -140,7 +141,7 @@ find_changed(ViewInput *input, char *last, char *changed)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
 
-		if (list_member_ptr(keys, list_nth(theirs, i)) && kv_statement_equal_is_same(column->atttypid, column->attcollation))
+		if (list_member_ptr(keys, list_nth(theirs, i)) && kv_equality_is_identity(column->atttypid, column->attcollation))
 			continue;
 		attnos = lappend_int(attnos, i + 1);
 		old = lappend(old, psprintf("t.%s", quote_identifier(list_nth(ours, i))));

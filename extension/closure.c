@@ -4,6 +4,9 @@
  * Three kinds: a key determines its table's row, an equality carries a value over, and a LEFT JOIN whose condition fixes the
  * whole key of its table determines that row or its absence. Invariant: what is in a Closure has one value in all rows of the
  * arm that agree in the columns that were added; so if it has every entry, these columns are a key of the arm's rows.
+ *
+ * Rows agree where values are equal, which need not be the same (equality.c): columns of which only that much is known fix what is
+ * compared with them by their own equality, but not what an expression or another equality makes of them.
  */
 #include "closure.h"
 
@@ -15,16 +18,22 @@
 #include "optimizer/tlist.h"
 #include "parser/parsetree.h"
 
+#include "equality.h"
 #include "join_graph.h"
 #include "normalize.h"
 #include "row_source.h"
 
 static void close_over(Closure *closure);
 static bool carry_over(Closure *closure, JoinCondition *condition);
-static bool know(Closure *closure, Node *node);
+static bool carry(Closure *closure, OpExpr *equality, Node *from, Node *to);
+static bool is_fixed(Closure *closure, OpExpr *equality, Node *node);
+static bool is_of_column(OpExpr *equality, Var *var);
+static bool know(Closure *closure, Node *node, bool exactly);
 static bool is_known(Closure *closure, Node *node);
+static bool is_exact(Closure *closure, Var *var);
 static bool row_is_known(Closure *closure, int rti);
 static bool key_is_joined(Closure *closure, ViewInput *input);
+static bool finds_one(Closure *closure, OpExpr *equality, Var *key, Node *other);
 static bool source_is_known(Closure *closure, RangeTblEntry *rte, int rti);
 static void know_row(Closure *closure, int rti);
 static Bitmapset *nullable_entries(const ViewArm *arm);
@@ -40,6 +49,7 @@ kv_closure_begin(ViewArm *arm)
 	/* of a single table only the deltas are known (affected.c), and what its conditions say does not hold of them */
 	closure->conditions = arm->ninputs > 1 ? kv_join_conditions(arm) : NIL;
 	closure->columns = palloc0(sizeof(Bitmapset *) * (list_length(arm->query->rtable) + 1));
+	closure->exact = palloc0(sizeof(Bitmapset *) * (list_length(arm->query->rtable) + 1));
 	close_over(closure);
 	return closure;
 }
@@ -48,7 +58,7 @@ kv_closure_begin(ViewArm *arm)
 void
 kv_closure_add(Closure *closure, Node *column)
 {
-	if (know(closure, column))
+	if (know(closure, column, false))
 		close_over(closure);
 }
 
@@ -85,22 +95,53 @@ carry_over(Closure *closure, JoinCondition *condition)
 
 	if (condition->nullable != 0 || !kv_join_equality(condition->clause, &left, &right))
 		return false;
-	return (is_known(closure, left) && know(closure, right)) || (is_known(closure, right) && know(closure, left));
+	return carry(closure, (OpExpr *) condition->clause, left, right) || carry(closure, (OpExpr *) condition->clause, right, left);
 }
 
-/* Notes that a column is known; false: it is no column, or was known. */
+/* Carries what is known of one side to the other; false: nothing new. */
 static bool
-know(Closure *closure, Node *node)
+carry(Closure *closure, OpExpr *equality, Node *from, Node *to)
+{
+	Var		   *var = (Var *) strip(to);
+	bool		bytes = kv_equality_tells_bytes(equality->opno, equality->inputcollid, exprType(to));
+
+	return IsA(var, Var) && is_fixed(closure, equality, from) && (bytes || is_of_column(equality, var)) && know(closure, to, bytes);
+}
+
+/* Is enough known of a side to say which values the equality finds equal to it? */
+static bool
+is_fixed(Closure *closure, OpExpr *equality, Node *node)
 {
 	Var		   *var = (Var *) strip(node);
 
-	if (!IsA(var, Var) || bms_is_member(var->varattno, closure->columns[var->varno]))
+	if (is_known(closure, node))
+		return true;
+	return IsA(var, Var) && bms_is_member(var->varattno, closure->columns[var->varno]) && is_of_column(equality, var);
+}
+
+/* Does the equality find the same values equal as a column's own? */
+static bool
+is_of_column(OpExpr *equality, Var *var)
+{
+	return kv_equality_is_of(equality->opno, equality->inputcollid, var->vartype, var->varcollid);
+}
+
+/* Notes that a column is known, exactly or but for equal values; false: it is no column, or was known as much. */
+static bool
+know(Closure *closure, Node *node, bool exactly)
+{
+	Var		   *var = (Var *) strip(node);
+	Bitmapset **known = exactly ? closure->exact : closure->columns;
+
+	if (!IsA(var, Var) || bms_is_member(var->varattno, known[var->varno]))
 		return false;
 	closure->columns[var->varno] = bms_add_member(closure->columns[var->varno], var->varattno);
+	if (exactly)
+		closure->exact[var->varno] = bms_add_member(closure->exact[var->varno], var->varattno);
 	return true;
 }
 
-/* Does the value of an expression follow from known columns? */
+/* Do the bytes of an expression's value follow from known columns? */
 static bool
 is_known(Closure *closure, Node *node)
 {
@@ -108,12 +149,18 @@ is_known(Closure *closure, Node *node)
 
 	foreach(cell, pull_var_clause(node, PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
 	{
-		Var		   *var = lfirst_node(Var, cell);
-
-		if (!bms_is_member(var->varattno, closure->columns[var->varno]))
+		if (!is_exact(closure, lfirst_node(Var, cell)))
 			return false;
 	}
 	return true;
+}
+
+/* Are the bytes of a column's value determined? */
+static bool
+is_exact(Closure *closure, Var *var)
+{
+	return bms_is_member(var->varattno, closure->exact[var->varno]) ||
+		(bms_is_member(var->varattno, closure->columns[var->varno]) && kv_equality_is_identity(var->vartype, var->varcollid));
 }
 
 /* Is the row of an entry determined? */
@@ -159,13 +206,22 @@ key_is_joined(Closure *closure, ViewInput *input)
 			{
 				Var		   *var = (Var *) strip(sides[i]);
 
-				found |= IsA(var, Var) && var->varno == input->rti && var->varattno == lfirst_int(key) && is_known(closure, sides[1 - i]);
+				found |= IsA(var, Var) && var->varno == input->rti && var->varattno == lfirst_int(key) &&
+					finds_one(closure, (OpExpr *) condition->clause, var, sides[1 - i]);
 			}
 		}
 		if (!found)
 			return false;
 	}
 	return true;
+}
+
+/* Is no more than one value of a key's column equal to what is known of another side? */
+static bool
+finds_one(Closure *closure, OpExpr *equality, Var *key, Node *other)
+{
+	return is_fixed(closure, equality, other) &&
+		(is_of_column(equality, key) || kv_equality_tells_bytes(equality->opno, equality->inputcollid, key->vartype));
 }
 
 /* Is the row of a row source determined: by what it is made of, and, of a function that gives several, by the number of the row? */
@@ -186,6 +242,7 @@ know_row(Closure *closure, int rti)
 
 	closure->rows = bms_add_member(closure->rows, rti);
 	closure->columns[rti] = bms_add_range(closure->columns[rti], 1, list_length(rte->eref->colnames));
+	closure->exact[rti] = bms_add_range(closure->exact[rti], 1, list_length(rte->eref->colnames));
 }
 
 /* Lists entries; see closure.h. */

@@ -11,13 +11,14 @@ typedef struct Closure
 {
 	ViewArm    *arm;
 	List	   *conditions;		/* of JoinCondition * */
-	Bitmapset **columns;		/* by range table index: attnos with a determined value */
+	Bitmapset **columns;		/* by range table index: attnos whose value is determined, but for one that equals it by its type */
+	Bitmapset **exact;			/* of these, those with determined bytes */
 	Bitmapset  *rows;			/* range table indexes of what is determined as a whole */
 } Closure;
 
 /* Begins with what constants determine. */
 extern Closure *kv_closure_begin(ViewArm *arm);
-/* Adds a column (Var or Const), and all that follows from it. */
+/* Adds a column (Var or Const) of which equal values are taken together, and all that follows from it. */
 extern void kv_closure_add(Closure *closure, Node *column);
 /* Range table indexes of the arm's inputs and functions, without or with those on the nullable side of a left join. */
 extern Bitmapset *kv_arm_entries(const ViewArm *arm, bool nullable_too);

@@ -20,11 +20,13 @@
 #include "utils/builtins.h"
 
 #include "delta_query.h"
+#include "equality.h"
 #include "group_rows.h"
 #include "note_times.h"
 
 static List *sorts_of(const ViewDef *view);
 static bool is_key(const ViewDef *view, const SortGroupClause *clause);
+static bool is_identified(Node *expr);
 static Query *standing_query(ViewDef *view, List *exprs, List *names, Node **time);
 static SortGroupClause *clause_over(Query *query, const ViewDef *view, const SortGroupClause *like);
 static char *stands_before(const ViewDef *view, List *exprs, List *names);
@@ -98,7 +100,7 @@ kv_distinct_on_take(GroupCompiler *groups)
 	foreach(cell, groups->key_exprs)
 		keys = lappend(keys, name_of(lfirst(cell), exprs, names));
 	foreach(cell, names)
-		if (!list_member_ptr(keys, lfirst(cell)))
+		if (!list_member_ptr(keys, lfirst(cell)) || !is_identified(list_nth(exprs, foreach_current_index(cell))))
 			values = lappend(values, psprintf("%s = excluded.%s", quote_identifier(lfirst(cell)), quote_identifier(lfirst(cell))));
 	sql = psprintf("INSERT INTO %s AS t (%s)\n%s\nON CONFLICT (%s) DO UPDATE SET %s\n  WHERE %s", view->own_state ? view->name : view->groups_name,
 				   kv_statement_columns(names, ""), view->final ? kv_delta_print(query) : kv_note_key_times(query, names, keys, time),
@@ -114,6 +116,13 @@ kv_distinct_on_take(GroupCompiler *groups)
 	}
 	kv_group_rows_place(view, statement);
 	return statement;
+}
+
+/* Are equal values of an expression the same, so that a key need not be taken over? */
+static bool
+is_identified(Node *expr)
+{
+	return kv_equality_is_identity(exprType(expr), exprCollation(expr));
 }
 
 /* Makes the query for the row of every key that stands among the new rows. */

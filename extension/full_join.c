@@ -14,10 +14,10 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 
+#include "equality.h"
 #include "join_graph.h"
 #include "normalize.h"
 #include "row_source.h"
-#include "statement.h"
 
 /* What is written for the columns of the two sides in an arm. */
 typedef struct FullSide
@@ -35,7 +35,8 @@ static bool is_never_true(Node *condition);
 static Node *rewrite_mutator(Node *node, FullSide *side);
 static Node *merged(CoalesceExpr *coalesce, FullSide *side);
 static Node *known_side(CoalesceExpr *coalesce, FullSide *side);
-static bool are_compared(Node *condition, Node *one, Node *other);
+static bool are_compared(Node *condition, Node *one, Node *other, bool bytes);
+static bool tells_bytes(OpExpr *clause);
 static Node *bare(Node *node);
 
 /* Tells whether it is one; see full_join.h. */
@@ -216,23 +217,25 @@ merged(CoalesceExpr *coalesce, FullSide *side)
 	return (Node *) result;
 }
 
-/* Gives the argument for the kept side where the two arguments are what the join compares; it must come first, or be the same in its bytes. */
+/* Gives the argument for the kept side where the two arguments are what the join compares; it must come first, or be the same in its bytes where they are equal. */
 static Node *
 known_side(CoalesceExpr *coalesce, FullSide *side)
 {
 	Node	   *first = linitial(coalesce->args);
 	Node	   *second = list_length(coalesce->args) == 2 ? lsecond(coalesce->args) : NULL;
 
-	if (side->nulls != NULL || second == NULL || !are_compared(side->condition, bare(first), bare(second)))
+	if (side->nulls != NULL || second == NULL || !are_compared(side->condition, bare(first), bare(second), false))
 		return NULL;
 	if (castNode(Var, bare(first))->varno == side->kept)
 		return first;
-	return kv_statement_equal_is_same(exprType(second), exprCollation(second)) ? second : NULL;
+	if (!kv_equality_is_identity(exprType(second), exprCollation(second)) || !are_compared(side->condition, bare(first), bare(second), true))
+		return NULL;
+	return second;
 }
 
-/* Does a condition demand that two columns are equal? */
+/* Does a condition demand that two columns are equal, or the same in their bytes? */
 static bool
-are_compared(Node *condition, Node *one, Node *other)
+are_compared(Node *condition, Node *one, Node *other, bool bytes)
 {
 	ListCell   *cell;
 
@@ -243,13 +246,19 @@ are_compared(Node *condition, Node *one, Node *other)
 		Node	   *left;
 		Node	   *right;
 
-		if (is_andclause(lfirst(cell)) && are_compared((Node *) make_ands_explicit(((BoolExpr *) lfirst(cell))->args), one, other))
+		if (is_andclause(lfirst(cell)) && are_compared((Node *) make_ands_explicit(((BoolExpr *) lfirst(cell))->args), one, other, bytes))
 			return true;
-		if (kv_join_equality(lfirst(cell), &left, &right) &&
+		if (kv_join_equality(lfirst(cell), &left, &right) && (!bytes || tells_bytes(lfirst_node(OpExpr, cell))) &&
 			((equal(bare(left), one) && equal(bare(right), other)) || (equal(bare(left), other) && equal(bare(right), one))))
 			return true;
 	}
 	return false;
+}
+
+static bool
+tells_bytes(OpExpr *clause)
+{
+	return kv_equality_tells_bytes(clause->opno, clause->inputcollid, exprType(linitial(clause->args)));
 }
 
 /* Gives what implicit casts are about. */

@@ -27,6 +27,7 @@
 
 #include "aggregate.h"
 #include "delta_query.h"
+#include "equality.h"
 #include "distinct_on.h"
 #include "group_rows.h"
 #include "group_state.h"
@@ -44,6 +45,7 @@ static MaintenanceStatement *derive_rows(GroupCompiler *groups);
 static MaintenanceStatement *update_only_row(GroupCompiler *groups);
 static MaintenanceStatement *delete_failing(GroupCompiler *groups, bool null_keys);
 static Node *exchange_mutator(Node *node, Exchange *exchange);
+static bool may_change(const ViewDef *view, AttrNumber attno);
 static List *value_names(GroupCompiler *groups);
 static char *assignments(List *names, const char *delta);
 static char *difference(GroupCompiler *groups, const char *delta);
@@ -262,7 +264,16 @@ exchange_mutator(Node *node, Exchange *exchange)
 	return expression_tree_mutator(node, exchange_mutator, exchange);
 }
 
-/* Gives the result table's columns that are not keys. */
+/* May a column differ from what it was in a group's row? A key may if it is spelled as in the row that stands (DISTINCT ON). */
+static bool
+may_change(const ViewDef *view, AttrNumber attno)
+{
+	Form_pg_attribute column = TupleDescAttr(view->result, attno - 1);
+
+	return !list_member_int(view->keys, attno) || (view->groups->hasDistinctOn && !kv_equality_is_identity(column->atttypid, column->attcollation));
+}
+
+/* Gives the result table's columns that may change. */
 static List *
 value_names(GroupCompiler *groups)
 {
@@ -270,7 +281,7 @@ value_names(GroupCompiler *groups)
 	List	   *names = NIL;
 
 	for (int i = 0; i < list_length(columns); i++)
-		if (!list_member_int(groups->view->keys, i + 1))
+		if (may_change(groups->view, i + 1))
 			names = lappend(names, list_nth(columns, i));
 	return names;
 }
@@ -303,7 +314,7 @@ difference(GroupCompiler *groups, const char *delta)
 	{
 		const char *name = quote_identifier(get_attname(groups->view->relid, i, false));
 
-		if (list_member_int(groups->view->keys, i))
+		if (!may_change(groups->view, i))
 			continue;
 		attnos = lappend_int(attnos, i);
 		stored = lappend(stored, psprintf("t.%s", name));

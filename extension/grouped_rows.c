@@ -20,6 +20,7 @@
 
 #include "affected.h"
 #include "closure.h"
+#include "equality.h"
 #include "layers.h"
 #include "normalize.h"
 #include "result_rows.h"
@@ -317,7 +318,7 @@ changing_columns(RowsTable *table)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, foreach_current_index(cell));
 
-		if (!list_member_ptr(table->anchor_names, lfirst(cell)) || !kv_statement_equal_is_same(column->atttypid, column->attcollation))
+		if (!list_member_ptr(table->anchor_names, lfirst(cell)) || !kv_equality_is_identity(column->atttypid, column->attcollation))
 			names = lappend(names, lfirst(cell));
 	}
 	return names;
@@ -370,6 +371,22 @@ kv_grouped_rows_match(GroupedRows *rows, const char *one, const char *other)
 	List	   *keys = list_copy_head(rows->names, rows->nkeys);
 
 	return kv_statement_match(one, keys, other, keys, kv_result_key_types(rows->view), kv_result_key_nullable(rows->view));
+}
+
+/* Tells whether equal keys may differ in their bytes; see grouped_rows.h. */
+bool
+kv_grouped_rows_spell_keys(const GroupedRows *rows)
+{
+	ListCell   *cell;
+
+	foreach(cell, rows->view->keys)
+	{
+		Form_pg_attribute column = TupleDescAttr(rows->view->result, lfirst_int(cell) - 1);
+
+		if (!kv_equality_is_identity(column->atttypid, column->attcollation))
+			return true;
+	}
+	return false;
 }
 
 /* Gives what creates an arm's table; see grouped_rows.h. */

@@ -38,6 +38,8 @@ extern void kv_grouped_rows_statements(GroupedRows *rows, ViewArm *arm, List **s
 extern char *kv_grouped_rows_select(GroupedRows *rows, const char *from, const char *touched);
 /* The condition that rows of these names, which have the key under its names, are of the same group. */
 extern char *kv_grouped_rows_match(GroupedRows *rows, const char *one, const char *other);
+/* May equal keys differ in their bytes, so that a group's are to be those of a row that it has? */
+extern bool kv_grouped_rows_spell_keys(const GroupedRows *rows);
 /* CREATE TABLE / INDEX statements (char *) for an arm's table. */
 extern List *kv_grouped_rows_tables(GroupedRows *rows, ViewArm *arm);
 

@@ -16,6 +16,7 @@
 #include "utils/lsyscache.h"
 
 #include "delta_query.h"
+#include "equality.h"
 
 static char *probe_index(const ViewInput *input, const List *columns);
 static List *copy_columns(const ViewInput *input);
@@ -245,7 +246,7 @@ updated_columns(const ViewInput *input)
 
 		attno = bms_next_member(input->columns, attno);
 		get_atttypetypmodcoll(input->relid, attno, &type, &typmod, &collation);
-		if (!list_member_int(input->keys, attno) || !kv_statement_equal_is_same(type, collation))
+		if (!list_member_int(input->keys, attno) || !kv_equality_is_identity(type, collation))
 			updated = lappend(updated, lfirst(cell));
 	}
 	return updated;

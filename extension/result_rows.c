@@ -10,6 +10,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "equality.h"
+
 static char *assignments(ViewDef *view, const char *fresh, char **differs);
 
 List *
@@ -91,7 +93,7 @@ assignments(ViewDef *view, const char *fresh, char **differs)
 		const char *name = quote_identifier(get_attname(view->relid, i, false));
 
 		/* an equal key may have other digits: 1.0 and 1.00 */
-		if (list_member_int(view->keys, i) && kv_statement_equal_is_same(column->atttypid, column->attcollation))
+		if (list_member_int(view->keys, i) && kv_equality_is_identity(column->atttypid, column->attcollation))
 			continue;
 		appendStringInfo(&sql, "%s%s = %s.%s", attnos == NIL ? "" : ", ", name, fresh, name);
 		attnos = lappend_int(attnos, i);

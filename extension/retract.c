@@ -4,7 +4,8 @@
  *
  * The companion has the state of every group (retract_state.h) and the number of its rows. A batch's changes are aggregated by group,
  * added to the state as it stands, and the rows of the view follow from the new state. Only a group whose least or greatest value
- * was taken away, with none as good put in, is computed again from its rows.
+ * was taken away, with none as good put in, is computed again from its rows. Where equal keys may have other digits (1.0 and 1.00), the
+ * key of a touched group is that of one of its rows as they are now, as in the query.
  *
  * Invariant: the companion has exactly the groups that have rows; without GROUP BY, its only row.
  */
@@ -42,6 +43,7 @@ static MaintenanceStatement *aggregate_changes(Retract *retract);
 static List *key_targets(Retract *retract);
 static void group_by_keys(Query *query, Retract *retract);
 static MaintenanceStatement *correct_groups(Retract *retract);
+static char *current_keys(Retract *retract);
 static char *corrected(RetractColumn *column);
 static char *from_touched(Retract *retract, const char *join);
 static MaintenanceStatement *recompute_groups(Retract *retract);
@@ -181,7 +183,7 @@ correct_groups(Retract *retract)
 	ListCell   *cell;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s", kv_statement_columns(retract->keys, "d."));
+	appendStringInfo(&sql, "SELECT %s", current_keys(retract));
 	foreach(cell, retract->columns)
 		appendStringInfo(&sql, "%s%s AS %s", retract->keys == NIL && foreach_current_index(cell) == 0 ? "" : ",\n    ", corrected(lfirst(cell)),
 						 quote_identifier(((RetractColumn *) lfirst(cell))->name));
@@ -194,6 +196,25 @@ correct_groups(Retract *retract)
 	statement->capture_desc = ExecTypeFromTL(state_query(retract)->targetList);
 	statement->null_safe = null_safe(retract);
 	return statement;
+}
+
+/* Gives the keys of the group "d": where they have several spellings those of a row "r" of it; there is none if it is gone. */
+static char *
+current_keys(Retract *retract)
+{
+	StringInfoData sql;
+	ListCell   *cell;
+
+	if (!kv_grouped_rows_spell_keys(retract->rows))
+		return kv_statement_columns(retract->keys, "d.");
+	initStringInfo(&sql);
+	foreach(cell, retract->keys)
+	{
+		const char *name = quote_identifier(lfirst(cell));
+
+		appendStringInfo(&sql, "%sCOALESCE(r.%s, d.%s) AS %s", foreach_current_index(cell) > 0 ? ", " : "", name, name, name);
+	}
+	return sql.data;
 }
 
 /* Gives the new value of a column from the state "g" and the change "d". */
@@ -218,15 +239,19 @@ corrected(RetractColumn *column)
 	elog(ERROR, "state of an unknown kind");
 }
 
-/* Gives the touched groups "d" joined with their state "g". */
+/* Gives the touched groups "d" joined with their state "g", and with a row "r" of each where that spells its keys. */
 static char *
 from_touched(Retract *retract, const char *join)
 {
 	ViewDef    *view = retract->rows->view;
+	char	   *from;
 
 	if (retract->keys == NIL)
 		return psprintf(KV_CAPTURE_TOUCHED " AS d CROSS JOIN %s AS g", view->groups_name);
-	return psprintf(KV_CAPTURE_TOUCHED " AS d %s %s AS g ON %s", join, view->groups_name, kv_grouped_rows_match(retract->rows, "g", "d"));
+	from = psprintf(KV_CAPTURE_TOUCHED " AS d %s %s AS g ON %s", join, view->groups_name, kv_grouped_rows_match(retract->rows, "g", "d"));
+	if (kv_grouped_rows_spell_keys(retract->rows))
+		from = psprintf("%s\n    LEFT JOIN LATERAL (%s\n  LIMIT 1) AS r ON true", from, kv_grouped_rows_select(retract->rows, NULL, "d"));
+	return from;
 }
 
 /* Captures the others with the state that their rows give. */
@@ -243,7 +268,7 @@ recompute_groups(Retract *retract)
 	query->groupClause = NIL;
 	statement = kv_statement(PHASE_COMPUTE, "compute touched groups again whose least or greatest value was taken away",
 							 psprintf("SELECT %s%s%s\n   FROM %s,\n    LATERAL (WITH " KV_TOUCHED_ROWS " AS (\n%s)\n%s) AS again (%s)\n  WHERE %s",
-									  kv_statement_columns(retract->keys, "d."), retract->keys ? ", " : "", kv_statement_columns(states, "again."),
+									  current_keys(retract), retract->keys ? ", " : "", kv_statement_columns(states, "again."),
 									  from_touched(retract, "JOIN"), rows, kv_delta_print(query), kv_statement_columns(states, ""), spoiled(retract)), -1);
 	statement->reads = KV_CAPTURE_TOUCHED;
 	statement->captures = CAPTURE_GROUPS;

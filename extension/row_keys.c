@@ -23,11 +23,13 @@
 #include "utils/typcache.h"
 
 #include "closure.h"
+#include "equality.h"
 
 static Refusal *check_reach(ViewArm *arm);
 static bool is_reached(ViewInput *input, Bitmapset *reached);
 static Refusal *find_keys(ViewDef *view);
 static List *candidates(ViewDef *view);
+static bool is_kept(ViewArm *arm, Form_pg_attribute column);
 static bool covers(ViewArm *arm, List *columns, Bitmapset *entries);
 static Refusal *refuse_unselected(ViewArm *arm, List *columns);
 static bool has_inner_column(ViewArm *arm, List *columns);
@@ -37,6 +39,7 @@ static bool are_apart(ViewArm *one, ViewArm *other, List *columns, bool nulls_as
 static bool is_table_key(ViewArm *arm, Node *node);
 static bool constants_differ(Const *one, Const *other);
 static bool absent_in_other(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside);
+static bool compares_as(OpExpr *equality, Var *column);
 static bool suffices(ViewDef *view, List *columns);
 static List *drop_needless(ViewDef *view, List *columns);
 static bool is_key_column(ViewDef *view, AttrNumber column);
@@ -135,7 +138,7 @@ find_keys(ViewDef *view)
 	return refusal;
 }
 
-/* Lists the columns that may be part of the key: in every arm a table's column or a constant, of a type with an order. */
+/* Lists the columns that may be part of the key: in every arm a table's column or a constant, of a type with an order and, however cast, the same equality. */
 static List *
 candidates(ViewDef *view)
 {
@@ -146,11 +149,20 @@ candidates(ViewDef *view)
 		bool		usable = OidIsValid(GetDefaultOpClass(TupleDescAttr(view->result, column - 1)->atttypid, BTREE_AM_OID));
 
 		for (int i = 0; i < view->narms && usable; i++)
-			usable = kv_arm_column(&view->arms[i], column) != NULL;
+			usable = is_kept(&view->arms[i], TupleDescAttr(view->result, column - 1));
 		if (usable)
 			columns = lappend_int(columns, column);
 	}
 	return columns;
+}
+
+/* Is a column of the result a column or constant of the arm, and tells the same values apart? */
+static bool
+is_kept(ViewArm *arm, Form_pg_attribute column)
+{
+	Node	   *value = kv_arm_column(arm, column->attnum);
+
+	return value != NULL && kv_equality_is_shared(exprType(value), exprCollation(value), column->atttypid, column->attcollation);
 }
 
 /* Do the columns determine the rows of these entries? */
@@ -324,7 +336,7 @@ absent_in_other(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside)
 				{
 					Var		   *key = (Var *) list_nth(sides, side);
 
-					if (!IsA(key, Var) || key->varno != rti || key->varattno != theirs->varattno ||
+					if (!IsA(key, Var) || key->varno != rti || key->varattno != theirs->varattno || !compares_as(lfirst(cell), theirs) ||
 						!equal(list_nth(sides, 1 - side), mine) || (there != 0 && there != theirs->varno))
 						continue;
 					there = theirs->varno;
@@ -338,6 +350,14 @@ absent_in_other(ViewArm *one, ViewArm *other, List *columns, bool nulls_aside)
 			return true;
 	}
 	return false;
+}
+
+/* Does an equality hold of all values that are equal to a column's by the column's own? */
+static bool
+compares_as(OpExpr *equality, Var *column)
+{
+	return kv_equality_is_identity(column->vartype, column->varcollid) ||
+		kv_equality_is_of(equality->opno, equality->inputcollid, column->vartype, column->varcollid);
 }
 
 /* Do the columns tell the view's rows apart? */

@@ -27,6 +27,7 @@
 
 #include "catalog.h"
 #include "encode.h"
+#include "equality.h"
 #include "outbox.h"
 #include "sink_check.h"
 
@@ -35,7 +36,7 @@ static void check_transitions(Relation rel, const TopicDef *topic, CreateTrigStm
 static void require_transition(CreateTrigStmt *stmt, bool is_new);
 static void check_sink_key(Relation rel, const TopicDef *topic);
 static void check_key_types(Relation rel, const TopicDef *topic);
-static bool keeps_identity(Form_pg_attribute from, const TopicColumn *to);
+static bool keeps_identity(Form_pg_attribute from, Form_pg_attribute column, const TopicColumn *to);
 static bool covers_unique_index(Relation rel, const TopicDef *topic);
 static bool index_is_covered(Form_pg_index index, Relation rel, const TopicDef *topic);
 
@@ -199,21 +200,21 @@ check_key_types(Relation rel, const TopicDef *topic)
 		{
 			Form_pg_attribute column = TupleDescAttr(desc, j);
 
-			if (column->attisdropped || namestrcmp(&column->attname, key->name) != 0 || keeps_identity(column, key))
+			if (column->attisdropped || namestrcmp(&column->attname, key->name) != 0 || keeps_identity(column, TupleDescAttr(topic->desc, key->attno - 1), key))
 				continue;
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("the key of upsert topic %s is not a key of \"%s\"", topic->relation_name, RelationGetRelationName(rel)),
 					 errdetail("Different values of column \"%s\", of type %s, can be the same in the topic, as %s.", key->name,
 							   format_type_with_typemod(column->atttypid, column->atttypmod), format_type_with_typemod(key->type, key->typmod)),
-					 errhint("Give the column the same type in both.")));
+					 errhint("Give the column the same type and collation in both.")));
 		}
 	}
 }
 
-/* Do different values stay different (or raise an error) when they are assigned to the topic's type? */
+/* Do different values stay different (or raise an error) when they are assigned to the topic's column? */
 static bool
-keeps_identity(Form_pg_attribute from, const TopicColumn *to)
+keeps_identity(Form_pg_attribute from, Form_pg_attribute column, const TopicColumn *to)
 {
 	int32		from_typmod = from->atttypmod;
 	int32		to_typmod = to->typmod;
@@ -221,6 +222,9 @@ keeps_identity(Form_pg_attribute from, const TopicColumn *to)
 	Oid			to_type = getBaseTypeAndTypmod(to->type, &to_typmod);
 	bool		from_integer = from_type == INT2OID || from_type == INT4OID || from_type == INT8OID;
 
+	/* of values that the topic's collation finds equal, the relation has one if its own finds them equal too */
+	if (OidIsValid(column->attcollation) && !get_collation_isdeterministic(column->attcollation) && column->attcollation != from->attcollation)
+		return false;
 	if (from_type == to_type)
 		return to_typmod < 0 || to_typmod == from_typmod;
 	if (to_typmod >= 0)
@@ -313,7 +317,14 @@ kv_sink_key_is_fixed(Relation rel, const TopicDef *topic)
 
 	for (int i = 0; i < topic->nkeys; i++)
 	{
-		if (!list_member_int(fixed, get_attnum(RelationGetRelid(rel), topic->columns[topic->keys[i]].name)))
+		AttrNumber	attno = get_attnum(RelationGetRelid(rel), topic->columns[topic->keys[i]].name);
+		Form_pg_attribute column;
+
+		if (!list_member_int(fixed, attno))
+			return false;
+		/* an equal key may come with other digits: 1.0 and 1.00 are two keys in Kafka */
+		column = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+		if (!kv_equality_is_identity(column->atttypid, column->attcollation))
 			return false;
 	}
 	return true;

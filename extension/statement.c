@@ -7,7 +7,6 @@
 #include "statement.h"
 
 #include "access/htup_details.h"
-#include "access/nbtree.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
@@ -18,6 +17,8 @@
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+
+#include "equality.h"
 
 /* So many columns of a key make a part of the query each time one more of them is null; the others are compared afterwards. */
 #define NULL_PATTERN_COLUMNS 4
@@ -205,7 +206,7 @@ kv_statement_difference(TupleDesc desc, List *attnos, List *stored, List *fresh)
 		Form_pg_attribute column = TupleDescAttr(desc, lfirst_int(attno) - 1);
 		const char *comma = images.len > 0 ? ", " : "";
 
-		if (kv_statement_equal_is_same(column->atttypid, column->attcollation))
+		if (kv_equality_is_identity(column->atttypid, column->attcollation))
 			appendStringInfo(&sql, "%s%s IS DISTINCT FROM %s", sql.len > 0 ? " OR " : "", (char *) lfirst(old), (char *) lfirst(new));
 		else
 		{
@@ -217,23 +218,6 @@ kv_statement_difference(TupleDesc desc, List *attnos, List *stored, List *fresh)
 		appendStringInfo(&sql, "%sROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record", sql.len > 0 ? " OR " : "",
 						 images.data, new_images.data);
 	return sql.data;
-}
-
-/*
- * Tells whether equal values are the same; see statement.h: as its btree operator class says. Not those of numeric,
- * for one: 1.0 and 1.00 are equal and two different results. A type without an order says nothing.
- */
-bool
-kv_statement_equal_is_same(Oid type, Oid collation)
-{
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
-	Oid			same = InvalidOid;
-
-	if (!OidIsValid(entry->eq_opr) || operator_namespace(entry->eq_opr) != PG_CATALOG_NAMESPACE)
-		return false;
-	if (OidIsValid(entry->btree_opf))
-		same = get_opfamily_proc(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);
-	return OidIsValid(same) && DatumGetBool(OidFunctionCall1Coll(same, collation, ObjectIdGetDatum(entry->btree_opintype)));
 }
 
 static Oid

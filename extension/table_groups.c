@@ -37,13 +37,13 @@ kv_table_groups(ViewDef *view)
 	return list_concat(statements, kv_can_retract(view) ? kv_retract(rows) : recompute_statements(rows));
 }
 
-/* Begins; rows are looked up by group where groups are computed again. */
+/* Begins; rows are looked up by group where groups are computed again, or take the spelling of their keys from one. */
 static GroupedRows *
 begin(ViewDef *view)
 {
 	GroupedRows *rows = kv_grouped_rows(view);
 
-	rows->by_group = !kv_can_retract(view) || kv_retract_recomputes(view);
+	rows->by_group = !kv_can_retract(view) || kv_retract_recomputes(view) || kv_grouped_rows_spell_keys(rows);
 	return rows;
 }
 

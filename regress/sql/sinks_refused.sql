@@ -37,11 +37,14 @@ CREATE FOREIGN TABLE by_coarse_amount (amount numeric(12,1) OPTIONS (key 'true')
 CREATE FOREIGN TABLE by_second (at timestamptz(0) OPTIONS (key 'true')) SERVER sinks_refused OPTIONS (topic 'x', mode 'upsert');
 CREATE FOREIGN TABLE by_date (at date OPTIONS (key 'true')) SERVER sinks_refused OPTIONS (topic 'x', mode 'upsert');
 CREATE FOREIGN TABLE by_any_amount (amount numeric OPTIONS (key 'true')) SERVER sinks_refused OPTIONS (topic 'x', mode 'upsert');
+CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE FOREIGN TABLE by_any_region (region text OPTIONS (key 'true') COLLATE any_case) SERVER sinks_refused OPTIONS (topic 'x', mode 'upsert');
 CREATE FOREIGN TABLE by_region (region text OPTIONS (key 'true')) SERVER sinks_refused OPTIONS (topic 'x', mode 'upsert');
 SELECT kafka.attach_sink('plain', 'by_whole_amount');
 SELECT kafka.attach_sink('plain', 'by_coarse_amount');
 SELECT kafka.attach_sink('plain', 'by_second');
 SELECT kafka.attach_sink('plain', 'by_date');
+SELECT kafka.attach_sink('plain', 'by_any_region');
 SELECT kafka.attach_sink('plain', 'by_any_amount', false);
 SELECT kafka.attach_sink('plain', 'by_region', false);
 -- a unique column with several nulls is no key of a topic that can write a null as its key
