@@ -23,6 +23,7 @@
 #include "catalog.h"
 #include "ddl.h"
 #include "run_sql.h"
+#include "topic.h"
 
 /* Options that say what a topic is, not how it is read or written. */
 static const char *const fixed_options[] = {"topic", "mode", "event_time", "key_format"};
@@ -30,8 +31,11 @@ static const char *const fixed_options[] = {"topic", "mode", "event_time", "key_
 static const char *why_not(AlterTableCmd *command);
 static bool is_refuse_trigger(AlterTableCmd *command);
 static bool is_unique_constraint(Oid relid, const char *name);
+static void check_alter_column(Oid relid, AlterTableCmd *command);
 static bool is_fixed_option(DefElem *option);
-static bool says_what_holds(DefElem *option, const char *column);
+static bool says_what_holds(const TopicColumn *column, DefElem *option);
+static const TopicColumn *topic_column(Oid relid, const char *name);
+static bool has_path(Oid relid, AttrNumber attno);
 static bool topic_is_used(Oid relid);
 
 
@@ -168,19 +172,23 @@ kv_check_alter_topic(Oid relid, AlterTableStmt *stmt)
 	ListCell   *cell;
 	ListCell   *option_cell;
 
+	if (!topic_is_used(relid))
+		return;
 	foreach(cell, stmt->cmds)
 	{
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
 
+		if (command->subtype == AT_DropColumn || command->subtype == AT_AlterColumnType)
+			check_alter_column(relid, command);
 		if (command->subtype != AT_GenericOptions && command->subtype != AT_AlterColumnGenericOptions)
 			continue;
 		foreach(option_cell, (List *) command->def)
 		{
 			DefElem    *option = lfirst_node(DefElem, option_cell);
 			bool		fixed = command->subtype == AT_GenericOptions ? is_fixed_option(option) :
-			!says_what_holds(option, command->name);
+			!says_what_holds(topic_column(relid, command->name), option);
 
-			if (fixed && topic_is_used(relid))
+			if (fixed)
 				ereport(ERROR,
 						(errcode(ERRCODE_OBJECT_IN_USE),
 						 errmsg("cannot change option \"%s\" of topic table \"%s\"", option->defname, get_rel_name(relid)),
@@ -188,6 +196,26 @@ kv_check_alter_topic(Oid relid, AlterTableStmt *stmt)
 						 errhint("Create another foreign table with the new option, and new views over it.")));
 		}
 	}
+}
+
+/*
+ * Refuses to drop a key column, or to give key or event time another type: a view need not select them, so its definition may not
+ * depend on them, and yet by them its rows were told apart and put in order.
+ */
+static void
+check_alter_column(Oid relid, AlterTableCmd *command)
+{
+	const TopicColumn *column = topic_column(relid, command->name);
+	bool		drop = command->subtype == AT_DropColumn;
+
+	if (column == NULL || !(column->is_key || (!drop && column->attno == kv_topic_get(relid)->time_attno)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 drop ? errmsg("cannot drop column \"%s\" of topic table \"%s\"", command->name, get_rel_name(relid)) :
+			 errmsg("cannot change the type of column \"%s\" of topic table \"%s\"", command->name, get_rel_name(relid)),
+			 errdetail("It is %s, and continuous views have applied records of the topic as it is.", column->is_key ? "part of the key" : "the event time"),
+			 errhint("Create another foreign table, and new views over it.")));
 }
 
 static bool
@@ -201,35 +229,58 @@ is_fixed_option(DefElem *option)
 	return false;
 }
 
-/* Tells whether a column option only says what its name says already: ADD path 'name', before a rename. */
+/* Tells whether a column option only says what its name says already: ADD path 'name', before a rename. A key with a path is no longer read from the key. */
 static bool
-says_what_holds(DefElem *option, const char *column)
+says_what_holds(const TopicColumn *column, DefElem *option)
 {
-	return option->defaction != DEFELEM_SET && option->defaction != DEFELEM_DROP &&
-		strcmp(option->defname, "path") == 0 && strcmp(defGetString(option), column) == 0;
+	return column != NULL && !column->is_key && option->defaction != DEFELEM_SET && option->defaction != DEFELEM_DROP &&
+		strcmp(option->defname, "path") == 0 && strcmp(defGetString(option), column->name) == 0;
 }
 
-/* Refuses to rename a column that continuous views read and whose name is the path of its JSON field. */
-void
-kv_check_rename_topic_column(Oid relid, const char *column)
+/* Gives a column of a topic, NULL: it has none of this name. */
+static const TopicColumn *
+topic_column(Oid relid, const char *name)
 {
-	AttrNumber	attno = get_attnum(relid, column);
-	ListCell   *cell;
+	TopicDef   *topic = kv_topic_get(relid);
+	int			index = kv_topic_column_index(topic, get_attnum(relid, name));
 
-	if (attno == InvalidAttrNumber || kv_topic_get(relid)->format != FORMAT_JSON || !topic_is_used(relid))
+	return index < 0 ? NULL : &topic->columns[index];
+}
+
+/* Refuses to rename a column that continuous views read and whose name is that of a JSON field, in the value or in the key. */
+void
+kv_check_rename_topic_column(Oid relid, const char *name)
+{
+	const TopicColumn *column;
+	bool		in_value;
+	bool		in_key;
+
+	if (!topic_is_used(relid))
 		return;
-	foreach(cell, GetForeignColumnOptions(relid, attno))
-	{
-		DefElem    *option = lfirst_node(DefElem, cell);
-
-		if (strcmp(option->defname, "path") == 0 || strcmp(option->defname, "metadata") == 0)
-			return;
-	}
+	column = topic_column(relid, name);
+	in_value = column != NULL && column->source == COLUMN_VALUE && column->path != NIL && !has_path(relid, column->attno);
+	in_key = column != NULL && column->is_key && kv_topic_get(relid)->key_format == KEY_JSON;
+	if (!in_value && !in_key)
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("cannot rename column \"%s\" of topic table \"%s\"", column, get_rel_name(relid)),
+			 errmsg("cannot rename column \"%s\" of topic table \"%s\"", name, get_rel_name(relid)),
 			 errdetail("Its name says where it is in the records, and continuous views read the topic."),
-			 errhint("First add the column option path '%s', which keeps its place.", column)));
+			 in_key ? errhint("Create another foreign table whose key has the new name, and new views over it.") :
+			 errhint("First add the column option path '%s', which keeps its place.", name)));
+}
+
+static bool
+has_path(Oid relid, AttrNumber attno)
+{
+	ListCell   *cell;
+
+	foreach(cell, GetForeignColumnOptions(relid, attno))
+	{
+		if (strcmp(lfirst_node(DefElem, cell)->defname, "path") == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Tells whether the definition of a continuous view reads the topic. */

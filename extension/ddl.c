@@ -60,7 +60,7 @@ static void handle_alter_table(Utility *utility, AlterTableStmt *stmt);
 static void handle_rename(Utility *utility, RenameStmt *stmt);
 static void handle_comment(Utility *utility, CommentStmt *stmt);
 static void handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt);
-static void refuse_inherited(List *parents);
+static void refuse_inherited(List *names, bool parents);
 static void handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt);
 static void handle_create_trigger(Utility *utility, CreateTrigStmt *stmt);
 static void refuse_rule(RuleStmt *stmt);
@@ -121,7 +121,7 @@ process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree
 			handle_set_schema(&utility, (AlterObjectSchemaStmt *) stmt);
 			return;
 		case T_CreateStmt:
-			refuse_inherited(((CreateStmt *) stmt)->inhRelations);
+			refuse_inherited(((CreateStmt *) stmt)->inhRelations, true);
 			break;
 		case T_CreateForeignTableStmt:
 			handle_create_topic(&utility, (CreateForeignTableStmt *) stmt);
@@ -318,9 +318,9 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, cell);
 
 		if (command->subtype == AT_AddInherit)
-			refuse_inherited(list_make1(command->def));
+			refuse_inherited(list_make1(command->def), true);
 		if (command->subtype == AT_AttachPartition)
-			refuse_inherited(list_make1(castNode(PartitionCmd, command->def)->name));
+			refuse_inherited(list_make1(castNode(PartitionCmd, command->def)->name), false);
 	}
 	if (OidIsValid(relid) && kv_topic_is(relid))
 	{
@@ -333,22 +333,33 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 	pass_on(utility);
 }
 
-/* Refuses continuous views among the parents or partitions of a table: rows written to that would be written to them. */
+/*
+ * Refuses continuous views among the parents or partitions of a table, whose rows would be written to them, and topics among the
+ * parents: a view that reads one reads its records, and not the rows of its children.
+ */
 static void
-refuse_inherited(List *parents)
+refuse_inherited(List *names, bool parents)
 {
 	ListCell   *cell;
 
-	foreach(cell, parents)
+	foreach(cell, names)
 	{
 		RangeVar   *name = lfirst_node(RangeVar, cell);
 
-		if (OidIsValid(view_named(name)))
+		Oid			relid = relation_named(name);
+
+		if (OidIsValid(relid) && kv_is_continuous_view(relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("continuous view \"%s\" cannot be a parent or a partition of another table", name->relname),
 					 errdetail("Its rows are those of its query, and only its maintenance writes them."),
 					 errhint("To read it together with other tables, unite them in a query or an ordinary view.")));
+		if (OidIsValid(relid) && parents && kv_topic_is(relid))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("topic table \"%s\" cannot be the parent of another table", name->relname),
+					 errdetail("Its rows are the records of its topic."),
+					 errhint("To read it together with other tables, unite them in a query or a view.")));
 	}
 }
 
@@ -421,7 +432,7 @@ handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt)
 {
 	Oid			relid;
 
-	refuse_inherited(stmt->base.inhRelations);
+	refuse_inherited(stmt->base.inhRelations, true);
 	pass_on(utility);
 	CommandCounterIncrement();
 	relid = relation_named(stmt->base.relation);

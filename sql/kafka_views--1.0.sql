@@ -174,6 +174,7 @@ CREATE FUNCTION kafka_state.on_drop() RETURNS event_trigger
 COMMENT ON FUNCTION kafka_state.on_drop() IS 'Event trigger: forgets the state of dropped views and topics';
 REVOKE ALL ON FUNCTION kafka_state.on_drop() FROM PUBLIC;
 CREATE EVENT TRIGGER kafka_on_drop ON sql_drop EXECUTE FUNCTION kafka_state.on_drop();
+ALTER EVENT TRIGGER kafka_on_drop ENABLE ALWAYS;	-- in a session that only replays changes too
 COMMENT ON EVENT TRIGGER kafka_on_drop IS 'kafka_views: forgets the state of dropped views and topics';
 
 -------------------------------------------------------------------------------------------------------------- windows (extension/window.c)

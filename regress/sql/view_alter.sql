@@ -82,6 +82,35 @@ ALTER FOREIGN TABLE t ALTER COLUMN k OPTIONS (ADD path 'k');
 ALTER FOREIGN TABLE t RENAME COLUMN k TO k2;
 ALTER FOREIGN TABLE t RENAME TO t2;
 SELECT definition FROM kafka.views WHERE view = 'v'::regclass;
+-- keys and event times that the view does not select are what its rows were told apart by and put in order
+CREATE FOREIGN TABLE u (a int OPTIONS (key 'true'), b int OPTIONS (key 'true'), name text, at timestamptz, x int OPTIONS (path 'b'))
+  SERVER view_alter OPTIONS (topic 'view_alter_u', mode 'upsert', event_time 'at');
+CREATE MATERIALIZED VIEW w WITH (kafka.continuous, kafka.pipeline = 'view_alter_w') AS SELECT t2.id, u.name, u.x FROM t2 JOIN u ON u.b = t2.k2 WITH NO DATA;
+ALTER FOREIGN TABLE u DROP COLUMN a;
+ALTER FOREIGN TABLE u ALTER COLUMN a TYPE bigint;
+ALTER FOREIGN TABLE u ALTER COLUMN at TYPE timestamp;
+ALTER FOREIGN TABLE u ADD COLUMN c int OPTIONS (key 'true');
+ALTER FOREIGN TABLE u RENAME COLUMN a TO c;
+ALTER FOREIGN TABLE u ALTER COLUMN a OPTIONS (ADD path 'a');
+ALTER FOREIGN TABLE u RENAME COLUMN x TO y;
+\set VERBOSITY sqlstate
+ALTER FOREIGN TABLE u ALTER COLUMN name TYPE varchar;
+\set VERBOSITY default
+-- rows of children are none of the topic's records
+CREATE TABLE heir () INHERITS (u);
+CREATE FOREIGN TABLE heir () INHERITS (u) SERVER view_alter OPTIONS (topic 'heir');
+CREATE TABLE heir (LIKE u);
+ALTER TABLE heir INHERIT u;
+-- what has no use for the name of its key field may rename it
+CREATE FOREIGN TABLE named (k int OPTIONS (key 'true'), v text) SERVER view_alter OPTIONS (topic 'view_alter_named', mode 'upsert');
+CREATE MATERIALIZED VIEW x WITH (kafka.continuous, kafka.pipeline = 'view_alter_x') AS SELECT k, v FROM named WITH NO DATA;
+ALTER FOREIGN TABLE named ALTER COLUMN k OPTIONS (ADD path 'k');
+ALTER FOREIGN TABLE named RENAME COLUMN k TO id;
+-- in a session that replays changes a dropped view is forgotten as well
+SET session_replication_role = replica;
+DROP MATERIALIZED VIEW x;
+RESET session_replication_role;
+SELECT count(*) FROM kafka_state.pipeline WHERE name = 'view_alter_x';
 -- an option that does not go with the others is refused at once, in a table that nobody reads
 CREATE FOREIGN TABLE free (id bigint, at timestamptz) SERVER view_alter OPTIONS (topic 'view_alter_free', event_time 'at');
 ALTER FOREIGN TABLE free OPTIONS (SET event_time 'nope');
