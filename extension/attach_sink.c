@@ -34,6 +34,7 @@
 #include "outbox.h"
 #include "publish.h"
 #include "run_sql.h"
+#include "shared.h"
 #include "sink_list.h"
 #include "sink_snapshot.h"
 

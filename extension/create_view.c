@@ -1,6 +1,6 @@
 /*
  * create_view.c: CREATE MATERIALIZED VIEW and CREATE VIEW ... WITH (kafka.continuous) from
- * the analysed statement to committed rows of kafka_state; kafka.create_view.
+ * the analysed statement to committed rows of kafka_state.
  *
  * Invariants: no broker is asked, so a view can be created while it is down. What
  * the user makes, he makes with his own rights (schema, result table,
@@ -22,18 +22,13 @@
 #include "executor/executor.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "parser/analyze.h"
+#include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
-#include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/regproc.h"
-#include "utils/varlena.h"
 
 #include "catalog.h"
 #include "ddl.h"
@@ -42,8 +37,7 @@
 #include "run_sql.h"
 #include "shared.h"
 #include "view_objects.h"
-
-PG_FUNCTION_INFO_V1(kafka_create_view);
+#include "view_relations.h"
 
 /* Pipelines that this transaction made: only those may take in more views by name. */
 static TransactionId made_in;
@@ -52,6 +46,8 @@ static List *made_pipelines = NIL;	/* of int64 *, in TopTransactionContext */
 static void check_installed(void);
 static bool find_name(NewView *new, bool if_not_exists, Oid *existing);
 static void apply_column_names(NewView *new);
+static Refusal *refuse_unstored(ViewDef *view);
+static int	group_location(Query *groups);
 static void check_permissions(Query *query);
 static bool check_permissions_walker(Node *node, void *context);
 static bool check_execution(Oid function, void *context);
@@ -64,9 +60,6 @@ static PipelineRow *make_pipeline(NewView *new);
 static bool was_made_here(int64 pipeline);
 static Oid	server_of_pipeline(int64 pipeline);
 static void check_topics_differ(NewView *new);
-static Query *parse_query(const char *text);
-static void report_inside(void *text);
-static List *options_from_jsonb(Jsonb *options, bool *stored);
 
 
 /*
@@ -91,7 +84,7 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 
 	view = kv_analyze(copyObject(new.query), new.options, &refusal);
 	if (view != NULL && !stored)
-		refusal = kv_refuse_unstored(view);
+		refusal = refuse_unstored(view);
 	if (refusal != NULL)
 		kv_refuse(refusal, new.name, source_text);
 	check_permissions(new.query);
@@ -169,6 +162,36 @@ apply_column_names(NewView *new)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("too many column names were specified")));
+}
+
+/* Refuses an analysed view that only a table could hold. */
+static Refusal *
+refuse_unstored(ViewDef *view)
+{
+	if (view->retention_us >= 0)
+		return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.retention",
+						  "Its rows are not stored.", "Leave the option out, or use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
+	if (view->shape == SHAPE_APPEND && view->groups == NULL)
+		return NULL;
+	if (view->groups == NULL)
+		return kv_refusal(-1, "continuous view \"%s\" must be stored, because its rows change",
+						  "It reads tables only, whose rows change and go, and only a stored row can be changed.",
+						  "Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
+	return kv_refusal(group_location(view->groups),
+					  view->final ? "continuous view \"%s\" must be stored, because it aggregates" :
+					  "continuous view \"%s\" must be stored, because its rows change",
+					  view->final ? "This version stores what closed windows give." :
+					  "The row of a group changes with each of its records, and only a stored row can be changed.",
+					  "Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
+}
+
+/* Gives the place of the first GROUP BY expression or else column of a group layer, -1: unknown. */
+static int
+group_location(Query *groups)
+{
+	if (groups->groupClause != NIL)
+		return exprLocation(get_sortgroupclause_expr(linitial(groups->groupClause), groups->targetList));
+	return exprLocation((Node *) linitial_node(TargetEntry, groups->targetList)->expr);
 }
 
 /*
@@ -476,102 +499,4 @@ check_topics_differ(NewView *new)
 			seen = lappend(seen, topic);
 		}
 	}
-}
-
-/* ------------------------------------------------------------------ kafka.create_view */
-
-/* kafka.create_view(name text, query text, options jsonb, with_data boolean): the same as a function. */
-Datum
-kafka_create_view(PG_FUNCTION_ARGS)
-{
-	List	   *names = textToQualifiedNameList(PG_GETARG_TEXT_PP(0));
-	char	   *query_text = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	IntoClause *into = makeNode(IntoClause);
-	ErrorContextCallback callback;
-	bool		stored;
-	Oid			relid;
-
-	into->rel = makeRangeVarFromNameList(names);
-	into->options = options_from_jsonb(PG_GETARG_JSONB_P(2), &stored);
-	into->skipData = !PG_GETARG_BOOL(3);
-
-	callback.callback = report_inside;
-	callback.arg = query_text;
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	relid = kv_create_view(into, parse_query(query_text), query_text, false, stored);
-	error_context_stack = callback.previous;
-	PG_RETURN_OID(relid);
-}
-
-/* Parses and analyses a text that must be one SELECT. */
-static Query *
-parse_query(const char *text)
-{
-	List	   *statements = pg_parse_query(text);
-	Query	   *query = NULL;
-
-	if (list_length(statements) == 1)
-		query = parse_analyze_fixedparams(linitial_node(RawStmt, statements), text, NULL, 0, NULL);
-	if (query == NULL || query->commandType != CMD_SELECT || query->utilityStmt != NULL || query->hasModifyingCTE)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the query of a continuous view must be one SELECT"),
-				 errhint("Pass the text of the SELECT alone, without CREATE or a second statement.")));
-	return query;
-}
-
-/* Moves a position from the statement that calls the function to the query that is its argument. */
-static void
-report_inside(void *text)
-{
-	int			position = geterrposition();
-
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery((const char *) text);
-	}
-}
-
-/* Turns {"grace": "1 minute", "bootstrap": false} into options of our namespace; "stored" stands for the kind of the statement. */
-static List *
-options_from_jsonb(Jsonb *options, bool *stored)
-{
-	List	   *result = list_make1(makeDefElemExtended(KV_OPTION_NAMESPACE, "continuous", NULL, DEFELEM_UNSPEC, -1));
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	char	   *name = NULL;
-
-	if (!JB_ROOT_IS_OBJECT(options))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options of a continuous view must be a JSON object"),
-				 errhint("For example {\"grace\": \"1 minute\"}.")));
-	*stored = true;
-	iterator = JsonbIteratorInit(&options->root);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		char	   *text;
-
-		if (token == WJB_KEY)
-			name = pnstrdup(value.val.string.val, value.val.string.len);
-		if (token != WJB_VALUE)
-			continue;
-		if (value.type == jbvString)
-			text = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (value.type == jbvBool)
-			text = pstrdup(value.val.boolean ? "true" : "false");
-		else
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"%s\" must be a string or a boolean", name)));
-		if (strcmp(name, "stored") == 0 && parse_bool(text, stored))
-			continue;
-		result = lappend(result, makeDefElemExtended(KV_OPTION_NAMESPACE, name, (Node *) makeString(text),
-													 DEFELEM_UNSPEC, -1));
-	}
-	return result;
 }

@@ -30,6 +30,7 @@
 #include "ddl.h"
 #include "publish.h"
 #include "shared.h"
+#include "view_relations.h"
 
 /* Everything a statement came with, to be passed on. */
 typedef struct Utility

@@ -20,17 +20,6 @@ extern Oid	kv_create_view(IntoClause *into, Query *query, const char *source_tex
 /* unstored_view.c: CREATE VIEW with options of ours */
 extern Oid	kv_create_unstored_view(ViewStmt *stmt, PlannedStmt *pstmt, const char *source_text);
 
-/* change_view.c */
-/* Is it a continuous view's result table, or an unstored one itself? False without the extension. */
-extern bool kv_is_continuous_view(Oid relid);
-/* Relations of kafka_state that live and die with a result table: definition, buffers, companion (Oid). */
-extern List *kv_view_relations(Oid relid);
-/* Makes relation live and die with a result table, for the owner of that. */
-extern void kv_view_adopt_relation(Oid relid, Oid relation);
-extern void kv_view_change_owner(Oid relid);	/* after ALTER ... OWNER TO: gives its relations to the new owner */
-extern Oid	kv_relation_owner(Oid relid);
-extern void kv_pipeline_wake(int64 pipeline);	/* supervisor and worker, at commit */
-
 /* alter_view.c: raise an error for what would break the maintenance of a continuous view or of views over a topic */
 extern void kv_check_alter_view(Oid relid, AlterTableStmt *stmt);
 extern void kv_check_alter_topic(Oid relid, AlterTableStmt *stmt);

@@ -29,6 +29,7 @@
 #include "run_sql.h"
 #include "shared.h"
 #include "topic.h"
+#include "view_relations.h"
 
 PG_FUNCTION_INFO_V1(kafka_processes);
 PG_FUNCTION_INFO_V1(kafka_partition_ends);

@@ -541,3 +541,11 @@ kv_slot_back_off(KvSlot *slot)
 	LWLockRelease(shared->lock);
 	return retry_at;
 }
+
+/* Wakes at commit whoever must see that a pipeline has changed. */
+void
+kv_pipeline_wake(int64 pipeline)
+{
+	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+	kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, pipeline);
+}

@@ -80,6 +80,7 @@ extern List *kv_slot_list(Oid database);
 
 extern bool kv_wake(SlotKind kind, Oid database, int64 id);	/* sets the latch; false if none runs; id -1: all of the kind */
 extern void kv_wake_at_commit(SlotKind kind, Oid database, int64 id);	/* the same when this transaction commits */
+extern void kv_pipeline_wake(int64 pipeline);	/* supervisor and worker, at commit */
 /* CREATE EXTENSION in this database, at commit: launcher should start a supervisor. */
 extern void kv_request_supervisor_at_commit(void);
 /* DROP DATABASE, CREATE DATABASE TEMPLATE: stop what is connected to it and keep it stopped until released; waits up to 30 s. */

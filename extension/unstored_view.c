@@ -11,17 +11,11 @@
 #include "postgres.h"
 
 #include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
-#include "optimizer/tlist.h"
 #include "parser/analyze.h"
 
 #include "ddl.h"
-#include "refuse.h"
-#include "view_objects.h"
 
 static Query *analyse_query(ViewStmt *stmt, PlannedStmt *pstmt, const char *source_text);
-static int	group_location(Query *groups);
 
 
 /* Creates the view of a CREATE VIEW statement that has options of ours, and gives its oid. */
@@ -58,34 +52,4 @@ analyse_query(ViewStmt *stmt, PlannedStmt *pstmt, const char *source_text)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("the query of continuous view \"%s\" must be a SELECT that changes nothing", stmt->view->relname)));
 	return query;
-}
-
-/* Refuses an analysed view that only a table could hold. */
-Refusal *
-kv_refuse_unstored(ViewDef *view)
-{
-	if (view->retention_us >= 0)
-		return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.retention",
-						  "Its rows are not stored.", "Leave the option out, or use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
-	if (view->shape == SHAPE_APPEND && view->groups == NULL)
-		return NULL;
-	if (view->groups == NULL)
-		return kv_refusal(-1, "continuous view \"%s\" must be stored, because its rows change",
-						  "It reads tables only, whose rows change and go, and only a stored row can be changed.",
-						  "Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
-	return kv_refusal(group_location(view->groups),
-					  view->final ? "continuous view \"%s\" must be stored, because it aggregates" :
-					  "continuous view \"%s\" must be stored, because its rows change",
-					  view->final ? "This version stores what closed windows give." :
-					  "The row of a group changes with each of its records, and only a stored row can be changed.",
-					  "Use CREATE MATERIALIZED VIEW ... WITH (kafka.continuous).");
-}
-
-/* Gives the place of the first GROUP BY expression or else column of a group layer, -1: unknown. */
-static int
-group_location(Query *groups)
-{
-	if (groups->groupClause != NIL)
-		return exprLocation(get_sortgroupclause_expr(linitial(groups->groupClause), groups->targetList));
-	return exprLocation((Node *) linitial_node(TargetEntry, groups->targetList)->expr);
 }

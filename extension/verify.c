@@ -29,6 +29,7 @@
 #include "retention.h"
 #include "run_sql.h"
 #include "session_query.h"
+#include "view_relations.h"
 #include "window_end.h"
 
 PG_FUNCTION_INFO_V1(kafka_verify);

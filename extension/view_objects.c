@@ -32,6 +32,7 @@
 #include "run_sql.h"
 #include "spell_out.h"
 #include "view_objects.h"
+#include "view_relations.h"
 
 #define KEYED_FILLFACTOR 80		/* leaves room for HOT updates of groups (ENGINEERING.md) */
 

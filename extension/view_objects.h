@@ -33,8 +33,6 @@ extern void kv_make_unstored(NewView *new);
 extern void kv_make_result_table(NewView *new, ViewDef *view);
 /* Compiles the stored definition and makes the tables its statements need. */
 extern void kv_make_buffers(NewView *new);
-/* unstored_view.c: refuses an analysed view that only a table could hold; NULL: it may be unstored. */
-extern struct Refusal *kv_refuse_unstored(ViewDef *view);
 /* Makes buffers, lookup tables and companion live and die with the result table, for its owner, where they do not yet. */
 extern void kv_bind_view(ViewDef *view);
 
