@@ -11,7 +11,8 @@
  * still see. A row's lateness is judged again by the stream time before it, which
  * depends on its partition alone; what cannot be found out again is stored in
  * kafka_state.skipped: rows late by the frontier only, and dead letters, which the clock
- * or other columns of the topic may have made sound since. A reload that is cut short begins again with empty buffers.
+ * or other columns of the topic may have made sound since. One that was sound and is not any more ends the run: without it results would be wrong.
+ * A reload that is cut short begins again with empty buffers.
  */
 #include "postgres.h"
 
@@ -57,6 +58,7 @@ static void find_mark(Pipeline *pipeline, ReloadTarget *target);
 static void empty_buffers(Pipeline *pipeline);
 static void refill(Pipeline *pipeline, List *targets, HTAB *skipped);
 static int64 collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped);
+static void refuse_bad(Partition *partition);
 static void apply_chunk(Pipeline *pipeline, HTAB *skipped);
 static void apply_input(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *statement, HTAB *skipped);
 static bool not_skipped(int64 row, void *arg);
@@ -260,10 +262,29 @@ collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
 			partition->head_order = partition->stream_time;
 		else if (partition->head_result == DECODE_ROW)
 			kv_delta_add_head(pipeline, partition);
+		else if (partition->head_result == DECODE_BAD)
+			refuse_bad(partition);
 		kv_merge_consume(partition);
 		taken++;
 	}
 	return taken;
+}
+
+/* Raises the error of a record that has been applied and is bad now. */
+static void
+refuse_bad(Partition *partition)
+{
+	TopicDef   *topic = partition->input->topic;
+	DecodeError *bad = &partition->head_bad;
+
+	ereport(ERROR,
+			(errcode(bad->sqlstate),
+			 errmsg("record " INT64_FORMAT " of topic \"%s\" partition %d was applied and cannot be read again: %s",
+					kv_merge_message(partition)->offset, topic->topic, partition->number, bad->message),
+			 errdetail("A join's buffer must be reloaded after a crash, and it had this record.%s%s",
+					   bad->detail[0] ? " " : "", bad->detail),
+			 errhint("Undo what keeps foreign table %s from reading it (a changed type, enum or domain, a lower kafka.max_ahead), and the pipeline "
+					 "goes on by itself; or drop the views of the pipeline and create them again.", topic->relation_name)));
 }
 
 /* Puts a chunk into the buffers of every view. */
