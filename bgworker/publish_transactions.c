@@ -7,13 +7,18 @@
  * the order of seq. Number and snapshots are one row, kafka_state.transaction_batch, which is committed
  * and flushed before the batch is published, so that after a crash the same batch is made of the same rows.
  *
- * Invariant: rows are deleted only with published = true, and a batch with
+ * Invariants: rows are deleted only with published = true, and a batch with
  * published = false is out exactly if Kafka's metadata has its number: committed in the same Kafka transaction, for
- * partition 0 of the topic of the batch's first message, which is how recovery finds it again.
+ * partition 0 of the topic of the batch's first message. Numbers are never used twice, not by a server that this one has
+ * replaced either: before a batch is made, predecessors are fenced and the greatest number that Kafka has is read.
+ *
+ * Kafka forgets what has not been committed for some days. So before a batch goes out its topic has the number of the one
+ * before (a claim, once an hour), and only then the batch counts as one that may be out (claimed). Where such a
+ * batch is found and Kafka has no number for its topic at all, nobody knows, and a person decides (kafka.resume_transactions).
  *
  * A batch that is larger than a Kafka transaction goes out in parts; the metadata says up to which seq.
  *
- * States: published = true -new snapshot-> published = false -Kafka transaction, or found there-> published = true.
+ * States: published = true -new snapshot-> published = false -claim-> claimed -Kafka transaction, or found there-> published = true.
  *
  * Messages go out with the user mapping of the server's owner: one transaction's messages may come from many roles.
  */
@@ -29,6 +34,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "group_offsets.h"
 #include "message_set.h"
 #include "publisher.h"
 #include "run_sql.h"
@@ -36,11 +42,23 @@
 /* Rows of the outbox that are read at a time, some 8 kB each. */
 #define READ_ROWS 1000
 
+/* A claim holds so long in this process: far less than Kafka remembers. */
+#define CLAIM_MS (60 * 60 * 1000)
+
+/* A topic whose partition 0 has a number of ours. */
+typedef struct Claim
+{
+	TimestampTz at;
+	char		topic[FLEXIBLE_ARRAY_MEMBER];
+} Claim;
+
 struct TransactionOutput
 {
 	Oid			serverid;
 	KafkaTxn   *txn;
-	bool		checked;		/* how much of an unfinished batch is out has been found out with this producer */
+	bool		checked;		/* with this producer: known is read, and how much of an unfinished batch is out */
+	int64		known;			/* greatest batch that Kafka has */
+	List	   *claims;			/* Claim *, in context */
 	bool		more;			/* the last attempt found something to publish */
 	MemoryContext context;		/* of the producer */
 	MemoryContext batch;		/* of one batch */
@@ -49,25 +67,31 @@ struct TransactionOutput
 /* kafka_state.transaction_batch, and what the producer is called. */
 typedef struct TransactionBatch
 {
-	bool		exists;
 	int64		batch;
 	bool		published;
+	bool		claimed;
 	int64		part;			/* not published yet, but for rows up to this seq */
+	char	   *topic;			/* of its first message, which holds its number in Kafka; NULL: the batch is empty */
 	char	   *kafka_name;
 	char	   *server;
 	Oid			role;
 } TransactionBatch;
 
-static bool next_batch(TransactionOutput *output, TransactionBatch *current);
-static void read_batch_row(TransactionOutput *output, TransactionBatch *current);
+static bool look(TransactionOutput *output, TransactionBatch *current);
+static bool read_batch_row(TransactionOutput *output, TransactionBatch *current);
 static bool has_rows(const TransactionBatch *current);
-static void begin_batch(TransactionBatch *current);
-static char *read_first_topic(TransactionOutput *output, const TransactionBatch *current);
+static void insert_batch_row(const TransactionBatch *current);
+static void begin_batch(TransactionOutput *output, TransactionBatch *current);
+static void read_first_topic(TransactionOutput *output, TransactionBatch *current);
 static void note_topic(const OutboxMessage *message, void *arg);
 static MessageSet *read_part(TransactionOutput *output, const TransactionBatch *current, int64 *end);
-static void find_out(TransactionOutput *output, TransactionBatch *current, const char *topic);
-static int64 publish_part(TransactionOutput *output, const TransactionBatch *current, int64 end, const char *topic, MessageSet *messages);
-static void note_part(TransactionBatch *current, int64 end);
+static void find_out(TransactionOutput *output, TransactionBatch *current);
+static void stop_forgotten(const TransactionBatch *current) pg_attribute_noreturn();
+static void claim(TransactionOutput *output, TransactionBatch *current);
+static bool is_claimed(TransactionOutput *output, const char *topic);
+static void note_claim(TransactionOutput *output, const char *topic);
+static int64 publish_part(TransactionOutput *output, const TransactionBatch *current, int64 end, MessageSet *messages);
+static void update_batch(const TransactionBatch *current, const char *change, int64 value);
 static void finish_batch(const TransactionBatch *current);
 
 
@@ -88,37 +112,39 @@ void
 kv_transactions_publish(void *arg)
 {
 	TransactionOutput *output = arg;
-	TransactionBatch current;
+	TransactionBatch current = {0};
+	MessageSet *messages;
+	bool		begin;
+	int64		end;
 
 	MemoryContextReset(output->batch);
-	output->more = next_batch(output, &current);
-	if (output->more)
+	output->more = look(output, &current);
+	if (!output->more)
+		return;
+	if (output->txn == NULL)
 	{
-		char	   *topic = read_first_topic(output, &current);
-
-		if (output->txn == NULL)
-		{
-			output->txn = kv_txn_open(output->context, output->serverid, current.role, current.kafka_name);
-			output->checked = false;
-		}
-		if (!output->checked && topic != NULL)
-			find_out(output, &current, topic);
-		output->checked = true;
-		if (!current.published && topic != NULL)
-		{
-			int64		end;
-			MessageSet *messages = read_part(output, &current, &end);
-
-			kv_my_slot->published_messages += publish_part(output, &current, end, topic, messages);
-			if (end != 0)
-			{
-				note_part(&current, end);
-				return;
-			}
-		}
-		finish_batch(&current);
-		kv_publisher_truncate("transaction_outbox", 0);
+		output->txn = kv_txn_open(output->context, output->serverid, current.role, current.kafka_name);
+		output->checked = false;
 	}
+	begin = current.published;	/* nothing is unfinished */
+	if (!output->checked)
+		find_out(output, &current);
+	if (begin)
+		begin_batch(output, &current);
+	if (!current.published && current.topic != NULL)
+	{
+		if (!current.claimed)
+			claim(output, &current);
+		messages = read_part(output, &current, &end);
+		kv_my_slot->published_messages += publish_part(output, &current, end, messages);
+		if (end != 0)
+		{
+			update_batch(&current, "part = $2", end);
+			return;
+		}
+	}
+	finish_batch(&current);
+	kv_publisher_truncate("transaction_outbox", 0);
 }
 
 /* Did the last attempt find something? Then there may be more. */
@@ -139,31 +165,33 @@ kv_transactions_failed(TransactionOutput *output)
 		(void) kv_txn_abort(output->txn);
 	MemoryContextReset(output->context);
 	output->txn = NULL;
+	output->claims = NIL;
 }
 
-/* Finds the batch to be published: one that is not finished, or a new one of what is visible now. False: there is nothing. */
+/* Reads the last batch and, where it is unfinished, its topic. False: there is nothing to publish. */
 static bool
-next_batch(TransactionOutput *output, TransactionBatch *current)
+look(TransactionOutput *output, TransactionBatch *current)
 {
 	MemoryContext save = MemoryContextSwitchTo(output->batch);
 	bool		found = false;
 
-	memset(current, 0, sizeof(*current));
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(output->batch);
 	if (kv_catalog_installed())
 	{
-		read_batch_row(output, current);
-		found = current->exists && !current->published;
-		if (!found && has_rows(current))
+		bool		exists = read_batch_row(output, current);
+
+		found = (exists && !current->published) || has_rows(current);
+		if (found && !exists)
 		{
-			begin_batch(current);
-			/* flushed, and with it the transactions it shows, whatever synchronous_commit says */
-			ForceSyncCommit();
-			found = true;
+			insert_batch_row(current);
+			UpdateActiveSnapshotCommandId();
+			(void) read_batch_row(output, current);
 		}
+		if (found && !current->published)
+			read_first_topic(output, current);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -171,31 +199,35 @@ next_batch(TransactionOutput *output, TransactionBatch *current)
 	return found;
 }
 
-/* Reads the batch's row and makes the names; the strings live in output->batch. */
-static void
+/* Reads the batch's row and makes the names; the strings live in output->batch. False: there is none yet. */
+static bool
 read_batch_row(TransactionOutput *output, TransactionBatch *current)
 {
 	ForeignServer *server = GetForeignServer(output->serverid);
 	const Oid	types[] = {TEXTOID};
 	Datum		value = CStringGetTextDatum(server->servername);
-	char	   *instance = kv_instance_name();
+	char	   *prefix = kv_identity_prefix();
+	bool		exists;
 	KvSql		sql;
 
 	current->server = server->servername;
 	current->role = server->owner;
 	kv_sql_enter_engine(&sql);
-	if (kv_sql_read("SELECT batch, published, token, part FROM kafka_state.transaction_batch WHERE server = $1", 1, types, &value, NULL, 1) > 0)
+	exists = kv_sql_read("SELECT batch, published, token, part, claimed FROM kafka_state.transaction_batch WHERE server = $1",
+						 1, types, &value, NULL, 1) > 0;
+	if (exists)
 	{
 		bool		isnull;
 
-		current->exists = true;
 		current->batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 		current->published = DatumGetBool(kv_sql_value(0, 2, &isnull));
 		current->part = DatumGetInt64(kv_sql_value(0, 4, &isnull));
-		current->kafka_name = psprintf("%s.%u.tx.%s.%s", instance, MyDatabaseId, current->server, kv_sql_text(0, 3));
+		current->claimed = DatumGetBool(kv_sql_value(0, 5, &isnull));
+		current->kafka_name = psprintf("%s.tx.%s.%s", prefix, current->server, kv_sql_text(0, 3));
 		current->kafka_name = MemoryContextStrdup(output->batch, current->kafka_name);
 	}
 	kv_sql_leave(&sql);
+	return exists;
 }
 
 /* Is there anything to publish? All rows that stand are unpublished while the last batch is published. */
@@ -213,53 +245,77 @@ has_rows(const TransactionBatch *current)
 	return found;
 }
 
-/* Makes the next batch of what is visible now. Its rows are those of the statement's own snapshot. */
+/* Gives the server its name in Kafka, before anything of it goes there. */
 static void
-begin_batch(TransactionBatch *current)
+insert_batch_row(const TransactionBatch *current)
 {
-	static const char text[] =
-		"INSERT INTO kafka_state.transaction_batch AS b (server, token, batch, snapshot, previous, published)"
-		" VALUES ($1, pg_catalog.substr(pg_catalog.md5(pg_catalog.gen_random_uuid()::text), 1, 8), 1, pg_catalog.pg_current_snapshot(), NULL, false)"
-		" ON CONFLICT (server) DO UPDATE SET batch = b.batch + 1, previous = b.snapshot, snapshot = excluded.snapshot, published = false, part = 0"
-		" RETURNING batch, token";
 	const Oid	types[] = {TEXTOID};
 	Datum		value = CStringGetTextDatum(current->server);
-	MemoryContext save = CurrentMemoryContext;
-	char	   *instance = kv_instance_name();
-	bool		isnull;
-	char	   *name;
 	KvSql		sql;
 
+	kv_identity_ensure();
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 1, types, &value, NULL);
-	current->batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
-	current->published = false;
-	current->part = 0;
-	name = psprintf("%s.%u.tx.%s.%s", instance, MyDatabaseId, current->server, kv_sql_text(0, 2));
-	current->kafka_name = MemoryContextStrdup(save, name);
+	kv_sql_run("INSERT INTO kafka_state.transaction_batch (server, token, batch, published)"
+			   " VALUES ($1, pg_catalog.substr(pg_catalog.md5(pg_catalog.gen_random_uuid()::text), 1, 8), 0, true)",
+			   1, types, &value, NULL);
 	kv_sql_leave(&sql);
 }
 
-/* Rows of the current batch of server $1 behind seq $2, in order. */
-#define BATCH_ROWS \
-	" FROM kafka_state.transaction_outbox o, kafka_state.transaction_batch b" \
-	" WHERE b.server = $1 AND o.server = $1 AND o.seq > $2 AND pg_catalog.pg_visible_in_snapshot(o.xid, b.snapshot)" \
-	" AND (b.previous IS NULL OR NOT pg_catalog.pg_visible_in_snapshot(o.xid, b.previous))" \
-	" ORDER BY o.seq"
-
-/* Gives the topic of the first message of the batch, which holds its number in Kafka; NULL: the batch is empty. */
-static char *
-read_first_topic(TransactionOutput *output, const TransactionBatch *current)
+/*
+ * Makes the next batch of what is visible now: its rows are those of the statement's own snapshot. Flushed, and with it
+ * the transactions it shows, whatever synchronous_commit says.
+ */
+static void
+begin_batch(TransactionOutput *output, TransactionBatch *current)
 {
+	static const char text[] =
+		"UPDATE kafka_state.transaction_batch SET batch = greatest(batch, $2) + 1, previous = snapshot, snapshot = pg_catalog.pg_current_snapshot(),"
+		" published = false, claimed = false, part = 0 WHERE server = $1 RETURNING batch";
 	const Oid	types[] = {TEXTOID, INT8OID};
-	Datum		values[2] = {0, Int64GetDatum(0)};
+	Datum		values[2];
 	MemoryContext save = CurrentMemoryContext;
-	char	   *topic = NULL;
+	bool		isnull;
 	KvSql		sql;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = CStringGetTextDatum(current->server);
+	values[1] = Int64GetDatum(output->known);
+	kv_sql_enter_engine(&sql);
+	if (kv_sql_run(text, 2, types, values, NULL) != 1)
+		elog(ERROR, "server \"%s\" has lost its row in kafka_state.transaction_batch", current->server);
+	current->batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
+	kv_sql_leave(&sql);
+	current->published = current->claimed = false;
+	current->part = 0;
+	UpdateActiveSnapshotCommandId();
+	read_first_topic(output, current);
+	ForceSyncCommit();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+	/* flushed before the batch goes out, as everything is */
+	if (current->topic != NULL && is_claimed(output, current->topic))
+	{
+		update_batch(current, "claimed = $2 <> 0", 1);
+		current->claimed = true;
+	}
+}
+
+/* Rows of the current batch of server $1 behind seq $2, in order. */
+#define BATCH_ROWS \
+	" FROM kafka_state.transaction_outbox o, kafka_state.transaction_batch b" \
+	" WHERE b.server = $1 AND o.server = $1 AND o.seq > $2 AND " KV_IN_BATCH " ORDER BY o.seq"
+
+/* Finds the topic of the first message of the batch. */
+static void
+read_first_topic(TransactionOutput *output, TransactionBatch *current)
+{
+	const Oid	types[] = {TEXTOID, INT8OID};
+	Datum		values[2] = {CStringGetTextDatum(current->server), Int64GetDatum(0)};
+	char	   *topic = NULL;
+	KvSql		sql;
+
 	kv_sql_enter_engine(&sql);
 	if (kv_sql_read("SELECT o.messages" BATCH_ROWS " LIMIT 1", 2, types, values, NULL, 1) > 0)
 	{
@@ -270,10 +326,7 @@ read_first_topic(TransactionOutput *output, const TransactionBatch *current)
 		topic = MemoryContextStrdup(output->batch, topic);
 	}
 	kv_sql_leave(&sql);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(save);
-	return topic;
+	current->topic = topic;
 }
 
 static void
@@ -327,33 +380,122 @@ read_part(TransactionOutput *output, const TransactionBatch *current, int64 *end
 	return messages;
 }
 
-/* Finds out how much of the batch Kafka has already. The producer that could still be writing it has been fenced. */
+/*
+ * Finds out what Kafka has, and how much of an unfinished batch. The producers that could still be writing have been fenced. A
+ * greater number than the batch's was given after it was out.
+ */
 static void
-find_out(TransactionOutput *output, TransactionBatch *current, const char *topic)
+find_out(TransactionOutput *output, TransactionBatch *current)
 {
-	KafkaOffset offset = {.topic = (char *) topic,.partition = 0,.offset = RD_KAFKA_OFFSET_INVALID};
 	MemoryContext save = MemoryContextSwitchTo(output->batch);
-	OutboxPlace noted = {current->batch, current->part};
-	OutboxPlace out;
-	char	   *owner;
-	char	   *frontiers;
+	OutboxPlace greatest = {0, 0};
+	bool		found = false;
+	List	   *offsets = kv_group_offsets(output->serverid, current->role, current->kafka_name);
+	ListCell   *cell;
 
-	kv_txn_read_offsets(output->serverid, current->role, current->kafka_name, &offset, 1);
-	if (offset.metadata != NULL && kv_recovery_parse(offset.metadata, &out, &owner, &frontiers))
+	foreach(cell, offsets)
 	{
-		current->published = out.batch > current->batch || (out.batch == current->batch && out.part == 0);
-		if (out.batch == current->batch && (noted.part == 0 || kv_place_is_before(noted, out)))
-			current->part = out.part;
+		KafkaOffset *offset = lfirst(cell);
+		OutboxPlace place;
+		char	   *owner;
+		char	   *frontiers;
+
+		if (offset->metadata == NULL || !kv_recovery_parse(offset->metadata, &place, &owner, &frontiers))
+			continue;
+		found = found || (current->topic != NULL && strcmp(offset->topic, current->topic) == 0);
+		if (kv_place_is_before(greatest, place))
+			greatest = place;
 	}
+	MemoryContextSwitchTo(save);
+
+	if (!current->published && current->topic != NULL)
+	{
+		if (greatest.batch > current->batch || (greatest.batch == current->batch && greatest.part == 0))
+			current->published = true;
+		else if (greatest.batch == current->batch)
+			current->part = Max(current->part, greatest.part);
+		else if (current->claimed && !found)
+			stop_forgotten(current);
+	}
+	output->known = greatest.batch;
+	output->checked = true;
+}
+
+/* Raises the error of a batch of which nobody knows whether it is out. */
+static void
+stop_forgotten(const TransactionBatch *current)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("Kafka has forgotten whether messages of ordinary transactions have been published to server \"%s\"", current->server),
+			 errdetail("Batch " INT64_FORMAT " was under way, and group \"%s\" has no offset for topic \"%s\" any more, which would tell. "
+					   "Kafka forgets the offsets of a group after some days without a commit, and those of a deleted topic at once.",
+					   current->batch, current->kafka_name, current->topic),
+			 errhint("Look whether the messages are in the topic: SELECT kafka.resume_transactions('%s', published => true) if they are, "
+					 "published => false to publish them.", current->server)));
+}
+
+/* Gives the batch's topic the number of the one before, so that a batch of which Kafka has nothing is one that Kafka has forgotten. */
+static void
+claim(TransactionOutput *output, TransactionBatch *current)
+{
+	OutboxPlace before = {current->batch - 1, 0};
+	KafkaOffset offset = {.topic = current->topic};
+
+	kv_txn_begin(output->txn);
+	kv_txn_commit(output->txn, &offset, 1, kv_recovery_metadata(before, "{}"));
+	note_claim(output, current->topic);
+	/* flushed before the batch goes out, as everything is */
+	update_batch(current, "claimed = $2 <> 0", 1);
+	current->claimed = true;
+}
+
+/* Has the topic had a number from this process lately? */
+static bool
+is_claimed(TransactionOutput *output, const char *topic)
+{
+	ListCell   *cell;
+
+	foreach(cell, output->claims)
+	{
+		Claim	   *found = lfirst(cell);
+
+		if (strcmp(found->topic, topic) == 0)
+			return GetCurrentTimestamp() < TimestampTzPlusMilliseconds(found->at, CLAIM_MS);
+	}
+	return false;
+}
+
+/* Remembers that a topic has a number as of now. */
+static void
+note_claim(TransactionOutput *output, const char *topic)
+{
+	MemoryContext save = MemoryContextSwitchTo(output->context);
+	Claim	   *made;
+	ListCell   *cell;
+
+	foreach(cell, output->claims)
+	{
+		Claim	   *found = lfirst(cell);
+
+		if (strcmp(found->topic, topic) != 0)
+			continue;
+		output->claims = foreach_delete_current(output->claims, cell);
+		pfree(found);
+	}
+	made = palloc(offsetof(Claim, topic) + strlen(topic) + 1);
+	made->at = GetCurrentTimestamp();
+	strcpy(made->topic, topic);
+	output->claims = lappend(output->claims, made);
 	MemoryContextSwitchTo(save);
 }
 
 /* Publishes messages of the batch with its number and where they end; gives back how many. */
 static int64
-publish_part(TransactionOutput *output, const TransactionBatch *current, int64 end, const char *topic, MessageSet *messages)
+publish_part(TransactionOutput *output, const TransactionBatch *current, int64 end, MessageSet *messages)
 {
 	OutboxPlace place = {current->batch, end};
-	KafkaOffset offset = {.topic = (char *) topic};
+	KafkaOffset offset = {.topic = current->topic};
 	int64		produced;
 
 	pgstat_report_activity(STATE_RUNNING, "publishing");
@@ -361,13 +503,14 @@ publish_part(TransactionOutput *output, const TransactionBatch *current, int64 e
 	kv_txn_begin(output->txn);
 	produced = kv_messages_produce(messages, output->txn);
 	kv_txn_commit(output->txn, &offset, 1, kv_recovery_metadata(place, "{}"));
+	note_claim(output, current->topic);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return produced;
 }
 
-/* Notes that a part of the batch is out. */
+/* Changes a column of the batch's row to $2. */
 static void
-note_part(TransactionBatch *current, int64 end)
+update_batch(const TransactionBatch *current, const char *change, int64 value)
 {
 	const Oid	types[] = {TEXTOID, INT8OID};
 	MemoryContext save = CurrentMemoryContext;
@@ -377,16 +520,16 @@ note_part(TransactionBatch *current, int64 end)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = CStringGetTextDatum(current->server);
-	values[1] = Int64GetDatum(end);
+	values[1] = Int64GetDatum(value);
 	kv_sql_enter_engine(&sql);
-	kv_sql_run("UPDATE kafka_state.transaction_batch SET part = $2 WHERE server = $1", 2, types, values, NULL);
+	kv_sql_run(psprintf("UPDATE kafka_state.transaction_batch SET %s WHERE server = $1", change), 2, types, values, NULL);
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
 }
 
-/* Notes that the batch is out and deletes its rows. */
+/* Notes that the batch is out and deletes its rows, and no others. */
 static void
 finish_batch(const TransactionBatch *current)
 {
@@ -400,7 +543,7 @@ finish_batch(const TransactionBatch *current)
 	value = CStringGetTextDatum(current->server);
 	kv_sql_enter_engine(&sql);
 	kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"
-			   " WHERE b.server = $1 AND o.server = $1 AND pg_catalog.pg_visible_in_snapshot(o.xid, b.snapshot)", 1, types, &value, NULL);
+			   " WHERE b.server = $1 AND o.server = $1 AND " KV_IN_BATCH, 1, types, &value, NULL);
 	kv_sql_run("UPDATE kafka_state.transaction_batch SET published = true WHERE server = $1", 1, types, &value, NULL);
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();

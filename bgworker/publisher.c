@@ -221,7 +221,7 @@ update_output(Output *output, const OutboxPipeline *pipeline)
 {
 	if (output->name == NULL || strcmp(output->name, pipeline->name) != 0)
 		output->name = MemoryContextStrdup(TopMemoryContext, pipeline->name);
-	if (output->paused && !pipeline->paused && output->stopped)
+	if (output->resumed != pipeline->resumed)
 	{
 		output->stopped = false;
 		output->fenced = false;
@@ -231,7 +231,7 @@ update_output(Output *output, const OutboxPipeline *pipeline)
 		give_up(output);		/* another user mapping */
 	output->serverid = pipeline->serverid;
 	output->owner = pipeline->owner;
-	output->paused = pipeline->paused;
+	output->resumed = pipeline->resumed;
 	output->listed = true;
 }
 
@@ -560,7 +560,7 @@ note_published(Output *output)
 	{
 		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at)"
 				   " VALUES ($1, $2, $3, pg_catalog.clock_timestamp())"
-				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at", 3, types, values, NULL);
+				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = false", 3, types, values, NULL);
 		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE (batch < $2 OR batch = $2 AND ($3 = 0 OR seq <= $3)) AND $1 IS NOT NULL",
 							output->pipeline), 3, types, values, NULL);
 		kv_sql_run("DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch < $2 AND $3 IS NOT NULL", 3, types, values, NULL);

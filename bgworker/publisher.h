@@ -23,7 +23,7 @@ typedef struct Output
 	char	   *name;
 	Oid			serverid;
 	Oid			owner;			/* role whose user mapping is used */
-	bool		paused;
+	int64		resumed;		/* kafka_state.pipeline.resumed as last seen */
 	bool		listed;			/* in the last look at the catalogs */
 	KvSlot	   *slot;			/* SLOT_OUTPUT, for status */
 	/* Kafka; recovery.c fills it */

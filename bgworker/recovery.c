@@ -42,6 +42,7 @@
 typedef struct Known
 {
 	bool		noted;			/* has a row in kafka_state.published */
+	bool		decided;		/* which holds, as somebody has said, without Kafka's metadata */
 	OutboxPlace note;
 	int64		last_batch;		/* of kafka_state.pipeline */
 	bool		unpublished;	/* messages after the note */
@@ -111,11 +112,12 @@ read_known(Output *output, Known *known)
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
 
 	kv_sql_enter_engine(&sql);
-	known->noted = kv_sql_read("SELECT batch, part FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
+	known->noted = kv_sql_read("SELECT batch, part, decided FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (known->noted)
 	{
 		known->note.batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 		known->note.part = DatumGetInt64(kv_sql_value(0, 2, &isnull));
+		known->decided = DatumGetBool(kv_sql_value(0, 3, &isnull));
 	}
 	/* rows of a batch that is out in part are unpublished too */
 	value = Int64GetDatum(known->note.part == 0 ? known->note.batch : known->note.batch - 1);
@@ -180,8 +182,8 @@ check_owner(Output *output)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("pipeline \"%s\" is published by another server", output->name),
 				 errdetail("Its owner in Kafka is %s; this server is %s.", metadata.owner, my_owner()),
-				 errhint("If both are meant to run, run kafka.fork() in one of the two; otherwise stop one, and kafka.pause() and "
-						 "kafka.resume() the pipeline here.")));
+				 errhint("If both are meant to run, run kafka.fork() in one of the two; otherwise stop the other one, and then here: SELECT kafka.resume('%s').",
+						 output->name)));
 	}
 	output->fenced = false;
 }
@@ -201,7 +203,7 @@ decide(Output *output, const Known *known, const Metadata *metadata)
 						   metadata->place.batch, known->last_batch),
 				 errhint("Drop the pipeline's views and create them again, or go back to the server that was ahead.")));
 	}
-	if (!metadata->found && known->noted && known->note.batch > 0 && known->unpublished)
+	if (!metadata->found && known->noted && !known->decided && known->note.batch > 0 && known->unpublished)
 	{
 		output->stopped = true;
 		ereport(ERROR,
@@ -210,7 +212,9 @@ decide(Output *output, const Known *known, const Metadata *metadata)
 				 errdetail("This database has noted batch " INT64_FORMAT " and has later ones, which may have been published or not. "
 						   "Kafka forgets the offsets of a group after some days without a commit, and those of a deleted topic at once.",
 						   known->note.batch),
-				 errhint("Drop the pipeline's views and create them again.")));
+				 errhint("Look which of them are in the sinks, then SELECT kafka.resume('%s', published => N): batches after N are published. N is "
+						 INT64_FORMAT " if none of them is there, " INT64_FORMAT " if all are.",
+						 output->name, known->note.batch - (known->note.part != 0), known->last_batch)));
 	}
 	output->noted = known->note;
 	output->published = metadata->found && kv_place_is_before(known->note, metadata->place) ? metadata->place : known->note;

@@ -142,7 +142,8 @@ kv_pipeline_set_paused(int64 pipeline, bool paused)
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	kv_sql_run("UPDATE kafka_state.pipeline SET paused = $2 WHERE pipeline = $1 AND paused <> $2", 2, types, values, NULL);
+	kv_sql_run("UPDATE kafka_state.pipeline SET paused = $2, resumed = resumed + (NOT $2)::integer WHERE pipeline = $1 AND NOT (paused AND $2)",
+			   2, types, values, NULL);
 	kv_sql_leave(&sql);
 }
 
@@ -384,5 +385,5 @@ kv_outbox_rename_server(const char *name, const char *new_name)
 char *
 kv_pipeline_kafka_name(const PipelineRow *pipeline)
 {
-	return psprintf("%s.%u." INT64_FORMAT ".%s", kv_instance_name(), MyDatabaseId, pipeline->pipeline, pipeline->token);
+	return psprintf("%s." INT64_FORMAT ".%s", kv_identity_prefix(), pipeline->pipeline, pipeline->token);
 }

@@ -9,7 +9,9 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -17,6 +19,7 @@
 
 #include "catalog.h"
 #include "ddl.h"
+#include "outbox.h"
 #include "run_sql.h"
 #include "shared.h"
 #include "view_objects.h"
@@ -27,6 +30,8 @@ PG_FUNCTION_INFO_V1(kafka_pause_pipeline);
 PG_FUNCTION_INFO_V1(kafka_pause_view);
 PG_FUNCTION_INFO_V1(kafka_resume_pipeline);
 PG_FUNCTION_INFO_V1(kafka_resume_view);
+PG_FUNCTION_INFO_V1(kafka_resume_published);
+PG_FUNCTION_INFO_V1(kafka_resume_transactions);
 PG_FUNCTION_INFO_V1(kafka_adopt);
 PG_FUNCTION_INFO_V1(kafka_fork);
 
@@ -134,6 +139,68 @@ Datum
 kafka_resume_view(PG_FUNCTION_ARGS)
 {
 	set_paused(pipeline_of_view(PG_GETARG_OID(0)), false);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Notes which batch of a pipeline was published last, where Kafka cannot tell, and lets it go on. Numbers up to that one are
+ * not used any more.
+ */
+Datum
+kafka_resume_published(PG_FUNCTION_ARGS)
+{
+	const Oid	types[] = {INT8OID, INT8OID};
+	PipelineRow *pipeline = kv_pipeline_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	Datum		values[] = {Int64GetDatum(pipeline->pipeline), PG_GETARG_DATUM(1)};
+	KvSql		sql;
+
+	if (PG_GETARG_INT64(1) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a batch has no number below 0")));
+	set_paused(pipeline->pipeline, false);
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("UPDATE kafka_state.pipeline SET batch = greatest(batch, $2) WHERE pipeline = $1", 2, types, values, NULL);
+	kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at, decided)"
+			   " VALUES ($1, $2, 0, pg_catalog.clock_timestamp(), true)"
+			   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = 0, at = excluded.at, decided = true", 2, types, values, NULL);
+	kv_sql_leave(&sql);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Decides about the batch of ordinary transactions that may be out or not: deletes its messages, or lets them be published. The
+ * publisher is at the same point again and again, so its back-off may end at once.
+ */
+Datum
+kafka_resume_transactions(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	ForeignServer *server = GetForeignServerByName(name, false);
+	const Oid	types[] = {TEXTOID};
+	Datum		value = CStringGetTextDatum(server->servername);
+	KvSlot	   *slot = kv_slot_get(SLOT_PUBLISHER, MyDatabaseId, server->serverid, false);
+	KvSql		sql;
+
+	if (!pg_foreign_server_ownercheck(server->serverid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_SERVER, server->servername);
+	kv_sql_enter_engine(&sql);
+	if (kv_sql_run("SELECT FROM kafka_state.transaction_batch WHERE server = $1 AND NOT published FOR UPDATE", 1, types, &value, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no batch of ordinary transactions waits on server \"%s\"", name)));
+	if (PG_GETARG_BOOL(1))
+	{
+		kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"
+				   " WHERE b.server = $1 AND o.server = $1 AND " KV_IN_BATCH, 1, types, &value, NULL);
+		kv_sql_run("UPDATE kafka_state.transaction_batch SET published = true WHERE server = $1", 1, types, &value, NULL);
+	}
+	else
+		kv_sql_run("UPDATE kafka_state.transaction_batch SET claimed = false, part = 0 WHERE server = $1", 1, types, &value, NULL);
+	kv_sql_leave(&sql);
+	if (slot != NULL)
+		kv_slot_clear_error(slot);
+	kv_wake_at_commit(SLOT_PUBLISHER, MyDatabaseId, server->serverid);
 	PG_RETURN_VOID();
 }
 

@@ -18,10 +18,32 @@
 #include "identity.h"
 #include "run_sql.h"
 
+static char *instance_name(void);
+static void rebase_transactions(void);
 
-/* Gives the prefix of every name in Kafka: kafka.instance, or the stored one, or the system identifier. */
+
+/*
+ * Gives what every name in Kafka begins with: the instance and the database that the fingerprint was first written
+ * in, which kafka.adopt() leaves as it is, so that the names stay the same.
+ */
 char *
-kv_instance_name(void)
+kv_identity_prefix(void)
+{
+	Oid			database = MyDatabaseId;
+	char	   *instance = instance_name();
+	bool		isnull;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	if (kv_sql_read("SELECT kafka_database FROM kafka_state.identity", 0, NULL, NULL, NULL, 1) > 0)
+		database = DatumGetObjectId(kv_sql_value(0, 1, &isnull));
+	kv_sql_leave(&sql);
+	return psprintf("%s.%u", instance, database);
+}
+
+/* Gives the name of this instance: kafka.instance, or the stored one, or the system identifier. */
+static char *
+instance_name(void)
 {
 	char	   *name = NULL;
 	KvSql		sql;
@@ -40,13 +62,13 @@ void
 kv_identity_ensure(void)
 {
 	static const char text[] =
-		"INSERT INTO kafka_state.identity (instance, system_identifier, data_directory, database) "
-		"VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+		"INSERT INTO kafka_state.identity (instance, system_identifier, data_directory, database, kafka_database) "
+		"VALUES ($1, $2, $3, $4, $4) ON CONFLICT DO NOTHING";
 	const Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, OIDOID};
 	Datum		values[4];
 	KvSql		sql;
 
-	values[0] = CStringGetTextDatum(kv_instance_name());
+	values[0] = CStringGetTextDatum(instance_name());
 	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, GetSystemIdentifier()));
 	values[2] = CStringGetTextDatum(DataDir);
 	values[3] = ObjectIdGetDatum(MyDatabaseId);
@@ -67,7 +89,7 @@ kv_identity_matches(char **reason)
 	KvSql		sql;
 
 	*reason = NULL;
-	instance = kv_instance_name();
+	instance = instance_name();
 	kv_sql_enter_engine(&sql);
 	if (kv_sql_read("SELECT instance, system_identifier, data_directory, database FROM kafka_state.identity",
 					0, NULL, NULL, NULL, 1) > 0)
@@ -94,18 +116,23 @@ kv_identity_matches(char **reason)
 	return *reason == NULL;
 }
 
-/* Takes over the identity for this database, optionally under new names in Kafka. */
+/*
+ * Takes over the identity for this database, optionally under new names in Kafka. What is new to Kafka has nothing
+ * published there, so what the notes say is decided.
+ */
 void
-kv_identity_take(bool new_tokens)
+kv_identity_take(bool new_names)
 {
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	if (new_tokens)
+	rebase_transactions();
+	if (new_names)
 	{
 		kv_sql_run("DELETE FROM kafka_state.identity", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.pipeline SET token = left(gen_random_uuid()::text, 8)", 0, NULL, NULL, NULL);
-		kv_sql_run("UPDATE kafka_state.transaction_batch SET token = left(gen_random_uuid()::text, 8)", 0, NULL, NULL, NULL);
+		kv_sql_run("UPDATE kafka_state.published SET decided = true", 0, NULL, NULL, NULL);
+		kv_sql_run("UPDATE kafka_state.transaction_batch SET token = left(gen_random_uuid()::text, 8), claimed = false", 0, NULL, NULL, NULL);
 	}
 	else
 	{
@@ -120,4 +147,24 @@ kv_identity_take(bool new_tokens)
 	}
 	kv_sql_leave(&sql);
 	kv_identity_ensure();
+}
+
+/*
+ * Makes the outbox of ordinary transactions this cluster's own. Transaction ids and snapshots of another one mean nothing here,
+ * so they are evaluated once, among themselves: the rows of the batch under way get an id that every snapshot shows, what
+ * came behind it the id of this transaction, and the batch a snapshot that shows the former alone. Where no batch is
+ * under way, the rows that wait become one: the next one of the original had them too, so that Kafka knows
+ * by its number whether they have been published since.
+ */
+static void
+rebase_transactions(void)
+{
+	kv_sql_run("UPDATE kafka_state.transaction_outbox o SET xid = CASE WHEN b.published"
+			   " OR (pg_visible_in_snapshot(o.xid, b.snapshot) AND (b.previous IS NULL OR NOT pg_visible_in_snapshot(o.xid, b.previous)))"
+			   " THEN '2' ELSE pg_current_xact_id() END"
+			   " FROM kafka_state.transaction_batch b WHERE b.server = o.server", 0, NULL, NULL, NULL);
+	kv_sql_run("UPDATE kafka_state.transaction_outbox o SET xid = pg_current_xact_id()"
+			   " WHERE NOT EXISTS (SELECT FROM kafka_state.transaction_batch b WHERE b.server = o.server)", 0, NULL, NULL, NULL);
+	kv_sql_run("UPDATE kafka_state.transaction_batch SET batch = batch + published::integer, published = false, previous = NULL, snapshot = '3:3:',"
+			   " claimed = claimed AND NOT published, part = CASE WHEN published THEN 0 ELSE part END", 0, NULL, NULL, NULL);
 }

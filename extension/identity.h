@@ -4,11 +4,11 @@
 
 #include "kafka_views.h"
 
-extern char *kv_instance_name(void);	/* kafka.instance, or the stored one, or the system identifier */
+extern char *kv_identity_prefix(void);	/* what every name in Kafka begins with: "<instance>.<database oid>" */
 /* Writes the fingerprint if there is none yet: before the first pipeline, before the first publishing of transactions. */
 extern void kv_identity_ensure(void);
 /* Makes this database, as it is now, the one that is known to Kafka; new_tokens: under new names (kafka.fork). */
-extern void kv_identity_take(bool new_tokens);
+extern void kv_identity_take(bool new_names);
 extern bool kv_identity_matches(char **reason);	/* *reason: why not, with a HINT's worth of words */
 
 #endif							/* KV_IDENTITY_H */

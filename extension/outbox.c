@@ -458,7 +458,7 @@ kv_outbox_pipelines(int64 pipeline)
 		"    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
 		"      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		") "
-		"SELECT p.pipeline, p.name, p.paused, pg_catalog.min(f.ftserver::bigint)::oid, pg_catalog.min(c.relowner::bigint)::oid "
+		"SELECT p.pipeline, p.name, p.paused, pg_catalog.min(f.ftserver::bigint)::oid, pg_catalog.min(c.relowner::bigint)::oid, p.resumed "
 		"FROM kafka_state.pipeline p "
 		"JOIN reads r USING (pipeline) "
 		"JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = r.relid "
@@ -487,6 +487,7 @@ kv_outbox_pipelines(int64 pipeline)
 		found->paused = DatumGetBool(kv_sql_value(i, 3, &isnull));
 		found->serverid = DatumGetObjectId(kv_sql_value(i, 4, &isnull));
 		found->owner = DatumGetObjectId(kv_sql_value(i, 5, &isnull));
+		found->resumed = DatumGetInt64(kv_sql_value(i, 6, &isnull));
 		result = lappend(result, found);
 		MemoryContextSwitchTo(save);
 	}

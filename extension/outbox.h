@@ -29,6 +29,11 @@ extern TimestampTz kv_outbox_default_time;
 /* Raises an error for a sink that a pipeline cannot write to: one on another server. */
 extern void kv_outbox_check_server(int64 pipeline, const TopicDef *topic);
 
+/* SQL: is row o of kafka_state.transaction_outbox in batch b of kafka_state.transaction_batch? */
+#define KV_IN_BATCH \
+	"pg_catalog.pg_visible_in_snapshot(o.xid, b.snapshot)" \
+	" AND (b.previous IS NULL OR NOT pg_catalog.pg_visible_in_snapshot(o.xid, b.previous))"
+
 /* Creates kafka_state.outbox_N of a pipeline; kv_catalog_forget drops it. */
 extern void kv_outbox_create(int64 pipeline);
 
@@ -38,6 +43,7 @@ typedef struct OutboxPipeline
 	int64		pipeline;
 	char	   *name;
 	bool		paused;
+	int64		resumed;		/* how often a person let it go on */
 	Oid			serverid;		/* of the topics it reads, and of its sinks */
 	Oid			owner;			/* of its views: whose user mapping is used */
 } OutboxPipeline;

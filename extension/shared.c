@@ -548,4 +548,5 @@ kv_pipeline_wake(int64 pipeline)
 {
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 	kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, pipeline);
+	kv_wake_at_commit(SLOT_PUBLISHER, MyDatabaseId, -1);
 }

@@ -22,7 +22,8 @@ CREATE TABLE kafka_state.identity (
 	instance text NOT NULL,			-- prefix of every group.id and transactional.id
 	system_identifier text NOT NULL,
 	data_directory text NOT NULL,
-	database oid NOT NULL
+	database oid NOT NULL,
+	kafka_database oid NOT NULL		-- the one whose number is in the Kafka names: kafka.adopt() leaves it
 );
 COMMENT ON TABLE kafka_state.identity IS 'Who this database is to Kafka; where the fingerprint does not match, nothing starts until kafka.adopt() or kafka.fork()';
 
@@ -31,7 +32,8 @@ CREATE TABLE kafka_state.pipeline (
 	token text NOT NULL,			-- 8 random hex digits: part of the Kafka names, so that a re-created pipeline is another one
 	name text NOT NULL UNIQUE,
 	paused boolean NOT NULL DEFAULT false,
-	batch bigint NOT NULL DEFAULT 0		-- number of the last batch that was committed with this row locked
+	batch bigint NOT NULL DEFAULT 0,	-- number of the last batch that was committed with this row locked
+	resumed bigint NOT NULL DEFAULT 0	-- how often kafka.resume was called: what has stopped for a person goes on
 );
 COMMENT ON TABLE kafka_state.pipeline IS 'One row a pipeline; whoever writes to its outbox locks the row first and takes the next batch number';
 
@@ -94,7 +96,8 @@ CREATE TABLE kafka_state.published (
 	pipeline bigint PRIMARY KEY REFERENCES kafka_state.pipeline,
 	batch bigint NOT NULL,
 	part bigint NOT NULL,			-- 0: all of the batch; otherwise its outbox rows up to this seq
-	at timestamptz NOT NULL
+	at timestamptz NOT NULL,
+	decided boolean NOT NULL DEFAULT false	-- kafka.resume or kafka.fork has said so: holds without Kafka's metadata
 );
 COMMENT ON TABLE kafka_state.published IS 'The publisher''s own note of what it published last; Kafka''s metadata may be ahead of it by one transaction';
 
@@ -121,9 +124,10 @@ CREATE TABLE kafka_state.transaction_batch (
 	server text PRIMARY KEY,
 	token text NOT NULL,
 	batch bigint NOT NULL,
-	snapshot pg_snapshot NOT NULL,		-- batch = rows visible in snapshot and not in previous
+	snapshot pg_snapshot,			-- batch = rows visible in snapshot and not in previous (null: nothing is); null: no batch yet
 	previous pg_snapshot,
 	published boolean NOT NULL,
+	claimed boolean NOT NULL DEFAULT false,	-- false: cannot be out, because Kafka has not been told of it
 	part bigint NOT NULL DEFAULT 0		-- while published is false: rows up to this seq are out
 );
 COMMENT ON TABLE kafka_state.transaction_batch IS 'The last batch made of kafka_state.transaction_outbox, per server';
@@ -563,6 +567,12 @@ COMMENT ON FUNCTION kafka.resume(text) IS 'Lets a paused pipeline go on';
 CREATE FUNCTION kafka.resume(view regclass) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_resume_view';
 COMMENT ON FUNCTION kafka.resume(regclass) IS 'Lets the paused pipeline of a view go on';
+CREATE FUNCTION kafka.resume(pipeline text, published bigint) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_resume_published';
+COMMENT ON FUNCTION kafka.resume(text, bigint) IS 'Where Kafka cannot tell which batch of a pipeline was published last: says so, and lets it go on';
+CREATE FUNCTION kafka.resume_transactions(server text, published boolean) RETURNS void
+	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_resume_transactions';
+COMMENT ON FUNCTION kafka.resume_transactions(text, boolean) IS 'Where Kafka cannot tell whether a batch of ordinary transactions was published: says so, and lets them go on';
 
 CREATE FUNCTION kafka.adopt() RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_adopt';
