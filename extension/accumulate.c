@@ -31,6 +31,7 @@
 #include "note_times.h"
 #include "outer_join.h"
 #include "retention.h"
+#include "session_rows.h"
 #include "session_statements.h"
 
 static void add_late_counts(ViewDef *view, List **statements);
@@ -76,7 +77,7 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 		*statements = list_concat(*statements, kv_session_statements(groups));
 	if (groups)
 		*statements = list_concat(*statements, kv_groups_statements(groups));
-	if (view->final)
+	if (kv_closing_needed(view))
 		*statements = list_concat(*statements, kv_closing_statements(groups));
 	*statements = list_concat(*statements, kv_retention_statements(view));
 	add_evictions(view, statements);
@@ -98,7 +99,9 @@ kv_accumulate_tables(ViewDef *view)
 		statements = list_concat(statements, kv_groups_tables(view));
 	if (view->sessions)
 		statements = list_concat(statements, kv_session_indexes(view));
-	if (view->final)
+	if (view->keeps_rows)
+		statements = list_concat(statements, kv_session_rows_tables(view));
+	if (kv_closing_needed(view))
 		statements = list_concat(statements, kv_closing_indexes(view));
 	else if (view->retention_us >= 0 && view->groups_name && kv_retention_index(view))
 		foreach(cell, lcons(view->groups_name, kv_distinct_table_names(view)))

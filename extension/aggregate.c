@@ -26,6 +26,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_clause.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_func.h"
 #include "parser/parse_node.h"
@@ -56,7 +57,6 @@ static int	find_column(List *columns, const StateColumn *like);
 static bool same_call(const Aggref *one, const Aggref *other);
 static Node *state_var(List *columns, const StateColumn *like, int rti, AttrNumber first_attno);
 static Node *coerce(Node *node, Oid type);
-static char *combine_standing(List *columns, const StateColumn *column, const char *name, List *names, const char *delta);
 static bool collect_walker(Node *node, List **aggregates);
 
 /* Gives the way partial results of one of Postgres' own aggregates combine, COMBINE_NONE for those that are not their own state. */
@@ -421,7 +421,21 @@ kept_column(const Aggref *aggregate, AttrNumber order_attno)
 	return column;
 }
 
-/* Adds ORDER BY the place in processing order. */
+/* Gives the rows to it in processing order where that can matter; see aggregate.h. */
+Aggref *
+kv_aggregate_in_order(const Aggref *aggregate, AttrNumber order_attno)
+{
+	Aggref	   *ordered = copyObject((Aggref *) aggregate);
+	bool		matters = aggregate->aggorder || kv_aggregate_is_ordered(aggregate) || standing_kind(aggregate) != COMBINE_NONE ||
+		aggregate->aggfnoid >= FirstNormalObjectId;
+
+	ordered->location = -1;
+	if (!matters || aggregate->aggdistinct || aggregate->aggkind != AGGKIND_NORMAL)
+		return ordered;
+	return in_order(ordered, order_attno);
+}
+
+/* Adds the place in processing order to what the rows are ordered by. */
 static Aggref *
 in_order(Aggref *aggregate, AttrNumber order_attno)
 {
@@ -429,10 +443,10 @@ in_order(Aggref *aggregate, AttrNumber order_attno)
 	TargetEntry *target = makeTargetEntry((Expr *) place, list_length(aggregate->args) + 1, NULL, true);
 	SortGroupClause *clause = makeNode(SortGroupClause);
 
-	target->ressortgroupref = clause->tleSortGroupRef = 1;
 	get_sort_group_operators(INT8OID, true, true, false, &clause->sortop, &clause->eqop, NULL, &clause->hashable);
 	aggregate->args = lappend(aggregate->args, target);
-	aggregate->aggorder = list_make1(clause);
+	clause->tleSortGroupRef = assignSortGroupRef(target, aggregate->args);
+	aggregate->aggorder = lappend(aggregate->aggorder, clause);
 	return aggregate;
 }
 
@@ -457,115 +471,22 @@ kv_aggregate_final(const Aggref *aggregate, List *columns, int rti, AttrNumber f
 	return (Node *) make_op(make_parsestate(NULL), list_make2(makeString("pg_catalog"), makeString("/")), sum, coerce(state, type), NULL, -1);
 }
 
-/* Gives SQL that combines a stored column with a partial result; see aggregate.h. Of equal values the newer stays, as in core. */
-char *
-kv_aggregate_combine(List *columns, int number, List *names, const char *delta)
-{
-	const StateColumn *column = list_nth(columns, number);
-	const char *name = quote_identifier(list_nth(names, number));
-	const char *operator = NULL;
-
-	switch (column->combine)
-	{
-		case COMBINE_COUNT:
-			return psprintf("t.%s + %s.%s", name, delta, name);
-		case COMBINE_LEAST:
-			return psprintf("LEAST(%s.%s, t.%s)", delta, name, name);
-		case COMBINE_GREATEST:
-			return psprintf("GREATEST(%s.%s, t.%s)", delta, name, name);
-		case COMBINE_ADD:
-			operator = "+";
-			break;
-		case COMBINE_AND:
-			operator = "AND";
-			break;
-		case COMBINE_OR:
-			operator = "OR";
-			break;
-		case COMBINE_BIT_AND:
-			operator = "&";
-			break;
-		case COMBINE_BIT_OR:
-			operator = "|";
-			break;
-		case COMBINE_BIT_XOR:
-			operator = "#";
-			break;
-		case COMBINE_APPEND:
-			operator = "||";
-			break;
-		case COMBINE_APPEND_TEXT:
-			operator = psprintf("|| %s ||", column->argument);
-			break;
-		case COMBINE_APPEND_JSON_ARRAY:
-			return psprintf("COALESCE((left(t.%s::text, -1) || ', '%s || substr(%s.%s::text, 2))::json, t.%s, %s.%s)", name,
-							column->argument ? psprintf(" || CASE WHEN starts_with(%s.%s::text, '[null') THEN '' ELSE %s END", delta, name, column->argument) : "",
-							delta, name, name, delta, name);
-		case COMBINE_APPEND_JSON_OBJECT:
-			return psprintf("COALESCE((left(t.%s::text, -2) || ', ' || substr(%s.%s::text, 3))::json, t.%s, %s.%s)", name, delta, name, name, delta, name);
-		case COMBINE_FIRST:
-		case COMBINE_LAST:
-			return combine_standing(columns, column, name, names, delta);
-		case COMBINE_STATES:
-			return psprintf("kafka_state.agg_combine(%s, t.%s, %s.%s%s)", column->argument, name, delta, name, column->types);
-		case COMBINE_ROWS:
-			return psprintf("kafka_state.agg_continue(%s, t.%s, %s.%s)", column->argument, name, delta, name);
-		case COMBINE_NONE:
-			elog(ERROR, "aggregate state without a way to combine it");
-	}
-	return psprintf("COALESCE(t.%s %s %s.%s, t.%s, %s.%s)", name, operator, delta, name, name, delta, name);
-}
-
-/* Takes the partial result where its row takes the place of the standing one. */
-static char *
-combine_standing(List *columns, const StateColumn *column, const char *name, List *names, const char *delta)
-{
-	const char *sort = NULL;
-	char	   *before;
-	ListCell   *cell;
-
-	foreach(cell, columns)
-		if (lfirst(cell) == column->sort)
-			sort = quote_identifier(list_nth(names, foreach_current_index(cell)));
-	before = psprintf("%s.%s %s t.%s", delta, sort, column->argument, sort);
-	if (column->combine == COMBINE_LAST)
-		before = psprintf("NOT %s", before);
-	return psprintf("CASE WHEN t.%s IS NULL OR %s THEN %s.%s ELSE t.%s END", sort, before, delta, name, name);
-}
-
-/* Gives SQL that merges the states of groups: the partial's own aggregate, of counts their sum; see aggregate.h. */
-char *
-kv_aggregate_merge(const StateColumn *column, const char *name)
-{
-	Oid			function = column->partial->aggfnoid;
-
-	if (column->combine == COMBINE_STATES)
-		return psprintf("kafka_state.agg_merge(%s, %s%s)", column->argument, name, column->types ? column->types : "");
-	return psprintf("%s.%s(%s)::%s", quote_identifier(get_namespace_name(get_func_namespace(function))),
-					column->combine == COMBINE_COUNT ? "sum" : quote_identifier(get_func_name(function)), name,
-					format_type_with_typemod(column->type, -1));
-}
-
 /* Can states of groups be merged that have had rows in turns? Not where the order of the rows is in them, or which values they have had. */
 bool
-kv_aggregate_can_merge(const StateColumn *column)
+kv_aggregate_merges(const Aggref *aggregate)
 {
-	switch (column->combine)
+	ListCell   *cell;
+
+	if (aggregate->aggdistinct || aggregate->aggorder || aggregate->aggkind != AGGKIND_NORMAL)
+		return false;
+	foreach(cell, columns_of(aggregate, 1))
 	{
-		case COMBINE_COUNT:
-		case COMBINE_ADD:
-		case COMBINE_LEAST:
-		case COMBINE_GREATEST:
-		case COMBINE_AND:
-		case COMBINE_OR:
-		case COMBINE_BIT_AND:
-		case COMBINE_BIT_OR:
-		case COMBINE_BIT_XOR:
-		case COMBINE_STATES:
-			return !column->distinct;
-		default:
+		StateColumn *column = lfirst(cell);
+
+		if (column->combine > COMBINE_BIT_XOR && column->combine != COMBINE_STATES)
 			return false;
 	}
+	return kv_aggregate_check(aggregate) == NULL;
 }
 
 /* Collects the aggregates of a tree; see aggregate.h. */

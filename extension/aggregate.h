@@ -64,6 +64,8 @@ extern bool kv_aggregate_is_own_state(const Aggref *aggregate);
 extern bool kv_aggregate_is_ordered(const Aggref *aggregate);
 /* Does every row change the result? */
 extern bool kv_aggregate_counts_every_row(const Aggref *aggregate);
+/* Gives a call to which rows come in order where that can matter; the row column of number order_attno is their place. Of rows that its own ORDER BY leaves equal the earlier comes first. */
+extern Aggref *kv_aggregate_in_order(const Aggref *aggregate, AttrNumber order_attno);
 /* Does its state have to be made of the rows in order? */
 extern bool kv_aggregate_needs_order(const Aggref *aggregate);
 
@@ -76,14 +78,8 @@ extern List *kv_aggregate_add_columns(List *columns, const Aggref *aggregate, At
 extern StateColumn *kv_aggregate_own_column(const Aggref *aggregate, AttrNumber order_attno);
 /* The aggregate's result as an expression over state columns, which are attributes first_attno ... of entry rti. */
 extern Node *kv_aggregate_final(const Aggref *aggregate, List *columns, int rti, AttrNumber first_attno);
-/*
- * SQL: the column's new value from the stored row "t" and the partial result in the row named by delta; names are the columns' as they are stored,
- * in their order.
- */
-extern char *kv_aggregate_combine(List *columns, int column, List *names, const char *delta);
-/* SQL: the state of several groups that become one, as an aggregate over the column with their states; of columns that can be merged so. */
-extern char *kv_aggregate_merge(const StateColumn *column, const char *name);
-extern bool kv_aggregate_can_merge(const StateColumn *column);
+/* Can the states of groups that have had rows in turns be made one (kv_combine_merge)? */
+extern bool kv_aggregate_merges(const Aggref *aggregate);
 /* Aggregates of a tree (Aggref *), in order, each once. */
 extern List *kv_aggregate_collect(Node *node);
 

@@ -464,6 +464,8 @@ kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid)
 			view->arms[i].rows_name = psprintf("%s.rows_" INT64_FORMAT "_%d", KV_STATE_SCHEMA, id, i);
 	if (view->groups && !view->own_state && !(kv_view_is_table_driven(view) && !kv_can_retract(view)))
 		view->groups_name = psprintf("%s.groups_" INT64_FORMAT, KV_STATE_SCHEMA, id);
+	if (view->keeps_rows)
+		view->session_rows_name = psprintf("%s.session_rows_" INT64_FORMAT, KV_STATE_SCHEMA, id);
 }
 
 /*

@@ -1,5 +1,6 @@
 /*
- * closing_statements.c: emit = 'final': one row a group, when its window closes (DESIGN.md 2.3).
+ * closing_statements.c: emit = 'final': one row a group, when its window closes (DESIGN.md 2.3). Sessions whose rows are kept are
+ * forgotten then, whatever the view emits.
  *
  * Open groups are in the companion alone. When the frontier moves, those whose windows have ended grace before it are taken
  * out, by an index on the window, so that closing costs what closes and not what is open; their rows are inserted into the view, in the order in which their
@@ -20,7 +21,10 @@
 #include "delta_query.h"
 #include "distinct_values.h"
 #include "note_times.h"
+#include "session_rows.h"
 #include "window_end.h"
+
+#define CAPTURE_CLOSED "kv_closed"
 
 static MaintenanceStatement *take_closed(GroupCompiler *groups);
 static MaintenanceStatement *insert_closed(GroupCompiler *groups);
@@ -31,9 +35,16 @@ static void sort_by(Query *query, Node *expr);
 List *
 kv_closing_statements(GroupCompiler *groups)
 {
-	List	   *statements = list_make2(take_closed(groups), insert_closed(groups));
+	ViewDef    *view = groups->view;
+	List	   *statements = list_make1(take_closed(groups));
 	ListCell   *cell;
 
+	if (view->keeps_rows && view->final)
+		statements = lappend(statements, kv_session_rows_compute(groups, PHASE_CLOSE, CAPTURE_CLOSED));
+	if (view->final)
+		statements = lappend(statements, insert_closed(groups));
+	if (view->keeps_rows)
+		statements = lappend(statements, kv_session_rows_forget(groups, CAPTURE_CLOSED));
 	foreach(cell, groups->distinct)
 		statements = lappend(statements, forget_values(groups, lfirst(cell)));
 	return statements;
@@ -72,6 +83,8 @@ take_closed(GroupCompiler *groups)
 	statement = kv_statement(PHASE_CLOSE, "take out the groups of windows that have closed",
 							 psprintf("DELETE FROM %s AS t\n  WHERE %s\nRETURNING %s", view->groups_name, closed, kv_statement_columns(stored, "t.")), -1);
 	kv_group_state_capture(groups, statement);
+	if (view->keeps_rows)
+		statement->captures = CAPTURE_CLOSED;
 	return statement;
 }
 

@@ -36,6 +36,8 @@ kv_distinct_sets(const ViewDef *view, List *key_names)
 	List	   *sets = NIL;
 	ListCell   *cell;
 
+	if (view->keeps_rows)		/* their aggregates find the values among the rows */
+		return NIL;
 	foreach(cell, kv_aggregate_collect((Node *) list_make2(view->groups->targetList, view->groups->havingQual)))
 	{
 		Aggref	   *aggregate = lfirst_node(Aggref, cell);

@@ -17,6 +17,7 @@
 
 #include "aggregate.h"
 #include "distinct_on.h"
+#include "window_layer.h"
 
 typedef struct GroupSearch
 {
@@ -134,6 +135,7 @@ check_aggregates(ViewDef *view, List *group_exprs)
 	Query	   *query = view->groups;
 	Node	   *trees = (Node *) list_make2(query->targetList, query->havingQual);
 	Var		   *ungrouped = find_ungrouped(trees, group_exprs);
+	bool		sessions = kv_window_uses_session((Node *) group_exprs);	/* their rows are kept where states are not enough */
 	ListCell   *cell;
 
 	if (ungrouped)
@@ -146,12 +148,12 @@ check_aggregates(ViewDef *view, List *group_exprs)
 	foreach(cell, kv_aggregate_collect(trees))
 	{
 		Aggref	   *aggregate = lfirst_node(Aggref, cell);
-		Refusal    *refusal = kv_aggregate_check(aggregate);
+		Refusal    *refusal = sessions ? NULL : kv_aggregate_check(aggregate);
 
 		if (refusal)
 			return refusal;
-		view->ordered |= kv_aggregate_needs_order(aggregate);
-		view->order_matters |= kv_aggregate_is_ordered(aggregate);
+		view->ordered |= !sessions && kv_aggregate_needs_order(aggregate);
+		view->order_matters |= !aggregate->aggorder && kv_aggregate_is_ordered(aggregate);
 	}
 
 	view->own_state = view->keys != NIL && query->havingQual == NULL;
@@ -160,7 +162,7 @@ check_aggregates(ViewDef *view, List *group_exprs)
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
 
 		if (!list_member_int(view->keys, target->resno) &&
-			!(IsA(target->expr, Aggref) && kv_aggregate_is_own_state((Aggref *) target->expr)))
+			(sessions || !(IsA(target->expr, Aggref) && kv_aggregate_is_own_state((Aggref *) target->expr))))
 			view->own_state = false;
 	}
 	return NULL;

@@ -8,9 +8,12 @@
  *
  * The rows of an aggregate that has no combine function go on from the stored state, which the upsert
  * looks up, one group at a time; it replaces it then.
+ *
+ * Sessions whose rows are kept (session_rows.c) have no state but the number under which these are.
  */
 #include "group_state.h"
 
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -18,15 +21,21 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/tlist.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "aggregate.h"
+#include "combine.h"
 #include "delta_query.h"
 #include "distinct_values.h"
 #include "group_rows.h"
 #include "normalize.h"
 
 static void name_values(GroupCompiler *groups, List *taken);
+static void name_computed(GroupCompiler *groups, List *taken);
+static StateColumn *value_column(Node *value, const char *name, List **taken);
+static StateColumn *session_number(GroupCompiler *groups, List *taken);
+static List *value_columns(GroupCompiler *groups);
 /* State columns that a statement brings up to date: numbers from 0 in GroupCompiler.columns. */
 static List *columns_of_rows(GroupCompiler *groups);
 static List *columns_of_set(GroupCompiler *groups, const DistinctSet *set);
@@ -58,6 +67,11 @@ kv_group_state_begin(ViewDef *view)
 		return groups;
 
 	taken = list_copy(groups->key_names);
+	if (view->keeps_rows)
+	{
+		name_computed(groups, taken);
+		return groups;
+	}
 	if (query->hasDistinctOn)
 	{
 		name_values(groups, taken);
@@ -73,37 +87,93 @@ kv_group_state_begin(ViewDef *view)
 static void
 name_values(GroupCompiler *groups, List *taken)
 {
+	List	   **columns = groups->view->keeps_rows ? &groups->computed : &groups->columns;
 	ListCell   *cell;
 
 	foreach(cell, groups->view->groups->targetList)
 	{
 		TargetEntry *target = lfirst_node(TargetEntry, cell);
-		StateColumn *column;
 
-		if (list_member(kv_group_state_exprs(groups), target->expr))
-			continue;
-		column = palloc0(sizeof(StateColumn));
-		column->name = kv_unique_name(target->resjunk ? "sort" : target->resname, taken);
-		column->value = target->expr;
-		column->type = exprType((Node *) target->expr);
-		column->typmod = exprTypmod((Node *) target->expr);
-		column->collation = exprCollation((Node *) target->expr);
-		taken = lappend(taken, column->name);
-		groups->columns = lappend(groups->columns, column);
+		if (!list_member(kv_group_state_exprs(groups), target->expr))
+			*columns = lappend(*columns, value_column((Node *) target->expr, target->resjunk ? "sort" : target->resname, &taken));
 	}
 }
 
-/* Gives the companion's columns as expressions; see group_state.h. */
+/* Lists what is computed of sessions from their rows, and the companion's only column. */
+static void
+name_computed(GroupCompiler *groups, List *taken)
+{
+	Query	   *query = groups->view->groups;
+	ListCell   *cell;
+
+	groups->columns = list_make1(session_number(groups, taken));
+	taken = lappend(taken, ((StateColumn *) linitial(groups->columns))->name);
+	if (query->hasDistinctOn)
+	{
+		name_values(groups, taken);
+		return;
+	}
+	foreach(cell, kv_aggregate_collect((Node *) list_make2(query->targetList, query->havingQual)))
+		groups->computed = lappend(groups->computed, value_column(lfirst(cell), get_func_name(lfirst_node(Aggref, cell)->aggfnoid), &taken));
+}
+
+/* Makes a column for the value of an expression. */
+static StateColumn *
+value_column(Node *value, const char *name, List **taken)
+{
+	StateColumn *column = palloc0(sizeof(StateColumn));
+
+	column->name = kv_unique_name(name, *taken);
+	column->value = (Expr *) value;
+	column->type = exprType(value);
+	column->typmod = exprTypmod(value);
+	column->collation = exprCollation(value);
+	*taken = lappend(*taken, column->name);
+	return column;
+}
+
+/* Makes the column with the number of a session: the least place of its rows. */
+static StateColumn *
+session_number(GroupCompiler *groups, List *taken)
+{
+	StateColumn *column = palloc0(sizeof(StateColumn));
+	Aggref	   *least = makeNode(Aggref);
+	Var		   *place = makeVar(1, kv_group_rows_order(groups->view), INT8OID, -1, InvalidOid, 0);
+
+	least->aggfnoid = F_MIN_INT8;
+	least->aggtype = INT8OID;
+	least->aggargtypes = list_make1_oid(INT8OID);
+	least->args = list_make1(makeTargetEntry((Expr *) place, 1, NULL, false));
+	least->aggkind = AGGKIND_NORMAL;
+	least->aggno = -1;
+	least->aggtransno = -1;
+	least->location = -1;
+	column->name = kv_unique_name("session_number", taken);
+	column->partial = least;
+	column->combine = COMBINE_LEAST;
+	column->type = INT8OID;
+	column->typmod = -1;
+	return column;
+}
+
+/* Gives the captured groups' columns as expressions; see group_state.h. */
 List *
 kv_group_state_exprs(GroupCompiler *groups)
 {
 	List	   *exprs = list_copy(groups->key_exprs);
 	ListCell   *cell;
 
-	foreach(cell, groups->columns)
+	foreach(cell, value_columns(groups))
 		if (((StateColumn *) lfirst(cell))->value)
 			exprs = lappend(exprs, ((StateColumn *) lfirst(cell))->value);
 	return exprs;
+}
+
+/* Gives the columns of captured groups behind the keys. */
+static List *
+value_columns(GroupCompiler *groups)
+{
+	return groups->view->keeps_rows ? groups->computed : groups->columns;
 }
 
 /* Compiles the statements; see group_state.h. */
@@ -271,7 +341,7 @@ upsert(GroupCompiler *groups, const char *partial, List *numbers)
 
 		appendStringInfo(&sql, "%s%s = %s", foreach_current_index(cell) > 0 ? ", " : "", name,
 						 ((StateColumn *) list_nth(groups->columns, number))->combine == COMBINE_ROWS ? psprintf("excluded.%s", name) :
-						 kv_aggregate_combine(groups->columns, number, names, "excluded"));
+						 kv_combine_partial(groups->columns, number, names, "excluded"));
 	}
 	/* a group is given back only if it is written */
 	if (numbers == NIL)
@@ -291,7 +361,7 @@ update_only_group(GroupCompiler *groups, const char *partial, List *numbers)
 	appendStringInfo(&sql, "UPDATE %s AS t\n   SET ", groups->view->groups_name);
 	foreach(cell, numbers)
 		appendStringInfo(&sql, "%s%s = %s", foreach_current_index(cell) > 0 ? ", " : "", quote_identifier(list_nth(names, lfirst_int(cell))),
-						 kv_aggregate_combine(groups->columns, lfirst_int(cell), names, "delta"));
+						 kv_combine_partial(groups->columns, lfirst_int(cell), names, "delta"));
 	appendStringInfo(&sql, "\n   FROM (%s) AS delta (%s)", partial, kv_statement_columns(pick(names, 0, numbers), ""));
 	return sql.data;
 }
@@ -373,14 +443,14 @@ pick(List *names, int nkeys, List *numbers)
 	return picked;
 }
 
-/* Names the state columns; see group_state.h. */
+/* Names the captured groups' columns; see group_state.h. */
 List *
 kv_group_state_names(GroupCompiler *groups)
 {
 	List	   *names = NIL;
 	ListCell   *cell;
 
-	foreach(cell, groups->columns)
+	foreach(cell, value_columns(groups))
 		names = lappend(names, ((StateColumn *) lfirst(cell))->name);
 	return names;
 }

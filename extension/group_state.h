@@ -14,6 +14,7 @@ typedef struct GroupCompiler
 	List	   *key_exprs;		/* GROUP BY expressions, over the row columns */
 	List	   *key_names;		/* columns in the result table, char * */
 	List	   *columns;		/* StateColumn * of the companion; NIL with own_state */
+	List	   *computed;		/* StateColumn * of sessions whose rows are kept: their values; the companion has none of them */
 	List	   *distinct;		/* DistinctSet * */
 } GroupCompiler;
 
@@ -23,11 +24,11 @@ typedef struct GroupCompiler
 extern GroupCompiler *kv_group_state_begin(ViewDef *view);
 /* Takes the new rows into the companion; the last statement captures the groups they touch. */
 extern List *kv_group_state_statements(GroupCompiler *groups);
-/* Expressions over the row columns of the companion's columns, of a view with DISTINCT ON; otherwise those of the keys. */
+/* Expressions over the row columns of the captured groups' columns, of a view with DISTINCT ON or kept rows; otherwise those of the keys. */
 extern List *kv_group_state_exprs(GroupCompiler *groups);
-/* Names (char *) of the state columns, in their order behind the keys. */
+/* Names (char *) of the captured groups' columns behind the keys. */
 extern List *kv_group_state_names(GroupCompiler *groups);
-/* Makes a statement that returns columns of the companion capture the groups. */
+/* Makes a statement that returns the columns of the companion capture the groups. */
 extern void kv_group_state_capture(GroupCompiler *groups, MaintenanceStatement *statement);
 /* CREATE statements (char *) for the companion and the tables of distinct values; INSERT of the one group without GROUP BY. */
 extern List *kv_group_state_tables(GroupCompiler *groups);

@@ -26,6 +26,7 @@
 #include "utils/typcache.h"
 
 #include "aggregate.h"
+#include "combine.h"
 #include "delta_query.h"
 #include "equality.h"
 #include "distinct_on.h"
@@ -60,11 +61,13 @@ kv_groups_statements(GroupCompiler *groups)
 
 	if (view->window && !view->sessions)
 		statements = list_make1(kv_group_rows_count_late(view));
-	if (view->groups->hasDistinctOn)
+	if (view->sessions)
+		;						/* session_statements.c */
+	else if (view->groups->hasDistinctOn)
 		statements = lappend(statements, kv_distinct_on_take(groups));
 	else if (view->own_state)
 		statements = lappend(statements, upsert_result(groups));
-	else if (!view->sessions)	/* session_statements.c */
+	else
 		statements = list_concat(statements, kv_group_state_statements(groups));
 	if (view->own_state)
 		return statements;
@@ -120,7 +123,7 @@ upsert_result(GroupCompiler *groups)
 			continue;
 		attnos = lappend_int(attnos, i + 1);
 		stored = lappend(stored, psprintf("t.%s", name));
-		combined = lappend(combined, kv_aggregate_combine(columns, i, names, "excluded"));
+		combined = lappend(combined, kv_combine_partial(columns, i, names, "excluded"));
 		appendStringInfo(&sql, "%s%s = %s", list_length(attnos) == 1 ? "UPDATE SET " : ", ", name, (char *) llast(combined));
 	}
 	if (attnos == NIL)

@@ -70,5 +70,7 @@ kv_maintenance_relations(ViewDef *view)
 		names = lappend(names, view->groups_name);
 	if (view->groups_name && !kv_view_is_table_driven(view))
 		names = list_concat(names, kv_distinct_table_names(view));
+	if (view->session_rows_name)
+		names = lappend(names, view->session_rows_name);
 	return names;
 }

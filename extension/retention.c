@@ -22,6 +22,7 @@
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
+#include "closing_statements.h"
 #include "delta_query.h"
 #include "distinct_values.h"
 #include "output_time.h"
@@ -169,7 +170,7 @@ kv_retention_statements(ViewDef *view)
 	if (view->shape == SHAPE_KEYED)
 		kv_statement_return_rows(view, removal, true);
 	statements = list_make1(removal);
-	if (view->groups_name && !view->final)
+	if (view->groups_name && !kv_closing_needed(view))
 	{
 		ListCell   *cell;
 

@@ -49,6 +49,13 @@ kv_session_query(const ViewDef *view)
 	query->havingQual = marker_mutator(view->groups->havingQual, &marker);
 	query->groupClause = copyObject(view->groups->groupClause);
 	query->hasAggs = view->groups->hasAggs;
+	if (view->groups->hasDistinctOn)
+	{
+		query->distinctClause = query->groupClause;
+		query->groupClause = NIL;
+		query->hasDistinctOn = true;
+		query->sortClause = copyObject(view->groups->sortClause);
+	}
 	return psprintf("WITH kv_session_rows AS (SELECT %s, tstzrange(min(%s) OVER same, max(%s) OVER same, '[]') AS %s\n"
 					" FROM (SELECT *, count(*) FILTER (WHERE begins) OVER (%s ORDER BY %s ROWS UNBOUNDED PRECEDING) AS island\n"
 					" FROM (SELECT *, (%s - lag(%s) OVER (%s ORDER BY %s) > %s) IS NOT FALSE AS begins\n FROM (%s) AS r) AS r) AS r\n"

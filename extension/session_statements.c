@@ -3,13 +3,14 @@
  *
  * A row can begin a session, extend one, or merge several, so the key of its group is known only when the rows of its group are looked at in their
  * order. The way of a batch, each step a capture:
- *	numbered	the new rows in processing order; the groups they belong to, sessions aside, by a number
+ *	numbered	the new rows in processing order, by a number; the groups they belong to, sessions aside, by another
  *	near		the stored sessions that a new row can touch, by an index on the group and the session's end
  *	answers		what kafka_state.sessionize says: the session of each row, and what became of the stored ones
  *	assigned	the rows that are not late, with their sessions
  *	old			stored sessions that were extended or merged, taken out of the companion (and of the view)
  * Then partial aggregates of the assigned rows and states of the old sessions are merged by session and go into the
- * companion, and from there on sessions are groups like others.
+ * companion, and from there on sessions are groups like others. Where states cannot be merged the companion has but the number of a
+ * session, and the values come from its rows, which session_rows.c keeps; then the numbers of rows go on from batch to batch.
  */
 #include "session_statements.h"
 
@@ -24,11 +25,12 @@
 #include "utils/lsyscache.h"
 #include "utils/rangetypes.h"
 
-#include "aggregate.h"
+#include "combine.h"
 #include "delta_query.h"
 #include "group_rows.h"
 #include "normalize.h"
 #include "note_times.h"
+#include "session_rows.h"
 #include "window_end.h"
 #include "window_statements.h"
 
@@ -52,6 +54,8 @@ typedef struct SessionCompiler
 	char	   *reached;
 	char	   *time;
 	char	   *session;		/* and of the assigned ones */
+	char	   *row_place;
+	char	   *number;
 } SessionCompiler;
 
 /* Columns of a capture. */
@@ -68,6 +72,7 @@ static MaintenanceStatement *find_near(SessionCompiler *sessions);
 static char *near_sessions(SessionCompiler *sessions, const char *condition);
 static List *key_conditions(SessionCompiler *sessions);
 static MaintenanceStatement *answer(SessionCompiler *sessions);
+static char *numbers_of_sessions(SessionCompiler *sessions, const char *answers);
 static MaintenanceStatement *assign(SessionCompiler *sessions);
 static MaintenanceStatement *take_old(SessionCompiler *sessions);
 static MaintenanceStatement *delete_old(SessionCompiler *sessions, bool null_keys);
@@ -96,7 +101,14 @@ kv_session_statements(GroupCompiler *groups)
 		if (sessions->rest)
 			statements = lappend(statements, delete_old(sessions, true));
 	}
-	return lappend(statements, upsert(sessions));
+	statements = lappend(statements, upsert(sessions));
+	if (sessions->view->keeps_rows)
+	{
+		AssignedRows assigned = {CAPTURE_ASSIGNED, sessions->row_place, sessions->number};
+
+		statements = list_concat(statements, kv_session_rows_statements(groups, &assigned, CAPTURE_ANSWERS, "stored_number", "session_number"));
+	}
+	return statements;
 }
 
 /* Names the columns. */
@@ -115,7 +127,9 @@ begin(GroupCompiler *groups)
 	sessions->time = llast(taken);
 	sessions->at = kv_unique_name("kv_at", taken);
 	sessions->session = kv_unique_name("kv_session", taken);
-	taken = lappend(lappend(list_copy(taken), sessions->at), sessions->session);
+	sessions->row_place = kv_unique_name("kv_place", taken);
+	sessions->number = kv_unique_name("kv_session_number", taken);
+	taken = list_concat_copy(taken, list_make4(sessions->at, sessions->session, sessions->row_place, sessions->number));
 	foreach(cell, groups->key_exprs)
 	{
 		if (foreach_current_index(cell) == sessions->place)
@@ -159,15 +173,16 @@ number_rows(SessionCompiler *sessions)
 		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) copyObject(expr), list_length(query->targetList) + 1, name, false));
 		add_column(&columns, name, exprType(expr), exprCollation(expr));
 	}
-	sql = psprintf("SELECT %s,\n    row_number() OVER (ORDER BY %s, %s) AS kv_number,\n    %s AS kv_group\n   FROM (%s) AS made",
-				   kv_statement_columns(columns.names, ""), order, quote_identifier(sessions->at),
+	sql = psprintf("SELECT %s,\n    %srow_number() OVER (ORDER BY %s, %s) AS kv_number,\n    %s AS kv_group\n   FROM (%s) AS made",
+				   kv_statement_columns(columns.names, ""), view->keeps_rows ? psprintf("%s + ", kv_session_rows_last(view)) : "",
+				   order, quote_identifier(sessions->at),
 				   sessions->rest ? psprintf("dense_rank() OVER (ORDER BY %s)", kv_statement_columns(sessions->rest, "")) : "1::bigint",
 				   kv_delta_print(query));
 	add_column(&columns, "kv_number", INT8OID, InvalidOid);
 	add_column(&columns, "kv_group", INT8OID, InvalidOid);
 	statement = capture(CAPTURE_NUMBERED, &columns, "number the new rows", sql);
 	statement->reads = KV_CAPTURE_ROWS;
-	statement->deltas_only = true;
+	statement->deltas_only = !view->keeps_rows;
 	return statement;
 }
 
@@ -183,11 +198,13 @@ find_near(SessionCompiler *sessions)
 	add_column(&columns, "kv_group", INT8OID, InvalidOid);
 	add_column(&columns, "session", TSTZRANGEOID, InvalidOid);
 	add_column(&columns, "kv_tid", TIDOID, InvalidOid);
+	if (sessions->view->keeps_rows)
+		add_column(&columns, "kv_session_number", INT8OID, InvalidOid);
 	initStringInfo(&probes);
 	foreach(cell, key_conditions(sessions))
 		appendStringInfo(&probes, "%s%s", probes.len > 0 ? "\n        UNION ALL\n         " : "", near_sessions(sessions, lfirst(cell)));
 	statement = capture(CAPTURE_NEAR, &columns, "find sessions near the new rows",
-						psprintf("SELECT DISTINCT n.kv_group, g.session, g.kv_tid\n   FROM " CAPTURE_NUMBERED " AS n,\n    LATERAL (%s) AS g", probes.data));
+						psprintf("SELECT DISTINCT n.kv_group, g.*\n   FROM " CAPTURE_NUMBERED " AS n,\n    LATERAL (%s) AS g", probes.data));
 	statement->reads = CAPTURE_NUMBERED;
 	return statement;
 }
@@ -204,7 +221,8 @@ near_sessions(SessionCompiler *sessions, const char *condition)
 	const char *at = psprintf("n.%s", quote_identifier(sessions->at));
 	const char *gap = kv_delta_interval(window->length_us);
 	const char *column = session_column(sessions);
-	const char *select = psprintf("SELECT x.%s AS session, x.ctid AS kv_tid FROM %s AS x WHERE %s%s", column, view->groups_name, condition,
+	const char *number = !view->keeps_rows ? "" : psprintf(", x.%s AS kv_session_number", quote_identifier(llast(stored_names(sessions))));
+	const char *select = psprintf("SELECT x.%s AS session, x.ctid AS kv_tid%s FROM %s AS x WHERE %s%s", column, number, view->groups_name, condition,
 								  condition[0] ? " AND " : "");
 
 	if (view->window_closes)
@@ -272,11 +290,29 @@ answer(SessionCompiler *sessions)
 	add_column(&columns, "session", TSTZRANGEOID, InvalidOid);
 	add_column(&columns, "late", BOOLOID, InvalidOid);
 	add_column(&columns, "kv_tid", TIDOID, InvalidOid);
+	if (view->keeps_rows)
+	{
+		sql = numbers_of_sessions(sessions, sql);
+		add_column(&columns, "stored_number", INT8OID, InvalidOid);
+		add_column(&columns, "session_number", INT8OID, InvalidOid);
+	}
 	statement = capture(CAPTURE_ANSWERS, &columns, "put the new rows into sessions", sql);
 	statement->reads = CAPTURE_NUMBERED;
 	statement->reads_also = CAPTURE_NEAR;
 	statement->deltas_only = true;
 	return statement;
+}
+
+/*
+ * Adds to every answer the number of the stored session it speaks of (null: of none) and the number the session has now, which is the least of
+ * those that became part of it. A stored session that only gets rows has no answer of its own: it is that of its rows.
+ */
+static char *
+numbers_of_sessions(SessionCompiler *sessions, const char *answers)
+{
+	return psprintf("SELECT a.*, n.kv_session_number AS stored_number,\n    LEAST(min(n.kv_session_number) OVER same, min(a.kv_number) OVER same) AS session_number\n"
+					"   FROM (%s) AS a\n     LEFT JOIN " CAPTURE_NEAR " AS n ON n.kv_group = a.kv_group AND n.session = COALESCE(a.stored, a.session)\n"
+					"  WINDOW same AS (PARTITION BY a.kv_group, a.session)", answers);
 }
 
 /* Gives the rows that are not late their sessions. */
@@ -285,17 +321,21 @@ assign(SessionCompiler *sessions)
 {
 	ViewDef    *view = sessions->view;
 	TupleDesc	rows = kv_group_rows_desc(view);
-	List	   *names = lappend(list_copy(view->row_names), sessions->time);
+	const char *number = view->keeps_rows ? psprintf(", a.session_number AS %s", quote_identifier(sessions->number)) : "";
 	Columns		columns = {NIL};
-	char	   *sql = psprintf("SELECT %s, a.session AS %s\n   FROM " CAPTURE_ANSWERS " AS a\n     JOIN " CAPTURE_NUMBERED " AS r ON r.kv_number = a.kv_number\n"
+	char	   *sql = psprintf("SELECT %s, r.kv_number AS %s, r.%s, a.session AS %s%s\n   FROM " CAPTURE_ANSWERS " AS a\n     JOIN " CAPTURE_NUMBERED " AS r ON r.kv_number = a.kv_number\n"
 							   "  WHERE a.session IS NOT NULL",
-							   kv_statement_columns(names, "r."), quote_identifier(sessions->session));
+							   kv_statement_columns(view->row_names, "r."), quote_identifier(sessions->row_place), quote_identifier(sessions->time),
+							   quote_identifier(sessions->session), number);
 	MaintenanceStatement *statement;
 
 	for (int i = 0; i < list_length(view->row_names); i++)
-		add_column(&columns, list_nth(names, i), TupleDescAttr(rows, i)->atttypid, TupleDescAttr(rows, i)->attcollation);
+		add_column(&columns, list_nth(view->row_names, i), TupleDescAttr(rows, i)->atttypid, TupleDescAttr(rows, i)->attcollation);
+	add_column(&columns, sessions->row_place, INT8OID, InvalidOid);
 	add_column(&columns, sessions->time, TIMESTAMPTZOID, InvalidOid);
 	add_column(&columns, sessions->session, TSTZRANGEOID, InvalidOid);
+	if (view->keeps_rows)
+		add_column(&columns, sessions->number, INT8OID, InvalidOid);
 	statement = capture(CAPTURE_ASSIGNED, &columns, "take the rows that are not late", sql);
 	statement->reads = CAPTURE_ANSWERS;
 	statement->reads_also = CAPTURE_NUMBERED;
@@ -373,25 +413,28 @@ upsert(SessionCompiler *sessions)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s AS t (%s)\nSELECT %s", view->groups_name, kv_statement_columns(stored, ""), kv_statement_columns(keys, ""));
 	foreach(cell, groups->columns)
-		appendStringInfo(&sql, ", %s", kv_aggregate_merge(lfirst(cell), quote_identifier(list_nth(stored, nkeys + foreach_current_index(cell)))));
+		appendStringInfo(&sql, ", %s", kv_combine_merge(lfirst(cell), quote_identifier(list_nth(stored, nkeys + foreach_current_index(cell)))));
 	appendStringInfo(&sql, "\n   FROM ((%s)\n        UNION ALL\n         %s) AS parts (%s)\n  GROUP BY %s\n  ORDER BY %s\nON CONFLICT (%s) DO UPDATE SET ",
 					 kv_delta_print(partial_query(sessions)), old_states(sessions), kv_statement_columns(stored, ""),
 					 kv_statement_columns(keys, ""), kv_statement_columns(keys, ""), kv_statement_columns(keys, ""));
 	foreach(cell, groups->columns)
 		appendStringInfo(&sql, "%s%s = %s", foreach_current_index(cell) > 0 ? ", " : "",
 						 quote_identifier(list_nth(stored, nkeys + foreach_current_index(cell))),
-						 kv_aggregate_combine(groups->columns, foreach_current_index(cell), list_copy_tail(stored, nkeys), "excluded"));
+						 kv_combine_partial(groups->columns, foreach_current_index(cell), list_copy_tail(stored, nkeys), "excluded"));
 	/* a session is given back only if it is written */
 	if (groups->columns == NIL)
 		appendStringInfo(&sql, "%s = t.%s", quote_identifier(linitial(keys)), quote_identifier(linitial(keys)));
-	if (!view->final)
+	if (!view->final || view->keeps_rows)
 		appendStringInfo(&sql, "\nRETURNING %s", kv_statement_columns(stored, "t."));
 
-	statement = kv_statement(PHASE_COMPUTE, "combine aggregates of new rows and old sessions", sql.data, -1);
+	statement = kv_statement(PHASE_COMPUTE, view->keeps_rows ? "put the sessions that stand into the companion" : "combine aggregates of new rows and old sessions",
+							 sql.data, -1);
 	statement->reads = CAPTURE_ASSIGNED;
 	statement->reads_also = CAPTURE_OLD;
-	if (!view->final)
+	if (!view->final || view->keeps_rows)
 		kv_group_state_capture(groups, statement);
+	if (view->keeps_rows)
+		statement->captures = KV_CAPTURE_SESSIONS;
 	return statement;
 }
 
@@ -401,8 +444,8 @@ partial_query(SessionCompiler *sessions)
 {
 	GroupCompiler *groups = sessions->groups;
 	ViewDef    *view = sessions->view;
-	Query	   *query = kv_delta_select_from(CAPTURE_ASSIGNED, lappend(lappend(list_copy(view->row_names), sessions->time), sessions->session));
-	Var		   *time = makeVar(1, list_length(view->row_names) + 1, TIMESTAMPTZOID, -1, InvalidOid, 0);
+	Query	   *query = kv_delta_select_from(CAPTURE_ASSIGNED, list_concat_copy(view->row_names, list_make3(sessions->row_place, sessions->time, sessions->session)));
+	Var		   *time = makeVar(1, list_length(view->row_names) + 2, TIMESTAMPTZOID, -1, InvalidOid, 0);
 	ListCell   *cell;
 
 	foreach(cell, view->groups->groupClause)
@@ -435,7 +478,7 @@ session_mutator(Node *node, SessionCompiler *sessions)
 	if (node == NULL)
 		return NULL;
 	if (equal(node, list_nth(sessions->groups->key_exprs, sessions->place)))
-		return (Node *) makeVar(1, list_length(sessions->view->row_names) + 2, TSTZRANGEOID, -1, InvalidOid, 0);
+		return (Node *) makeVar(1, list_length(sessions->view->row_names) + 3, TSTZRANGEOID, -1, InvalidOid, 0);
 	return expression_tree_mutator(node, session_mutator, sessions);
 }
 

@@ -125,6 +125,8 @@ typedef struct ViewDef
 	bool		window_closes;	/* false: sessions that never close */
 	int64		window_grace_us;	/* a window is closed this long after its end */
 	bool		sessions;		/* the windows are sessions (session_statements.h) */
+	bool		keeps_rows;		/* of sessions: the rows of open ones are kept, because nothing made of two can be merged (session_rows.h) */
+	char	   *session_rows_name;	/* keeps_rows: qualified table */
 	bool		final;			/* a group's row is written when its window closes and never changed: groups, but SHAPE_APPEND */
 	int64		retention_us;	/* rows are removed this long after their time (retention.h); -1: never */
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */

@@ -61,8 +61,7 @@ static Refusal *refuse_idle_options(ViewDef *view, const ContinuousOptions *opti
 static bool has_stream_join(ViewDef *view);
 static Refusal *refuse_loose_sessions(ViewDef *view);
 static Refusal *refuse_outer_sessions(ViewDef *view);
-static Refusal *refuse_unmergeable(ViewDef *view);
-static bool uses_session(Node *node);
+static bool needs_rows(ViewDef *view);
 static Node *find_session(Node *node, List *keys);
 static bool session_walker(Node *node, SessionSearch *search);
 static Refusal *find_window(ViewDef *view, bool sessions_only, WindowKey *found);
@@ -89,18 +88,16 @@ kv_window_layer(ViewDef *view, const ContinuousOptions *options)
 	WindowKey	key = {{0}};
 	Refusal    *refusal = refuse_loose_sessions(view);
 
-	if (refusal || (!closes && !uses_session((Node *) view->groups)))
+	if (refusal || (!closes && !kv_window_uses_session((Node *) view->groups)))
 		return refusal;
 	refusal = view->groups ? find_window(view, !closes, &key) : NULL;
 	if (refusal)
-		return has_stream_join(view) && !uses_session((Node *) view->groups) && !options->final && options->retention_us < 0 ? NULL : refusal;
+		return has_stream_join(view) && !kv_window_uses_session((Node *) view->groups) && !options->final && options->retention_us < 0 ? NULL : refusal;
 	if (key.window.key == 0)
 		return refuse_idle_options(view, options);
 
 	if (key.window.kind == WINDOW_SESSION)
 		refusal = refuse_outer_sessions(view);
-	if (key.window.kind == WINDOW_SESSION && !refusal)
-		refusal = refuse_unmergeable(view);
 	if (refusal)
 		return refusal;
 	view->window = palloc(sizeof(ViewWindow));
@@ -113,6 +110,11 @@ kv_window_layer(ViewDef *view, const ContinuousOptions *options)
 		view->shape = SHAPE_APPEND;
 	if (view->final || view->sessions)
 		view->own_state = false;
+	if (view->sessions)
+	{
+		view->keeps_rows = needs_rows(view);
+		view->ordered = false;	/* their rows have a number anyway */
+	}
 	return NULL;
 }
 
@@ -127,6 +129,8 @@ refuse_loose_sessions(ViewDef *view)
 		loose = find_session((Node *) list_make2(view->arms[i].query->targetList, view->arms[i].query->jointree), NIL);
 	if (!loose && view->groups)
 		loose = find_session((Node *) list_make2(view->groups->targetList, view->groups->havingQual), keys);
+	if (!loose && view->groups)
+		loose = find_session((Node *) kv_aggregate_collect((Node *) list_make2(view->groups->targetList, view->groups->havingQual)), NIL);
 	if (!loose)
 		return NULL;
 	return kv_refusal(exprLocation(loose), "continuous view \"%s\" cannot use kafka.session but in GROUP BY",
@@ -146,34 +150,23 @@ refuse_outer_sessions(ViewDef *view)
 	return NULL;
 }
 
-/* Refuses what cannot be kept of sessions: when two become one, their states must, too. */
-static Refusal *
-refuse_unmergeable(ViewDef *view)
+/* Can nothing be made of the states of two sessions that become one, so that their rows are needed? */
+static bool
+needs_rows(ViewDef *view)
 {
 	ListCell   *cell;
 
 	if (view->groups->hasDistinctOn)
-		return kv_refusal(-1, "continuous view \"%s\" cannot use DISTINCT ON with kafka.session",
-						  "When two sessions become one, nothing tells which of their standing rows came first.", "Use an aggregate, for example max().");
+		return true;
 	foreach(cell, kv_aggregate_collect((Node *) list_make2(view->groups->targetList, view->groups->havingQual)))
-	{
-		Aggref	   *aggregate = lfirst_node(Aggref, cell);
-		List	   *taken = NIL;
-		ListCell   *column;
-
-		foreach(column, kv_aggregate_add_columns(NIL, aggregate, 1, &taken))
-			if (!kv_aggregate_can_merge(lfirst(column)))
-				return kv_refusal(aggregate->location,
-								  psprintf("continuous view \"%%s\" cannot use this call of the aggregate %s with kafka.session", get_func_name(aggregate->aggfnoid)),
-								  "When a row makes two sessions one, their states are combined, and this one depends on the order of the rows or on the values that each has had.",
-								  "Use an aggregate that depends on neither, or compute it in the query that reads the view.");
-	}
-	return NULL;
+		if (!kv_aggregate_merges(lfirst_node(Aggref, cell)))
+			return true;
+	return false;
 }
 
-/* Does a tree call kafka.session? */
-static bool
-uses_session(Node *node)
+/* Does a tree call kafka.session? See window_layer.h. */
+bool
+kv_window_uses_session(Node *node)
 {
 	return find_session(node, NIL) != NULL;
 }
@@ -241,12 +234,12 @@ find_window(ViewDef *view, bool sessions_only, WindowKey *found)
 		TargetEntry *target = get_sortgroupclause_tle(lfirst(cell), view->groups->targetList);
 		WindowKey	key = {{0}};
 
-		if (sessions_only && !uses_session((Node *) target->expr))
+		if (sessions_only && !kv_window_uses_session((Node *) target->expr))
 			continue;
 		if (!read_in_all_arms(view, (Node *) target->expr, &key))
 		{
 			if (key.reason)
-				return uses_session((Node *) target->expr) ? refuse_session(target, key.reason) : refuse_key(target, key.reason);
+				return kv_window_uses_session((Node *) target->expr) ? refuse_session(target, key.reason) : refuse_key(target, key.reason);
 			continue;
 		}
 		key.window.key = target->resno;

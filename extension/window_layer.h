@@ -34,5 +34,7 @@ typedef struct ViewWindow
  * only where an option asks for it; then a view without one that can close is refused, as is an option without effect.
  */
 extern Refusal *kv_window_layer(ViewDef *view, const ContinuousOptions *options);
+/* Does a tree call kafka.session? */
+extern bool kv_window_uses_session(Node *node);
 
 #endif							/* KV_WINDOW_LAYER_H */

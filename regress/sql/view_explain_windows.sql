@@ -10,7 +10,7 @@ CREATE FOREIGN TABLE local_clicks (page text, at timestamp) SERVER view_explain_
 CREATE FOREIGN TABLE pages (page text OPTIONS (key 'true'), title text) SERVER view_explain_windows OPTIONS (topic 'pages', mode 'upsert');
 -- numbers of views differ from run to run
 CREATE FUNCTION explained(view regclass) RETURNS SETOF text LANGUAGE sql AS $$
-	SELECT format(E'-- %s: %s\n%s\n', phase, title, regexp_replace(statement, '(buffer|lookup|groups)_\d+', '\1_N', 'g')) FROM kafka.explain(view)
+	SELECT format(E'-- %s: %s\n%s\n', phase, title, regexp_replace(statement, '(buffer|lookup|groups|session_rows)_\d+', '\1_N', 'g')) FROM kafka.explain(view)
 $$;
 -- when a row is late, of a view with one stream
 CREATE FUNCTION late_when(query text, options jsonb DEFAULT '{"grace": "5 s"}') RETURNS SETOF text LANGUAGE plpgsql AS $$
@@ -152,6 +152,14 @@ CREATE MATERIALIZED VIEW final_visits WITH (kafka.continuous, kafka.emit = 'fina
 SELECT kafka.session(at, '30 min') AS during, count(*) AS n FROM clicks GROUP BY during;
 SELECT explained('final_visits');
 SELECT indexes('final_visits');
+-- of states that cannot be merged
+CREATE MATERIALIZED VIEW paths WITH (kafka.continuous, kafka.grace = '5 min') AS
+SELECT page, kafka.session(at, '30 min') AS during, array_agg(took) AS took, count(DISTINCT took) AS different FROM clicks GROUP BY page, during HAVING count(DISTINCT took) > 1;
+SELECT explained('paths');
+CREATE MATERIALIZED VIEW slowest WITH (kafka.continuous, kafka.emit = 'final') AS
+SELECT DISTINCT ON (page, kafka.session(at, '30 min')) page, kafka.session(at, '30 min') AS during, took FROM clicks ORDER BY page, kafka.session(at, '30 min'), at DESC;
+SELECT e FROM explained('slowest') e WHERE e ~ 'from their rows|^-- close';
+SELECT indexes('slowest');
 ROLLBACK;
 DROP SCHEMA view_explain_windows CASCADE;
 DROP SERVER view_explain_windows;

@@ -89,11 +89,9 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.emit = 'final', kafka.e
 	SELECT kafka.session(created_at, '5 min') AS during, lower(kafka.session(created_at, '5 min')) AS since, count(*) FROM orders GROUP BY during;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(o.created_at, '5 min') AS during, count(p.paid_at) FROM orders o
 	LEFT JOIN payments p ON p.order_id = o.order_id AND p.paid_at BETWEEN o.created_at AND o.created_at + interval '1 hour' GROUP BY during;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, array_agg(order_id) AS orders FROM orders GROUP BY during;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, count(DISTINCT customer_id) AS customers FROM orders GROUP BY during;
-CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, kafka.last(amount, created_at) AS last FROM orders GROUP BY during;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, max(upper(kafka.session(created_at, '5 min'))) AS till FROM orders GROUP BY during;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS
-	SELECT DISTINCT ON (kafka.session(created_at, '5 min')) kafka.session(created_at, '5 min') AS during, amount FROM orders ORDER BY kafka.session(created_at, '5 min'), created_at DESC;
+	SELECT DISTINCT ON (kafka.session(created_at, '5 min')) kafka.session(created_at, '5 min') AS during, amount FROM orders ORDER BY kafka.session(created_at, '5 min');
 
 DROP SCHEMA view_refused_windows CASCADE;
 DROP SERVER view_refused_windows;

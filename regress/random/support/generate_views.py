@@ -129,16 +129,16 @@ class ViewMaker:
         if not keys:
             view.group.having = None
 
-    def _aggregate(self, view, arm, keys):
+    def _aggregate(self, view, arm, keys, sessions=False):
         by_type = {kind: self.rows.expression(arm, kind) for kind in ("bigint", "numeric", "text", "boolean", "float")}
         ordered = len(arm.inputs) == 1 and arm.streams[0].source in self.world.streams and arm.streams[0].source.partitions == 1
-        view.group = Group(keys, self._aggregates({kind: e for kind, e in by_type.items() if e}, arm.streams[0].time, ordered))
+        view.group = Group(keys, self._aggregates({kind: e for kind, e in by_type.items() if e}, arm.streams[0].time, ordered, sessions))
         if self.rng.random() < 0.25:
             self.rows.features.add("having")
             view.group.having = having(count_rows(), self.rng.choice([">", "<=", "="]), self.rng.choice([1, 2, 4]))
 
-    def _aggregates(self, by_type, time, ordered):
-        """Some aggregates, the first one count(*); those that need an order only where the rows have one."""
+    def _aggregates(self, by_type, time, ordered, any_order=False):
+        """Some aggregates, the first one count(*); those that need an order only where the rows have one; with an order of their own for tables and sessions."""
         rng = self.rng
         number = by_type.get("numeric") or by_type["bigint"]
         choices = [("sum", simple("sum", number)), ("avg", simple("avg", by_type["bigint"])), ("least", simple("min", number)),
@@ -148,7 +148,7 @@ class ViewMaker:
         if "float" in by_type:
             choices += [("float_sum", simple("sum", by_type["float"])), ("float_avg", simple("avg", by_type["float"]))]
         choices.append(("bits", simple(rng.choice(["bit_and", "bit_or"]), by_type["bigint"])))
-        if time is None and rng.random() < 0.3:
+        if (time is None or any_order) and rng.random() < 0.3:
             self.rows.features.add("ordered_agg")
             choices.append(("in_order", ordered_agg(by_type["bigint"])))
         if "boolean" in by_type:
@@ -196,7 +196,7 @@ class ViewMaker:
             keys += [("g", found)] if found else []
         if kind in ("tumble", "hop") and self.rng.random() < 0.3:
             keys.append(("ends", window_part(key[1], "upper")))
-        self._aggregate(view, arm, keys)
+        self._aggregate(view, arm, keys, kind == "session")
         view.group.window = window
         self._closing(view)
         if view.final and kind != "session":
