@@ -48,6 +48,7 @@ static void open_handle(Pipeline *pipeline);
 static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions);
 static void init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored);
 static const PositionRow *find_position(List *positions, Oid relation, int partition);
+static void check_partitions(Pipeline *pipeline, const TopicInput *input, List *positions, int count);
 static void check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored);
 static void resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition);
 static bool start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *start, int64 *time_ms);
@@ -173,6 +174,7 @@ find_partitions(Pipeline *pipeline, TopicInput *input, List *positions)
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("could not read topic \"%s\"", input->topic->topic),
 				 errdetail("%s", rd_kafka_err2str(rd_kafka_last_error()))));
+	check_partitions(pipeline, input, positions, count);
 	input->partitions = palloc0(sizeof(Partition) * Max(count, 1));
 	for (int n = 0; n < count; n++)
 	{
@@ -230,6 +232,26 @@ find_position(List *positions, Oid relation, int partition)
 			return row;
 	}
 	return NULL;
+}
+
+/* Raises an error where a partition that was read is gone; Kafka takes none away but with the topic. */
+static void
+check_partitions(Pipeline *pipeline, const TopicInput *input, List *positions, int count)
+{
+	ListCell   *lc;
+
+	foreach(lc, positions)
+	{
+		PositionRow *row = lfirst(lc);
+
+		if (row->relation == input->topic->relid && row->partition >= count)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("topic \"%s\" has no partition %d any more, which pipeline \"%s\" has read",
+							input->topic->topic, row->partition, pipeline->row->name),
+					 errdetail("The topic has %d.", count),
+					 errhint("The topic was probably deleted and created again. Drop the views of the pipeline and create them again to read it from its start.")));
+	}
 }
 
 /* Raises an error where the topic does not have what comes next: going on would lose records or read another topic's. */

@@ -445,7 +445,10 @@ kv_outbox_create(int64 pipeline)
 	kv_sql_leave(&sql);
 }
 
-/* Lists pipelines that have views, with server and owner, which follow from the topics that the definitions read. */
+/*
+ * Lists pipelines that have views, with the server, which follows from the topics that the definitions read, and the owner of the
+ * first view, as which the worker reads (members.c): a view of somebody else's over it does not write with other credentials.
+ */
 List *
 kv_outbox_pipelines(int64 pipeline)
 {
@@ -458,14 +461,13 @@ kv_outbox_pipelines(int64 pipeline)
 		"    JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid"
 		"      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		") "
-		"SELECT p.pipeline, p.name, p.paused, pg_catalog.min(f.ftserver::bigint)::oid, pg_catalog.min(c.relowner::bigint)::oid, p.resumed "
+		"SELECT p.pipeline, p.name, p.paused, pg_catalog.min(f.ftserver::bigint)::oid, "
+		"  (SELECT c.relowner FROM kafka_state.view v JOIN pg_catalog.pg_class c ON c.oid = v.relation WHERE v.pipeline = p.pipeline ORDER BY v.view LIMIT 1), p.resumed "
 		"FROM kafka_state.pipeline p "
 		"JOIN reads r USING (pipeline) "
 		"JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = r.relid "
 		"JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver "
 		"JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = '" KV_FDW "' "
-		"JOIN kafka_state.view v ON v.pipeline = p.pipeline "
-		"JOIN pg_catalog.pg_class c ON c.oid = v.relation "
 		"GROUP BY p.pipeline ORDER BY p.pipeline";
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(pipeline);
