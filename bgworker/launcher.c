@@ -33,14 +33,12 @@
 /* How often new databases are looked for. */
 #define CYCLE_MS 10000
 
-/* How long to wait when the postmaster has no place for another process. */
-#define FULL_MS 5000
-
 /* A database that a supervisor has been started in by this launcher. */
 typedef struct KnownDatabase
 {
 	Oid			database;
 	bool		seen;			/* in this cycle */
+	bool		started;		/* otherwise no place was left so far */
 	BackgroundWorkerHandle *handle;
 } KnownDatabase;
 
@@ -54,7 +52,7 @@ static List *known = NIL;		/* KnownDatabase *, in TopMemoryContext */
 
 static List *list_databases(void);
 static long look_after(const ListedDatabase *listed);
-static KnownDatabase *find_known(Oid database, bool *found);
+static KnownDatabase *find_known(Oid database);
 static bool is_running(KnownDatabase *entry);
 static long start_supervisor(KnownDatabase *entry, const ListedDatabase *listed);
 static void forget_dropped(void);
@@ -134,8 +132,7 @@ list_databases(void)
 static long
 look_after(const ListedDatabase *listed)
 {
-	bool		found;
-	KnownDatabase *entry = find_known(listed->database, &found);
+	KnownDatabase *entry = find_known(listed->database);
 	KvSlot	   *slot;
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -144,31 +141,29 @@ look_after(const ListedDatabase *listed)
 		return CYCLE_MS;
 	slot = kv_slot_get(SLOT_SUPERVISOR, listed->database, 0, false);
 	if (slot == NULL)
-		return found ? CYCLE_MS : start_supervisor(entry, listed);	/* found: it has resigned */
+		return entry->started ? CYCLE_MS : start_supervisor(entry, listed); /* started: it has resigned */
 	if (slot->pid != 0)
 		return CYCLE_MS;		/* started by a launcher before this one */
 	if (slot->retry_at > now)
 		return Max(1, Min(CYCLE_MS, (slot->retry_at - now) / 1000));
-	if (found && !slot->requested)
+	if (entry->started && !slot->requested)
 		(void) kv_slot_back_off(slot);	/* it has ended by itself: the attempt after this one waits */
 	return start_supervisor(entry, listed);
 }
 
 static KnownDatabase *
-find_known(Oid database, bool *found)
+find_known(Oid database)
 {
 	KnownDatabase *entry;
 	ListCell   *cell;
 	MemoryContext save;
 
-	*found = true;
 	foreach(cell, known)
 	{
 		entry = lfirst(cell);
 		if (entry->database == database)
 			return entry;
 	}
-	*found = false;
 	save = MemoryContextSwitchTo(TopMemoryContext);
 	entry = palloc0(sizeof(KnownDatabase));
 	entry->database = database;
@@ -192,23 +187,28 @@ is_running(KnownDatabase *entry)
 	return false;
 }
 
+/* Starts a supervisor; where no place is left, its slot says so for the database's pipelines, and it is tried again. */
 static long
 start_supervisor(KnownDatabase *entry, const ListedDatabase *listed)
 {
 	ProcessArgs args = {.database = listed->database};
 	char	   *name = psprintf("kafka_views supervisor %s", listed->name);
-	MemoryContext save = MemoryContextSwitchTo(TopMemoryContext);
-	bool		started;
+	KvSlot	   *slot = kv_slot_get(SLOT_SUPERVISOR, listed->database, 0, true);
+	MemoryContext save;
 
-	started = kv_process_start("kv_supervisor_main", "kafka_views supervisor", name, &args, &entry->handle);
-	MemoryContextSwitchTo(save);
-	if (started)
+	if (slot == NULL)
+	{
+		kv_process_no_slot(kv_my_slot);
 		return CYCLE_MS;
-	/* not known yet: otherwise the next cycle would take it for one that has resigned */
+	}
+	save = MemoryContextSwitchTo(TopMemoryContext);
+	entry->started = kv_process_start("kv_supervisor_main", "kafka_views supervisor", name, &args, &entry->handle);
+	MemoryContextSwitchTo(save);
+	if (entry->started)
+		return CYCLE_MS;
 	entry->handle = NULL;
-	known = list_delete_ptr(known, entry);
-	pfree(entry);
-	return FULL_MS;
+	kv_process_no_place(slot, name);
+	return Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), slot->retry_at));
 }
 
 /* Forgets databases that are gone, with all their slots. */

@@ -25,7 +25,11 @@
 /* Much less than the default of 1 s, so that a process of ours, and not a user's session, is the victim of a deadlock. */
 #define DEADLOCK_TIMEOUT "50ms"
 
+/* How long to wait when the postmaster has no place for another process. */
+#define NO_PLACE_MS 5000
+
 static void handle_stop(SIGNAL_ARGS);
+static void note_error(KvSlot *slot, const char *message, const char *detail, const char *hint);
 
 
 /* Installs our signal handlers. */
@@ -153,10 +157,36 @@ kv_process_attempt(void (*body) (void *), void *arg, KvSlot *slot)
 void
 kv_process_failed(KvSlot *slot, const char *message, const char *detail, const char *hint)
 {
+	note_error(slot, message, detail, hint);
+	(void) kv_slot_back_off(slot);
+}
+
+/* Notes that the postmaster has no place for a process; see processes.h. */
+void
+kv_process_no_place(KvSlot *slot, const char *name)
+{
+	note_error(slot, psprintf("no place is left for process \"%s\"", name),
+			   psprintf("All %d background workers of this server are in use.", max_worker_processes),
+			   "Raise max_worker_processes and restart the server. It starts by itself when another process ends.");
+	kv_slot_wait(slot, NO_PLACE_MS);
+}
+
+/* Notes that all slots are taken; see processes.h. */
+void
+kv_process_no_slot(KvSlot *slot)
+{
+	note_error(slot, "no place is left for another process of " KV_EXTENSION,
+			   psprintf("As many as kafka.max_workers (%d) allows are in use, all databases together.", kv_max_workers),
+			   "Raise kafka.max_workers and restart the server. It starts by itself when another pipeline is dropped.");
+}
+
+/* Puts an error into the slot, and into the log when it is another one than before. */
+static void
+note_error(KvSlot *slot, const char *message, const char *detail, const char *hint)
+{
 	bool		repeated = strncmp(slot->error, message, KV_ERROR_LEN - 1) == 0;
 
 	kv_slot_set_error(slot, message, detail, hint);
-	(void) kv_slot_back_off(slot);
 	if (!repeated)
 		ereport(LOG,
 				(errmsg("%s", message),

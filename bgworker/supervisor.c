@@ -69,6 +69,7 @@ typedef struct Survey
 
 static List *children = NIL;	/* Child *, in TopMemoryContext */
 static MemoryContext cycle_context;
+static bool slots_missing;		/* some process found none in this cycle: this one's own slot says so */
 
 static void survey_database(void *arg);
 static void want_pipelines(Survey *survey);
@@ -108,9 +109,11 @@ kv_supervisor_main(Datum main_arg)
 				resign();
 			if (survey.mismatch == NULL)
 			{
-				kv_slot_clear_error(slot);
-				slot->phase = PIPELINE_LIVE;
+				slots_missing = false;
 				next = Min(next, compare(survey.wanted));
+				if (!slots_missing)
+					kv_slot_clear_error(slot);
+				slot->phase = PIPELINE_LIVE;
 			}
 			else
 			{
@@ -272,8 +275,8 @@ look_after(const Wanted *wanted)
 
 	if (slot == NULL)
 	{
-		kv_process_failed(kv_my_slot, "no place is left for another process of " KV_EXTENSION, NULL,
-						  "Raise kafka.max_workers and restart the server.");
+		kv_process_no_slot(kv_my_slot);
+		slots_missing = true;
 		return DT_NOEND;
 	}
 	ended = child != NULL && has_ended(child, slot);
@@ -350,10 +353,7 @@ start_child(const Wanted *wanted, KvSlot *slot)
 	{
 		pfree(child);
 		MemoryContextSwitchTo(save);
-		kv_process_failed(slot, psprintf("could not start process \"%s\"", wanted->name),
-						  psprintf("All %d background workers of this server are in use.", max_worker_processes),
-						  "Raise max_worker_processes and restart the server.");
-		slot->phase = PIPELINE_WAITING;
+		kv_process_no_place(slot, wanted->name);
 	}
 	MemoryContextSwitchTo(save);
 }

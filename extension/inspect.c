@@ -53,6 +53,8 @@ static const char *const phase_names[] = {
 };
 
 static bool may_see_slot(const KvSlot *slot);
+static bool may_see_detail(const KvSlot *slot);
+static bool may_see_any_pipeline(void);
 static bool may_see_pipeline(int64 pipeline);
 static Datum text_or_null(const char *text, bool *isnull);
 static Datum time_or_null(TimestampTz time, bool *isnull);
@@ -112,7 +114,7 @@ kafka_processes(PG_FUNCTION_ARGS)
 		i++;
 		values[i] = text_or_null(slot->error, &nulls[i]);
 		i++;
-		values[i] = text_or_null(slot->error_detail, &nulls[i]);
+		values[i] = text_or_null(may_see_detail(slot) ? slot->error_detail : "", &nulls[i]);
 		i++;
 		values[i] = text_or_null(slot->error_hint, &nulls[i]);
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -120,7 +122,7 @@ kafka_processes(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Tells whether the role may see a slot: a worker with its views, a publisher with its server, the others as statistics. */
+/* Tells whether the role may see a slot: a worker with its views, a publisher with its server, the supervisor with any view, the launcher as statistics. */
 static bool
 may_see_slot(const KvSlot *slot)
 {
@@ -133,9 +135,31 @@ may_see_slot(const KvSlot *slot)
 			return may_see_pipeline(slot->id);
 		case SLOT_PUBLISHER:
 			return pg_foreign_server_aclcheck((Oid) slot->id, GetUserId(), ACL_USAGE) == ACLCHECK_OK;
+		case SLOT_SUPERVISOR:
+			return may_see_any_pipeline();
 		default:
 			return false;
 	}
+}
+
+/* Tells whether the role may see the detail of a slot's error: a supervisor's may name the data directory. */
+static bool
+may_see_detail(const KvSlot *slot)
+{
+	return slot->kind != SLOT_SUPERVISOR || has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+}
+
+static bool
+may_see_any_pipeline(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, kv_pipeline_list())
+	{
+		if (may_see_pipeline(((PipelineRow *) lfirst(cell))->pipeline))
+			return true;
+	}
+	return false;
 }
 
 /* Tells whether the role may read one of the pipeline's views. */

@@ -527,6 +527,16 @@ kv_database_is_held(Oid database)
 	return held;
 }
 
+/* Notes that a process cannot be started before wait_ms are over, through no fault of its own. */
+void
+kv_slot_wait(KvSlot *slot, long wait_ms)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	slot->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	slot->phase = PIPELINE_WAITING;
+	LWLockRelease(shared->lock);
+}
+
 /* Notes that a process failed and gives back when it may be tried again: after 1 s, doubling up to 60 s. */
 TimestampTz
 kv_slot_back_off(KvSlot *slot)

@@ -74,6 +74,7 @@ extern void kv_slot_attach(KvSlot *slot);	/* by the process itself: pid, latch; 
 extern KvSlot *kv_my_slot;
 extern void kv_slot_set_error(KvSlot *slot, const char *message, const char *detail, const char *hint);
 extern void kv_slot_clear_error(KvSlot *slot);
+extern void kv_slot_wait(KvSlot *slot, long wait_ms);	/* phase waiting until then; no failure */
 extern TimestampTz kv_slot_back_off(KvSlot *slot);	/* one more failure: phase failed, retry_at in 1 s doubling to 60 s */
 /* Copies of all slots of a database (0: all), for views. */
 extern List *kv_slot_list(Oid database);

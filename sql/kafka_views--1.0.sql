@@ -438,7 +438,7 @@ GRANT SELECT ON kafka.views TO PUBLIC;
 CREATE VIEW kafka.pipelines WITH (security_barrier) AS
 SELECT p.name AS pipeline,
 	(SELECT array_agg(v.relation ORDER BY v.view) FROM kafka_state.view v WHERE v.pipeline = p.pipeline) AS views,
-	CASE WHEN p.paused THEN 'paused' WHEN w.error IS NOT NULL THEN 'failed' WHEN w.pid IS NULL THEN 'waiting' ELSE 'running' END AS state,
+	CASE WHEN p.paused THEN 'paused' WHEN w.error IS NOT NULL AND w.phase <> 'waiting' THEN 'failed' WHEN w.pid IS NULL THEN 'waiting' ELSE 'running' END AS state,
 	coalesce(w.phase, 'waiting') AS phase,
 	w.pid,
 	p.batch,
@@ -454,11 +454,11 @@ SELECT p.name AS pipeline,
 	w.reload_done,
 	w.reload_total,
 	w.failures,
-	w.error_at,
-	w.retry_at,
-	w.error,
-	w.error_detail,
-	w.error_hint,
+	coalesce(w.error_at, s.error_at) AS error_at,
+	coalesce(w.retry_at, s.retry_at) AS retry_at,
+	coalesce(w.error, s.error) AS error,
+	coalesce(w.error_detail, s.error_detail) AS error_detail,
+	coalesce(w.error_hint, s.error_hint) AS error_hint,
 	o.published_messages,
 	o.error AS publish_error,
 	o.error_detail AS publish_error_detail,
@@ -467,6 +467,7 @@ SELECT p.name AS pipeline,
 FROM kafka_state.pipeline p
 LEFT JOIN kafka_state.published n USING (pipeline)
 LEFT JOIN kafka_state.processes() w ON w.kind = 'worker' AND w.id = p.pipeline
+LEFT JOIN kafka_state.processes() s ON s.kind = 'supervisor' AND w.pid IS NULL		-- why it has no worker
 LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = p.pipeline
 WHERE EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline AND has_table_privilege(v.relation::oid, 'SELECT'));
 COMMENT ON VIEW kafka.pipelines IS 'Pipelines whose views the role may read: what they do, how fast, and what is wrong';
@@ -494,9 +495,9 @@ SELECT s.relation,
 	p.batch - n.batch AS unpublished_batches,
 	w.pid AS publisher,
 	o.published_messages,
-	coalesce(o.error, w.error) AS error,
-	coalesce(o.error_detail, w.error_detail) AS error_detail,
-	coalesce(o.error_hint, w.error_hint) AS error_hint
+	coalesce(o.error, w.error, u.error) AS error,
+	coalesce(o.error_detail, w.error_detail, u.error_detail) AS error_detail,
+	coalesce(o.error_hint, w.error_hint, u.error_hint) AS error_hint
 FROM (
 	SELECT t.tgrelid::regclass AS relation, t.tgname AS trigger, to_regclass(a.topic_table) AS topic, t.tgenabled <> 'D' AS enabled
 	FROM pg_catalog.pg_trigger t
@@ -512,6 +513,7 @@ LEFT JOIN kafka_state.view v ON v.relation = s.relation
 LEFT JOIN kafka_state.pipeline p ON p.pipeline = v.pipeline
 LEFT JOIN kafka_state.published n ON n.pipeline = v.pipeline
 LEFT JOIN kafka_state.processes() w ON w.kind = 'publisher' AND w.id = f.ftserver::bigint
+LEFT JOIN kafka_state.processes() u ON u.kind = 'supervisor' AND w.pid IS NULL
 LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = v.pipeline
 WHERE has_table_privilege(s.relation::oid, 'SELECT');
 COMMENT ON VIEW kafka.sinks IS 'Topics that follow the tables and views that the role may read: by triggers with kafka.publish, or, of unstored views, without';
