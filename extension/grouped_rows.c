@@ -364,6 +364,34 @@ kv_grouped_rows_select(GroupedRows *rows, const char *from, const char *touched)
 	return sql.data;
 }
 
+/*
+ * Selects a row of a group; see grouped_rows.h. Groups with a null in their key have a query of their own: one condition for both
+ * would have an index collect the group as a whole.
+ */
+char *
+kv_grouped_rows_one(GroupedRows *rows, const char *touched)
+{
+	List	   *keys = list_copy_head(rows->names, rows->nkeys);
+	List	   *types = kv_result_key_types(rows->view);
+	List	   *nullable = NIL;
+	char	   *columns = kv_statement_columns(keys, "r.");
+	StringInfoData sql;
+
+	for (int i = 0; i < rows->nkeys; i++)
+		nullable = lappend_int(nullable, false);
+	initStringInfo(&sql);
+	for (int i = 0; i < rows->view->narms; i++)
+	{
+		const char *table = rows->view->arms[i].rows_name;
+
+		appendStringInfo(&sql, "%sSELECT %s FROM %s AS r WHERE %s\n        UNION ALL\n        SELECT %s FROM (%s) AS found, %s AS r WHERE r.ctid = found.ctid AND num_nulls(%s) > 0",
+						 i > 0 ? "\n        UNION ALL\n        " : "", columns, table, kv_statement_match("r", keys, touched, keys, types, nullable),
+						 columns, kv_statement_find_with_nulls(table, keys, touched, types), table, kv_statement_columns(keys, psprintf("%s.", touched)));
+	}
+	appendStringInfoString(&sql, "\n         LIMIT 1");
+	return sql.data;
+}
+
 /* Gives the condition that two rows have the same group; see grouped_rows.h. */
 char *
 kv_grouped_rows_match(GroupedRows *rows, const char *one, const char *other)

@@ -36,6 +36,8 @@ extern void kv_grouped_rows_statements(GroupedRows *rows, ViewArm *arm, List **s
  * under the key's names; from: FROM item with that row, NULL: it is outside.
  */
 extern char *kv_grouped_rows_select(GroupedRows *rows, const char *from, const char *touched);
+/* SELECT of the keys of any one row of the group that a row named touched, outside, has under the key's names; however large the group is, its cost is the same. */
+extern char *kv_grouped_rows_one(GroupedRows *rows, const char *touched);
 /* The condition that rows of these names, which have the key under its names, are of the same group. */
 extern char *kv_grouped_rows_match(GroupedRows *rows, const char *one, const char *other);
 /* May equal keys differ in their bytes, so that a group's are to be those of a row that it has? */

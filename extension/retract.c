@@ -250,7 +250,7 @@ from_touched(Retract *retract, const char *join)
 		return psprintf(KV_CAPTURE_TOUCHED " AS d CROSS JOIN %s AS g", view->groups_name);
 	from = psprintf(KV_CAPTURE_TOUCHED " AS d %s %s AS g ON %s", join, view->groups_name, kv_grouped_rows_match(retract->rows, "g", "d"));
 	if (kv_grouped_rows_spell_keys(retract->rows))
-		from = psprintf("%s\n    LEFT JOIN LATERAL (%s\n  LIMIT 1) AS r ON true", from, kv_grouped_rows_select(retract->rows, NULL, "d"));
+		from = psprintf("%s\n    LEFT JOIN LATERAL (%s) AS r ON true", from, kv_grouped_rows_one(retract->rows, "d"));
 	return from;
 }
 

@@ -52,6 +52,7 @@ INSERT INTO forms (view, query) VALUES
 	('tables_left', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s LEFT JOIN customers c ON c.customer = s.customer'),
 	('table_totals', 'SELECT customer, count(*) AS n FROM shops GROUP BY customer'),
 	('table_greatest', 'SELECT customer % 10000 AS k, max(name) AS name, count(*) AS n FROM customers GROUP BY 1'),
+	('table_spelled', 'SELECT (customer % 100)::numeric AS k, count(*) AS n FROM customers GROUP BY 1'),
 	('table_total', 'SELECT count(*) AS n, sum(customer) AS s FROM customers'),
 	('tables_totals', 'SELECT c.customer % 10000 AS k, count(s.name) AS n FROM customers c LEFT JOIN shops s ON s.customer = c.customer GROUP BY 1'),
 	('over_keyed', 'SELECT customer, amount FROM totals WHERE amount > 0'),
