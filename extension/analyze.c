@@ -43,8 +43,8 @@
 #include "window_end.h"
 #include "window_layer.h"
 
-static Refusal *expand_full_joins(ViewDef *view, List **queries);
-static bool reads_tables_only(ViewDef *view, Query *query);
+static Refusal *expand_full_joins(List **queries);
+static bool reads_tables_only(Query *query);
 static Refusal *make_arms(ViewDef *view, List *queries);
 static Refusal *find_inputs(ViewDef *view, ViewArm *arm);
 static Refusal *check_drivers(ViewDef *view);
@@ -114,7 +114,7 @@ static Refusal *
 make_arms(ViewDef *view, List *queries)
 {
 	int			most_inputs = 0;
-	Refusal    *refusal = expand_full_joins(view, &queries);
+	Refusal    *refusal = expand_full_joins(&queries);
 	ListCell   *cell;
 
 	if (refusal)
@@ -145,7 +145,7 @@ make_arms(ViewDef *view, List *queries)
 
 /* Makes two queries of each that begins with a FULL JOIN and reads tables only. */
 static Refusal *
-expand_full_joins(ViewDef *view, List **queries)
+expand_full_joins(List **queries)
 {
 	List	   *expanded = NIL;
 	Refusal    *refusal = NULL;
@@ -155,7 +155,7 @@ expand_full_joins(ViewDef *view, List **queries)
 	{
 		Query	   *query = lfirst_node(Query, cell);
 
-		if (!kv_is_full_join(query) || !reads_tables_only(view, query))
+		if (!kv_is_full_join(query) || !reads_tables_only(query))
 			expanded = lappend(expanded, query);
 		else if (!refusal)
 			refusal = kv_full_join_arms(query, &expanded);
@@ -166,7 +166,7 @@ expand_full_joins(ViewDef *view, List **queries)
 
 /* Is every relation of the query a table whose changes are told? What cannot be read at all is refused later. */
 static bool
-reads_tables_only(ViewDef *view, Query *query)
+reads_tables_only(Query *query)
 {
 	ListCell   *cell;
 
@@ -175,7 +175,7 @@ reads_tables_only(ViewDef *view, Query *query)
 		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
 		ViewInput	input = {0};
 
-		if (rte->rtekind == RTE_RELATION && (classify_input(view, &input, rte) != NULL || !kv_input_is_table(&input)))
+		if (rte->rtekind == RTE_RELATION && (kv_analyze_input(&input, rte) != NULL || !kv_input_is_table(&input)))
 			return false;
 	}
 	return true;
@@ -279,6 +279,15 @@ refuse_options(const ContinuousOptions *options)
 		return NULL;
 	return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot have the option kafka.%s", option),
 					  "It reads tables only, whose rows have no time and are not looked up by a stream.", "Leave the option out.");
+}
+
+/* Classifies an input by itself; see analyze.h. */
+Refusal *
+kv_analyze_input(ViewInput *input, RangeTblEntry *rte)
+{
+	ViewDef		view = {0};
+
+	return classify_input(&view, input, rte);
 }
 
 /* Finds out what kind of input a relation is, and its event time. */

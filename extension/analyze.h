@@ -22,6 +22,8 @@ extern ContinuousOptions *kv_view_options_from_array(ArrayType *options);
  */
 extern ViewDef *kv_analyze(Query *query, const ContinuousOptions *options, struct Refusal **refusal);
 extern void kv_view_set_id(ViewDef *view, int64 id, int64 pipeline, Oid relid);
+/* Finds out what kind of input a relation of a query is, its keys and event time; refuses those that cannot be read. */
+extern struct Refusal *kv_analyze_input(ViewInput *input, RangeTblEntry *rte);
 /* Loads the definition of a continuous view by its id; raises an error if it can no longer be maintained. */
 extern ViewDef *kv_view_load(int64 id);
 

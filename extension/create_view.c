@@ -32,6 +32,7 @@
 
 #include "catalog.h"
 #include "ddl.h"
+#include "default_bound.h"
 #include "outbox.h"
 #include "refuse.h"
 #include "run_sql.h"
@@ -48,6 +49,7 @@ static bool find_name(NewView *new, bool if_not_exists, Oid *existing);
 static void apply_column_names(NewView *new);
 static Refusal *refuse_unstored(ViewDef *view);
 static int	group_location(Query *groups);
+static List *add_bounds(NewView *new);
 static void check_permissions(Query *query);
 static bool check_permissions_walker(Node *node, void *context);
 static bool check_execution(Oid function, void *context);
@@ -73,6 +75,8 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 	NewView		new = {.into = into, .stored = stored, .query = copyObject(query), .owner = GetUserId()};
 	Refusal    *refusal = NULL;
 	ViewDef    *view;
+	List	   *bounds;
+	ListCell   *cell;
 	Oid			existing;
 
 	check_installed();
@@ -81,12 +85,17 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 	new.options = kv_view_options_from_list(into->options, new.name, &new.given, &new.table_options);
 	new.settings = kv_capture_settings();
 	apply_column_names(&new);
+	bounds = add_bounds(&new);
 
 	view = kv_analyze(copyObject(new.query), new.options, &refusal);
 	if (view != NULL && !stored)
 		refusal = refuse_unstored(view);
 	if (refusal != NULL)
 		kv_refuse(refusal, new.name, source_text);
+	foreach(cell, bounds)
+		ereport(NOTICE,
+				(errmsg("continuous view \"%s\" joins streams on one more condition: %s", new.name, (char *) lfirst(cell)),
+				 errdetail("It follows from %s and is part of the view's query.", new.options->bound_given ? "its option kafka.bound" : "kafka.default_bound")));
 	check_permissions(new.query);
 	new.pipeline = choose_pipeline(&new, view);
 
@@ -192,6 +201,21 @@ group_location(Query *groups)
 	if (groups->groupClause != NIL)
 		return exprLocation(get_sortgroupclause_expr(linitial(groups->groupClause), groups->targetList));
 	return exprLocation((Node *) linitial_node(TargetEntry, groups->targetList)->expr);
+}
+
+/* Adds the time bounds between streams that the query leaves out, if the view has one for that; gives them as text. */
+static List *
+add_bounds(NewView *new)
+{
+	List	   *added = new->options->bound_us < 0 ? NIL : kv_default_bound(new->query, new->options->bound_us);
+
+	if (added == NIL && new->options->bound_given)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot have the option kafka.bound", new->name),
+				 errdetail("It has no two streams in one FROM, with event times of one type, that are not bound already. (An outer join that says USING has no place for a condition.)"),
+				 errhint("Leave the option out, and write conditions on the event times where they are missing.")));
+	return added;
 }
 
 /*

@@ -60,14 +60,12 @@ static bool use_constant(ViewArm *arm, Node *side, Bitmapset *constant_members, 
 static void connect(int *component, int nentries, Bitmapset *members);
 static void add_probe(ViewArm *arm, List **probes, Node *side, Bitmapset *others);
 static void read_time_conditions(ViewArm *arm, List *conditions);
-static void read_comparison(ViewArm *arm, OpExpr *comparison);
 static void bound_by(ViewArm *arm, Node *left, Node *right);
 static bool bound_difference(ViewArm *arm, Node *left, Node *right);
 static bool read_time_term(ViewArm *arm, Node *node, TimeTerm *term);
 static bool add_interval(TimeTerm *term, Node *node, bool minus, bool is_local);
 static void narrow(ViewArm *arm, int i, int j, int64 bound);
 static int64 add_bounds(int64 a, int64 b);
-static void close_over_pairs(ViewArm *arm);
 static Refusal *refuse_unbounded(ViewArm *arm, int i, int j);
 static void set_retention(ViewArm *arm);
 static void set_closing(ViewArm *arm, int i);
@@ -87,12 +85,9 @@ kv_join_graph(ViewArm *arm)
 	if (refusal)
 		return refusal;
 
-	arm->time_bounds = palloc(sizeof(int64) * ninputs * ninputs);
-	for (int i = 0; i < ninputs; i++)
-		for (int j = 0; j < ninputs; j++)
-			BOUND(arm, i, j) = i == j ? 0 : KV_UNBOUNDED;
+	kv_join_begin_bounds(arm);
 	read_time_conditions(arm, conditions);
-	close_over_pairs(arm);
+	kv_join_close_bounds(arm);
 
 	if (arm->ndriving > 1)
 	{
@@ -110,6 +105,16 @@ int64
 kv_join_time_bound(const ViewArm *arm, int i, int j)
 {
 	return BOUND(arm, i, j);
+}
+
+/* Makes room for bounds; see join_graph.h. */
+void
+kv_join_begin_bounds(ViewArm *arm)
+{
+	arm->time_bounds = palloc(sizeof(int64) * arm->ninputs * arm->ninputs);
+	for (int i = 0; i < arm->ninputs; i++)
+		for (int j = 0; j < arm->ninputs; j++)
+			BOUND(arm, i, j) = i == j ? 0 : KV_UNBOUNDED;
 }
 
 /* Lists the conditions of an arm; see join_graph.h. */
@@ -340,22 +345,27 @@ read_time_conditions(ViewArm *arm, List *conditions)
 	foreach(cell, conditions)
 	{
 		JoinCondition *condition = lfirst(cell);
-		OpExpr	   *comparison = (OpExpr *) condition->clause;
 
-		if (condition->nullable == nullable && IsA(comparison, OpExpr) && list_length(comparison->args) == 2)
-			read_comparison(arm, comparison);
+		if (condition->nullable == nullable)
+			kv_join_read_bounds(arm, condition->clause);
 	}
 }
 
-/* Takes the bounds from one comparison, if it is one of event times. */
-static void
-read_comparison(ViewArm *arm, OpExpr *comparison)
+/* Takes bounds from a condition; see join_graph.h. */
+void
+kv_join_read_bounds(ViewArm *arm, Node *condition)
 {
-	Node	   *left = linitial(comparison->args);
-	Node	   *right = lsecond(comparison->args);
-	Oid			type = exprType(left);
+	OpExpr	   *comparison = (OpExpr *) condition;
+	Node	   *left;
+	Node	   *right;
+	Oid			type;
 	int			strategy;
 
+	if (!IsA(comparison, OpExpr) || list_length(comparison->args) != 2)
+		return;
+	left = linitial(comparison->args);
+	right = lsecond(comparison->args);
+	type = exprType(left);
 	if (type != exprType(right) || (type != TIMESTAMPTZOID && type != TIMESTAMPOID && type != INTERVALOID))
 		return;
 	strategy = get_op_opfamily_strategy(comparison->opno, lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY)->btree_opf);
@@ -512,9 +522,9 @@ add_bounds(int64 a, int64 b)
 	return sum;
 }
 
-/* Closes the bounds over all pairs: shortest paths. */
-static void
-close_over_pairs(ViewArm *arm)
+/* Closes the bounds over all pairs, see join_graph.h: shortest paths. */
+void
+kv_join_close_bounds(ViewArm *arm)
 {
 	for (int via = 0; via < arm->ninputs; via++)
 		for (int i = 0; i < arm->ninputs; i++)
@@ -547,8 +557,8 @@ refuse_unbounded(ViewArm *arm, int i, int j)
 		hint = psprintf("The types of their event times must agree before they can be compared: %s is %s and %s is %s. Declare both columns timestamptz.",
 						times[0], format_type_be(types[0]), times[1], format_type_be(types[1]));
 	else if (times[0] && times[1])
-		hint = psprintf("Add a condition on their event times, for example: AND %s BETWEEN %s AND %s + interval '1 hour'.",
-						times[1], times[0], times[0]);
+		hint = psprintf("Add a condition on their event times, for example: AND %s BETWEEN %s AND %s + interval '1 hour'. "
+						"Or give the view the option kafka.bound, an interval, by which what is missing is added.", times[1], times[0], times[0]);
 	else
 		hint = psprintf("Give \"%s\" an event-time column (option event_time of the topic table, or of the view it is), and add a condition on the event times of both.",
 						times[0] ? names[1] : names[0]);

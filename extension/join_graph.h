@@ -29,4 +29,11 @@ extern Refusal *kv_join_graph(ViewArm *arm);
 /* Least upper bound of time of input j minus time of input i of the arm in any of its rows, us; KV_UNBOUNDED: none. */
 extern int64 kv_join_time_bound(const ViewArm *arm, int i, int j);
 
+/* Begins without bounds between the arm's inputs, of which the driving ones must be known by their columns. */
+extern void kv_join_begin_bounds(ViewArm *arm);
+/* Takes the bounds from one condition, if it compares event times. */
+extern void kv_join_read_bounds(ViewArm *arm, Node *condition);
+/* Adds the bounds that follow. */
+extern void kv_join_close_bounds(ViewArm *arm);
+
 #endif							/* KV_JOIN_GRAPH_H */

@@ -32,6 +32,7 @@ extern int	kv_batch_interval_ms;
 extern int	kv_idle_timeout_ms;
 extern bool kv_idle_advance;
 extern int	kv_default_grace_ms;
+extern int	kv_default_bound_ms;	/* -1: none */
 extern int	kv_max_ahead_ms;
 extern int	kv_commit_interval_ms;	/* offsets go to Kafka at least this often while they move: 5 s */
 extern int	kv_outbox_limit_mb;

@@ -35,6 +35,7 @@ int			kv_batch_interval_ms = 20;
 int			kv_idle_timeout_ms = 60 * 1000;
 bool		kv_idle_advance = false;
 int			kv_default_grace_ms = 10 * 60 * 1000;
+int			kv_default_bound_ms = -1;
 int			kv_max_ahead_ms = 60 * 60 * 1000;
 int			kv_commit_interval_ms = 5000;
 int			kv_outbox_limit_mb = 1024;
@@ -87,6 +88,10 @@ define_settings(void)
 	define_milliseconds("kafka.default_grace",
 						"Sets how much out of order the rows of joined streams may come where the view does not say.",
 						NULL, &kv_default_grace_ms, 0);
+	DefineCustomIntVariable("kafka.default_bound",
+							"Sets how far apart in time joined streams' rows may be where a new view and its query do not say.",
+							"-1 is none: such a view is refused.", &kv_default_bound_ms, kv_default_bound_ms, -1, INT_MAX, PGC_USERSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 	define_milliseconds("kafka.max_ahead",
 						"Sets how far in the future a record's time may lie; beyond, the record is a dead letter.",
 						NULL, &kv_max_ahead_ms, 0);

@@ -19,6 +19,8 @@ typedef struct ContinuousOptions
 {
 	int64		grace_us;		/* of joins; when stored always known */
 	bool		grace_given;	/* false: kafka.default_grace of the view's creation */
+	int64		bound_us;		/* between the times of joined streams where the query says nothing; -1: none. Its conditions are in the stored query */
+	bool		bound_given;	/* false: kafka.default_bound of the view's creation */
 	bool		final;			/* emit = 'final' */
 	int64		retention_us;	/* -1: rows are kept */
 	char	   *event_time;		/* column name or NULL */

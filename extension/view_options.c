@@ -34,7 +34,7 @@ static const char *const captured_settings[] = {
 #define RESOLVED_GRACE "default_grace"
 
 static const char *const option_names[] = {
-	"continuous", "emit", "grace", "event_time", "pipeline", "bootstrap", "start", "retention"
+	"continuous", "emit", "grace", "event_time", "pipeline", "bootstrap", "start", "retention", "bound"
 };
 
 static void apply_option(ContinuousOptions *options, const char *name, const char *value);
@@ -71,7 +71,7 @@ kv_view_options_from_list(List *list, const char *view_name, ArrayType **given, 
 	List	   *seen = NIL;
 	ListCell   *cell;
 
-	options->grace_us = options->retention_us = -1;
+	options->grace_us = options->retention_us = options->bound_us = -1;
 	options->bootstrap = true;
 	*others = NIL;
 	foreach(cell, list)
@@ -100,6 +100,8 @@ kv_view_options_from_list(List *list, const char *view_name, ArrayType **given, 
 			value = options->start;
 		texts[count++] = CStringGetTextDatum(psprintf("%s=%s", option->defname, value));
 	}
+	if (!options->bound_given && kv_default_bound_ms >= 0)
+		options->bound_us = kv_default_bound_ms * INT64CONST(1000);
 	/* the default is resolved once: a later change of it must not change which rows are late */
 	if (options->grace_us < 0)
 	{
@@ -124,7 +126,7 @@ kv_view_options_from_array(ArrayType *array)
 	bool	   *isnull;
 	int			count;
 
-	options->grace_us = options->retention_us = -1;
+	options->grace_us = options->retention_us = options->bound_us = -1;
 	options->bootstrap = true;
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &isnull, &count);
 	for (int i = 0; i < count; i++)
@@ -151,6 +153,11 @@ apply_option(ContinuousOptions *options, const char *name, const char *value)
 	{
 		options->grace_us = parse_duration(name, value);
 		options->grace_given = true;
+	}
+	else if (strcmp(name, "bound") == 0)
+	{
+		options->bound_us = parse_duration(name, value);
+		options->bound_given = true;
 	}
 	else if (strcmp(name, "event_time") == 0)
 		options->event_time = pstrdup(value);
@@ -203,7 +210,7 @@ refuse_unknown(const char *name)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown option \"kafka.%s\" of a continuous view", name),
 			 closest != NULL ? errhint("Perhaps you meant the option \"kafka.%s\".", closest) :
-			 errhint("The options are continuous, emit, grace, retention, event_time, pipeline, bootstrap and start.")));
+			 errhint("The options are continuous, emit, grace, retention, bound, event_time, pipeline, bootstrap and start.")));
 }
 
 static bool

@@ -17,7 +17,7 @@ FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
 WHERE c.relnamespace IN ('kafka'::regnamespace, 'kafka_state'::regnamespace) AND a.grantee = 0
 ORDER BY c.oid::regclass::text;
 
--- Sessions may not change what the engine does; reloads may change most of it.
+-- Sessions may not change what the engine does, only what they create; reloads may change most of it.
 SELECT name, context, unit, vartype FROM pg_settings WHERE name LIKE 'kafka.%' ORDER BY name;
 SET kafka.no_such_setting = 1;
 
