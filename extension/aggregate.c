@@ -40,8 +40,6 @@
 #include "normalize.h"
 #include "statement.h"
 
-static CombineKind standing_kind(const Aggref *aggregate);
-static bool is_avg(const Aggref *aggregate);
 static Const *delimiter_of(const Aggref *aggregate);
 static Refusal *check_distinct(const Aggref *aggregate, const char *name);
 static Refusal *check_kept(const Aggref *aggregate, const char *name);
@@ -86,8 +84,8 @@ kv_aggregate_combine_kind(const Aggref *aggregate)
 }
 
 /* Is it kafka.first or kafka.last? */
-static CombineKind
-standing_kind(const Aggref *aggregate)
+CombineKind
+kv_aggregate_standing_kind(const Aggref *aggregate)
 {
 	char	   *name;
 
@@ -97,8 +95,8 @@ standing_kind(const Aggref *aggregate)
 	return strcmp(name, "first") == 0 ? COMBINE_FIRST : strcmp(name, "last") == 0 ? COMBINE_LAST : COMBINE_NONE;
 }
 
-static bool
-is_avg(const Aggref *aggregate)
+bool
+kv_aggregate_is_avg(const Aggref *aggregate)
 {
 	return get_func_namespace(aggregate->aggfnoid) == PG_CATALOG_NAMESPACE &&
 		strcmp(get_func_name(aggregate->aggfnoid), "avg") == 0;
@@ -118,7 +116,7 @@ kv_aggregate_is_ordered(const Aggref *aggregate)
 
 	if (kind != COMBINE_NONE)
 		return kind >= COMBINE_APPEND && kind <= COMBINE_APPEND_JSON_OBJECT;
-	return standing_kind(aggregate) == COMBINE_NONE && !is_avg(aggregate) && kv_kept_way(aggregate) == KEPT_ROWS;
+	return kv_aggregate_standing_kind(aggregate) == COMBINE_NONE && !kv_aggregate_is_avg(aggregate) && kv_kept_way(aggregate) == KEPT_ROWS;
 }
 
 /* Does every row change the result? That of an object stays where a key and its value come again, string_agg leaves nulls out. */
@@ -210,7 +208,7 @@ kv_aggregate_check(const Aggref *aggregate)
 						  psprintf("continuous view \"%%s\" must use the same delimiter for every row in %s", name),
 						  "The texts of two batches are joined without the rows they are made of, so there is no telling which delimiter belongs between them.",
 						  "Use a constant, or put the delimiter into the value.");
-	if (standing_kind(aggregate) != COMBINE_NONE &&
+	if (kv_aggregate_standing_kind(aggregate) != COMBINE_NONE &&
 		!OidIsValid(lookup_type_cache(lsecond_oid(aggregate->aggargtypes), TYPECACHE_LT_OPR)->lt_opr))
 		return kv_refusal(aggregate->location,
 						  psprintf("continuous view \"%%s\" cannot sort by a value of type %s", format_type_be(lsecond_oid(aggregate->aggargtypes))),
@@ -225,7 +223,7 @@ kv_aggregate_check(const Aggref *aggregate)
 static Refusal *
 check_distinct(const Aggref *aggregate, const char *name)
 {
-	if (!kv_aggregate_is_ordered(aggregate) && standing_kind(aggregate) == COMBINE_NONE && aggregate->aggfnoid < FirstNormalObjectId)
+	if (!kv_aggregate_is_ordered(aggregate) && kv_aggregate_standing_kind(aggregate) == COMBINE_NONE && aggregate->aggfnoid < FirstNormalObjectId)
 		return check_kept(aggregate, name);
 	return kv_refusal(aggregate->location,
 					  psprintf("continuous view \"%%s\" cannot use DISTINCT in the aggregate %s", name),
@@ -239,7 +237,7 @@ check_kept(const Aggref *aggregate, const char *name)
 {
 	KeptWay		way;
 
-	if (kv_aggregate_combine_kind(aggregate) != COMBINE_NONE || is_avg(aggregate) || standing_kind(aggregate) != COMBINE_NONE)
+	if (kv_aggregate_combine_kind(aggregate) != COMBINE_NONE || kv_aggregate_is_avg(aggregate) || kv_aggregate_standing_kind(aggregate) != COMBINE_NONE)
 		return NULL;
 	way = kv_kept_way(aggregate);
 	if (way == KEPT_STATES || way == KEPT_ROWS)
@@ -286,9 +284,9 @@ columns_of(const Aggref *aggregate, AttrNumber order_attno)
 	List	   *columns;
 	ListCell   *cell;
 
-	if (standing_kind(aggregate) != COMBINE_NONE)
+	if (kv_aggregate_standing_kind(aggregate) != COMBINE_NONE)
 		columns = standing_columns(aggregate, order_attno);
-	else if (is_avg(aggregate))
+	else if (kv_aggregate_is_avg(aggregate))
 		columns = avg_columns(aggregate);
 	else if (kv_aggregate_combine_kind(aggregate) != COMBINE_NONE)
 		columns = list_make1(plain_column(aggregate, order_attno));
@@ -378,7 +376,7 @@ avg_columns(const Aggref *aggregate)
 static List *
 standing_columns(const Aggref *aggregate, AttrNumber order_attno)
 {
-	CombineKind kind = standing_kind(aggregate);
+	CombineKind kind = kv_aggregate_standing_kind(aggregate);
 	Aggref	   *value = copyObject((Aggref *) aggregate);
 	Aggref	   *sort = copyObject((Aggref *) aggregate);
 	TargetEntry *by = lsecond_node(TargetEntry, sort->args);
@@ -426,7 +424,7 @@ Aggref *
 kv_aggregate_in_order(const Aggref *aggregate, AttrNumber order_attno)
 {
 	Aggref	   *ordered = copyObject((Aggref *) aggregate);
-	bool		matters = aggregate->aggorder || kv_aggregate_is_ordered(aggregate) || standing_kind(aggregate) != COMBINE_NONE ||
+	bool		matters = aggregate->aggorder || kv_aggregate_is_ordered(aggregate) || kv_aggregate_standing_kind(aggregate) != COMBINE_NONE ||
 		aggregate->aggfnoid >= FirstNormalObjectId;
 
 	ordered->location = -1;
@@ -461,7 +459,7 @@ kv_aggregate_final(const Aggref *aggregate, List *columns, int rti, AttrNumber f
 
 	if (OidIsValid(((StateColumn *) llast(own))->kept))
 		return kv_kept_final(aggregate, state);
-	if (!is_avg(aggregate))
+	if (!kv_aggregate_is_avg(aggregate))
 		return state;
 
 	/* null where no row counted, because the sum is null then */

@@ -58,6 +58,9 @@ extern bool kv_aggregate_same_values(const Aggref *one, const Aggref *other);
 extern Node *kv_aggregate_simplify(Node *node);
 /* How partial results of one of Postgres' own aggregates combine; COMBINE_NONE for those that are not their own state. */
 extern CombineKind kv_aggregate_combine_kind(const Aggref *aggregate);
+/* COMBINE_FIRST, COMBINE_LAST: it is kafka.first, kafka.last; COMBINE_NONE: neither. */
+extern CombineKind kv_aggregate_standing_kind(const Aggref *aggregate);
+extern bool kv_aggregate_is_avg(const Aggref *aggregate);
 /* Does the aggregate's result serve as its own state (avg does not)? */
 extern bool kv_aggregate_is_own_state(const Aggref *aggregate);
 /* Does the result depend on the order of the rows, as far as is known? */

@@ -28,6 +28,7 @@
 static bool waits(const ViewDef *view);
 static ViewRow *unstored_view(const ViewInput *input);
 static char *print(ViewDef *view);
+static char *print_rows(ViewDef *view, StringInfo with);
 static Query *print_upper_views(ViewArm *arm, StringInfo with);
 static void leave_out_open(ViewArm *arm, Query *query, TimestampTz frontier);
 static Var *time_var(const ViewInput *input);
@@ -72,32 +73,56 @@ unstored_view(const ViewInput *input)
 	return row && row->relation == row->definition ? row : NULL;
 }
 
+/* Gives the rows layer; see closed_query.h. */
+char *
+kv_closed_rows(ViewDef *view)
+{
+	StringInfoData with;
+	char	   *rows;
+
+	initStringInfo(&with);
+	rows = print_rows(view, &with);
+	appendStringInfo(&with, "%srows (%s) AS (\n%s)", with.len > 0 ? ",\n" : "", kv_statement_columns(view->row_names, ""), rows);
+	return with.data;
+}
+
 /* Prints the query of a view, with those of the unstored views it reads in WITH, and its rows layer if there are groups. */
 static char *
 print(ViewDef *view)
 {
-	TimestampTz frontier = kv_view_get(view->id, false)->frontier;
 	StringInfoData with;
-	StringInfoData rows;
+	char	   *rows;
 
-	initStringInfo(&with);
-	initStringInfo(&rows);
-	for (int i = 0; i < view->narms; i++)
-	{
-		Query	   *query = print_upper_views(&view->arms[i], &with);
-
-		leave_out_open(&view->arms[i], query, frontier);
-		appendStringInfo(&rows, "%s%s", i > 0 ? "\nUNION ALL\n" : "", kv_delta_print(query));
-	}
 	if (view->groups)
 	{
 		Query	   *groups = copyObject(view->groups);
 
 		linitial_node(RangeTblEntry, groups->rtable)->inFromCl = true;
-		appendStringInfo(&with, "%srows (%s) AS (\n%s)", with.len > 0 ? ",\n" : "", kv_statement_columns(view->row_names, ""), rows.data);
-		rows.data = kv_delta_print(groups);
+		if (groups->hasDistinctOn)
+			groups->groupClause = NIL;	/* as it was written */
+		return psprintf("WITH %s\n%s", kv_closed_rows(view), kv_delta_print(groups));
 	}
-	return with.len > 0 ? psprintf("WITH %s\n%s", with.data, rows.data) : rows.data;
+	initStringInfo(&with);
+	rows = print_rows(view, &with);
+	return with.len > 0 ? psprintf("WITH %s\n%s", with.data, rows) : rows;
+}
+
+/* Prints the rows layer of a view, and what it needs in WITH. */
+static char *
+print_rows(ViewDef *view, StringInfo with)
+{
+	TimestampTz frontier = kv_view_get(view->id, false)->frontier;
+	StringInfoData rows;
+
+	initStringInfo(&rows);
+	for (int i = 0; i < view->narms; i++)
+	{
+		Query	   *query = print_upper_views(&view->arms[i], with);
+
+		leave_out_open(&view->arms[i], query, frontier);
+		appendStringInfo(&rows, "%s%s", i > 0 ? "\nUNION ALL\n" : "", kv_delta_print(query));
+	}
+	return rows.data;
 }
 
 /* Gives a copy of an arm's query in which unstored views are names that WITH defines. */

@@ -9,5 +9,7 @@
  * SQL. NULL: it has no such rows, the definition is the query. In a transaction that holds the pipeline's row.
  */
 extern char *kv_closed_query(ViewDef *view);
+/* Gives the rows under its groups in the same way, as definitions for a WITH list, the last of which is rows. Printing must have begun (delta_query.h). */
+extern char *kv_closed_rows(ViewDef *view);
 
 #endif							/* KV_CLOSED_QUERY_H */

@@ -153,7 +153,6 @@ check_aggregates(ViewDef *view, List *group_exprs)
 		if (refusal)
 			return refusal;
 		view->ordered |= !sessions && kv_aggregate_needs_order(aggregate);
-		view->order_matters |= !aggregate->aggorder && kv_aggregate_is_ordered(aggregate);
 	}
 
 	view->own_state = view->keys != NIL && query->havingQual == NULL;

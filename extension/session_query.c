@@ -26,6 +26,7 @@ typedef struct Marker
 	AttrNumber	column;			/* of entry 1 */
 } Marker;
 
+static List *row_and_session_names(const ViewDef *view);
 static char *united_rows(const ViewDef *view);
 static char *with_keys(const ViewDef *view, List **keys, char **at);
 static Node *marker_mutator(Node *node, Marker *marker);
@@ -34,19 +35,10 @@ static Node *marker_mutator(Node *node, Marker *marker);
 char *
 kv_session_query(const ViewDef *view)
 {
-	List	   *keys;
-	char	   *at = NULL;
-	char	   *rows = with_keys(view, &keys, &at);
-	char	   *session = kv_unique_name("kv_session", view->row_names);
-	char	   *partition = keys ? psprintf("PARTITION BY %s", kv_statement_columns(keys, "")) : "";
-	char	   *gap = kv_delta_interval(view->window->length_us);
-	List	   *names = lappend(list_copy(view->row_names), session);
-	Marker		marker = {view->window->expr, list_length(names)};
-	Query	   *query = kv_delta_select_from("kv_session_rows", names);
+	Query	   *query = kv_session_select(view);
 
-	query->targetList = (List *) marker_mutator((Node *) view->groups->targetList, &marker);
-	query->jointree->quals = NULL;
-	query->havingQual = marker_mutator(view->groups->havingQual, &marker);
+	query->targetList = (List *) kv_session_expr(view, (Node *) view->groups->targetList);
+	query->havingQual = kv_session_expr(view, view->groups->havingQual);
 	query->groupClause = copyObject(view->groups->groupClause);
 	query->hasAggs = view->groups->hasAggs;
 	if (view->groups->hasDistinctOn)
@@ -56,13 +48,51 @@ kv_session_query(const ViewDef *view)
 		query->hasDistinctOn = true;
 		query->sortClause = copyObject(view->groups->sortClause);
 	}
-	return psprintf("WITH kv_session_rows AS (SELECT %s, tstzrange(min(%s) OVER same, max(%s) OVER same, '[]') AS %s\n"
+	return psprintf("WITH %s\n%s", kv_session_rows(view), kv_delta_print(query));
+}
+
+/* Defines the rows with their sessions; see session_query.h. */
+char *
+kv_session_rows(const ViewDef *view)
+{
+	List	   *keys;
+	char	   *at = NULL;
+	char	   *rows = with_keys(view, &keys, &at);
+	char	   *partition = keys ? psprintf("PARTITION BY %s", kv_statement_columns(keys, "")) : "";
+	char	   *gap = kv_delta_interval(view->window->length_us);
+
+	return psprintf("kv_session_rows AS (SELECT %s, tstzrange(min(%s) OVER same, max(%s) OVER same, '[]') AS %s\n"
 					" FROM (SELECT *, count(*) FILTER (WHERE begins) OVER (%s ORDER BY %s ROWS UNBOUNDED PRECEDING) AS island\n"
 					" FROM (SELECT *, (%s - lag(%s) OVER (%s ORDER BY %s) > %s) IS NOT FALSE AS begins\n FROM (%s) AS r) AS r) AS r\n"
-					" WINDOW same AS (PARTITION BY %s%sisland))\n%s",
-					kv_statement_columns(view->row_names, ""), at, at, quote_identifier(session),
+					" WINDOW same AS (PARTITION BY %s%sisland))",
+					kv_statement_columns(view->row_names, ""), at, at, quote_identifier(llast(row_and_session_names(view))),
 					partition, at, at, at, partition, at, gap, rows,
-					keys ? kv_statement_columns(keys, "") : "", keys ? ", " : "", kv_delta_print(query));
+					keys ? kv_statement_columns(keys, "") : "", keys ? ", " : "");
+}
+
+/* Makes an empty SELECT from them; see session_query.h. */
+Query *
+kv_session_select(const ViewDef *view)
+{
+	Query	   *query = kv_delta_select_from("kv_session_rows", row_and_session_names(view));
+
+	query->jointree->quals = NULL;
+	return query;
+}
+
+/* Exchanges the marker for the session's column; see session_query.h. */
+Node *
+kv_session_expr(const ViewDef *view, Node *expr)
+{
+	Marker		marker = {view->window->expr, list_length(view->row_names) + 1};
+
+	return marker_mutator(expr, &marker);
+}
+
+static List *
+row_and_session_names(const ViewDef *view)
+{
+	return lappend(list_copy(view->row_names), kv_unique_name("kv_session", view->row_names));
 }
 
 /* Gives the rows of all arms. */

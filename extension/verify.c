@@ -17,7 +17,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/typcache.h"
 
 #include "maintenance.h"
 #include "analyze.h"
@@ -26,9 +25,12 @@
 #include "closed_query.h"
 #include "ddl.h"
 #include "delta_query.h"
+#include "open_columns.h"
 #include "retention.h"
 #include "run_sql.h"
 #include "session_query.h"
+#include "statement.h"
+#include "tied_rows.h"
 #include "view_relations.h"
 #include "window_end.h"
 
@@ -36,10 +38,11 @@ PG_FUNCTION_INFO_V1(kafka_verify);
 
 static void check_verifiable(ViewDef *view);
 static void lock_pipeline(int64 pipeline);
+static void tell_open_columns(ViewDef *view, Bitmapset *open);
 static char *comparison(ViewDef *view, Oid definition);
 static char *sessions_query(ViewDef *view);
 static char *comparable_rows(ViewDef *view, Oid definition);
-static char *comparable_columns(TupleDesc desc);
+static char *comparable_columns(TupleDesc desc, Bitmapset *left_out);
 static char *result_columns(TupleDesc desc);
 static void put_differences(ReturnSetInfo *result, ViewRow *row, const char *text);
 
@@ -102,12 +105,28 @@ check_verifiable(ViewDef *view)
 				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
 				 errdetail("It looks up rows of a table as they were when each record arrived; its query sees them as they are now."),
 				 errhint("Verify a view of the streams alone.")));
-	if (view->order_matters)
+	if (kv_having_is_open(view) || bms_num_members(kv_open_columns(view)) == view->result->natts)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("continuous view \"%s\" cannot be verified", get_rel_name(view->relid)),
-				 errdetail("Its result depends on the order of the rows, which is that of their processing; its query may read them in another one."),
+				 kv_having_is_open(view) ? errdetail("Which groups it has depends on the order in which rows are aggregated, which its query leaves open.") :
+				 errdetail("All its values depend on the order in which rows are aggregated, which its query leaves open."),
 				 errhint("Compare it with its query by what does not depend on the order, for example with sorted arrays.")));
+}
+
+/* Says which columns are not compared. */
+static void
+tell_open_columns(ViewDef *view, Bitmapset *open)
+{
+	List	   *names = NIL;
+	int			attno = -1;
+
+	while ((attno = bms_next_member(open, attno)) >= 0)
+		names = lappend(names, get_attname(view->relid, attno, false));
+	if (names != NIL)
+		ereport(NOTICE,
+				(errmsg("not all columns of continuous view \"%s\" are compared", get_rel_name(view->relid)),
+				 errdetail("Values of these depend on the order in which rows are aggregated, which the query leaves open: %s.", kv_statement_columns(names, ""))));
 }
 
 /* Keeps the pipeline from committing a batch until this transaction ends. */
@@ -127,17 +146,21 @@ lock_pipeline(int64 pipeline)
 static char *
 comparison(ViewDef *view, Oid definition)
 {
-	char	   *columns = comparable_columns(view->result);
+	Bitmapset  *open = kv_open_columns(view);
+	char	   *columns = comparable_columns(view->result, open);
 	char	   *table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view->relid)), get_rel_name(view->relid));
 	char	   *query = quote_qualified_identifier(KV_STATE_SCHEMA, get_rel_name(definition));
 	char	   *closed = view->sessions ? sessions_query(view) : kv_closed_query(view);
 	char	   *from = closed ? psprintf("(%s) AS t (%s)", closed, result_columns(view->result)) : psprintf("%s AS t", query);
+	char	   *condition = comparable_rows(view, definition);
+	char	   *tied = kv_tied_rows(view, open, condition);
 
-	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s%s), v AS MATERIALIZED (SELECT %s FROM %s) "
-					"SELECT 'missing', pg_catalog.to_jsonb(d) FROM (SELECT * FROM q EXCEPT ALL SELECT * FROM v) d "
+	tell_open_columns(view, open);
+	return psprintf("WITH q AS MATERIALIZED (SELECT %s FROM %s%s), v AS MATERIALIZED (SELECT %s FROM %s), %s "
+					"SELECT 'missing', pg_catalog.to_jsonb(d) FROM (SELECT * FROM must_be EXCEPT ALL SELECT * FROM v) d "
 					"UNION ALL "
-					"SELECT 'unexpected', pg_catalog.to_jsonb(d) FROM (SELECT * FROM v EXCEPT ALL SELECT * FROM q) d",
-					columns, from, comparable_rows(view, definition), columns, table);
+					"SELECT 'unexpected', pg_catalog.to_jsonb(d) FROM (SELECT * FROM v EXCEPT ALL SELECT * FROM must_be) d",
+					columns, from, condition, columns, table, tied ? tied : "must_be AS (SELECT * FROM q)");
 }
 
 /* Gives a query with sessions in a form that runs. */
@@ -169,9 +192,9 @@ comparable_rows(ViewDef *view, Oid definition)
 	return text.data;
 }
 
-/* Lists the columns, as text where the type has no equality (json, for one). */
+/* Lists the columns that are compared. */
 static char *
-comparable_columns(TupleDesc desc)
+comparable_columns(TupleDesc desc, Bitmapset *left_out)
 {
 	StringInfoData text;
 
@@ -179,16 +202,9 @@ comparable_columns(TupleDesc desc)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(desc, i);
-		const char *name = quote_identifier(NameStr(column->attname));
-		TypeCacheEntry *type = lookup_type_cache(column->atttypid, TYPECACHE_LT_OPR | TYPECACHE_HASH_PROC);
-		bool		compares = OidIsValid(type->lt_opr) || OidIsValid(type->hash_proc);
 
-		if (i > 0)
-			appendStringInfoString(&text, ", ");
-		if (compares)
-			appendStringInfoString(&text, name);
-		else
-			appendStringInfo(&text, "%s::pg_catalog.text AS %s", name, name);
+		if (!bms_is_member(i + 1, left_out))
+			appendStringInfo(&text, "%s%s", text.len > 0 ? ", " : "", kv_tied_column(NameStr(column->attname), column->atttypid));
 	}
 	return text.data;
 }

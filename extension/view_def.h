@@ -134,7 +134,6 @@ typedef struct ViewDef
 	bool		read_by_views;	/* set by the caller of kv_view_load, before kv_accumulate: statements that write rows of an append-only view also return them */
 	bool		reads_expiring; /* a view that it reads as a stream removes rows that are old: its query does not find them */
 	bool		has_oracle;		/* kafka.verify can compare it; false: stream-table joins */
-	bool		order_matters;	/* its result depends on the order of the rows, which its query leaves open */
 } ViewDef;
 
 /* Does a new row of the input make new rows of the view (stream or append-only view)? */

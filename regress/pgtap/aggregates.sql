@@ -103,7 +103,7 @@ SELECT produce(91, 250), produce(251, 400) \g /dev/null
 SELECT is_empty('SELECT waits()', 'the others are applied');
 SELECT is_empty(format('SELECT differences(%L, %L, %L, %L)', name, query, inexact, as_set), name || ' after a restart') FROM queries ORDER BY name;
 SELECT is_empty(format('SELECT * FROM kafka.verify(%L)', name), name || ' is verified') FROM queries WHERE verifiable ORDER BY name;
-SELECT throws_ok($$SELECT kafka.verify('collected')$$, '0A000', NULL, 'nothing says in which order its query reads');
+SELECT lives_ok($$SELECT kafka.verify('collected')$$, 'the columns that do not depend on the order are verified where others do');
 SELECT is_empty('SELECT * FROM kafka_state.dead_letter', 'no record was given up');
 SELECT throws_ok(format('UPDATE kafka_state.groups_%s SET state_count = 0', view), '42809', NULL, 'nobody writes to the state of a view') FROM kafka_state.view WHERE relation = 'combined'::regclass;
 SELECT throws_ok(format('DELETE FROM kafka_state.distinct_%s_1', view), '42809', NULL, 'nor to the values it has had') FROM kafka_state.view WHERE relation = 'distinct_only'::regclass;
