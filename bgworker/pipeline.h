@@ -75,7 +75,7 @@ typedef struct TopicInput
 	TopicDef   *topic;
 	bool		is_table;		/* upsert: looked up */
 	Bitmapset  *not_behind;		/* places of topics whose records look up what this one's change: behind one of theirs its record begins a sub-batch */
-	bool		has_buffers;	/* some view keeps its rows in an unlogged buffer: needs marks */
+	bool		has_buffers;	/* some view keeps its rows in a buffer, which may be unlogged: needs marks */
 	Bitmapset  *wanted;			/* attnos that views use */
 	Decoder    *decoder;
 	rd_kafka_topic_t *handle;

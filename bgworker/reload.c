@@ -26,6 +26,7 @@
 #include "apply.h"
 #include "consumer.h"
 #include "delta.h"
+#include "input_tables.h"
 #include "merge.h"
 #include "position.h"
 #include "reload.h"
@@ -54,7 +55,10 @@ typedef struct InputFilter
 } InputFilter;
 
 static List *find_targets(Pipeline *pipeline);
+static bool feeds_unlogged(Pipeline *pipeline, const TopicInput *topic);
+static bool is_reloaded(const ViewInput *input);
 static void find_mark(Pipeline *pipeline, ReloadTarget *target);
+static int64 reload_start(Pipeline *pipeline, const Partition *partition, TimestampTz *stream_time);
 static void empty_buffers(Pipeline *pipeline);
 static void refill(Pipeline *pipeline, List *targets, HTAB *skipped);
 static int64 collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped);
@@ -132,7 +136,7 @@ find_targets(Pipeline *pipeline)
 	{
 		TopicInput *input = &pipeline->topics[i];
 
-		for (int n = 0; input->has_buffers && n < input->npartitions; n++)
+		for (int n = 0; feeds_unlogged(pipeline, input) && n < input->npartitions; n++)
 		{
 			Partition  *partition = &input->partitions[n];
 			ReloadTarget *target;
@@ -150,23 +154,73 @@ find_targets(Pipeline *pipeline)
 	return targets;
 }
 
-/* Sets where a partition's reload begins, with the stream time there: the last mark before what buffers need, or its start. */
+/* Tells whether a crash has emptied a buffer of a topic. */
+static bool
+feeds_unlogged(Pipeline *pipeline, const TopicInput *topic)
+{
+	for (int i = 0; topic->has_buffers && i < pipeline->nviews; i++)
+	{
+		ViewDef    *view = pipeline->views[i].view;
+
+		for (int j = 0; j < view->ninputs; j++)
+			if (view->inputs[j].relid == topic->topic->relid && is_reloaded(&view->inputs[j]))
+				return true;
+	}
+	return false;
+}
+
+/* Tells whether an input has a buffer that is refilled; one that is logged has outlived the crash. */
+static bool
+is_reloaded(const ViewInput *input)
+{
+	return input->kind == INPUT_STREAM && input->buffer_name != NULL && kv_buffer_is_unlogged(input);
+}
+
+/* Sets where a partition's reload begins, with the stream time there. */
 static void
 find_mark(Pipeline *pipeline, ReloadTarget *target)
 {
-	Partition  *partition = target->partition;
+	target->from = reload_start(pipeline, target->partition, &target->partition->stream_time);
+}
+
+/* Gives where a reload of a partition would begin now, with the stream time there: the last mark before what buffers need, or its start. */
+static int64
+reload_start(Pipeline *pipeline, const Partition *partition, TimestampTz *stream_time)
+{
 	TimestampTz bound = kv_apply_reload_bound(pipeline, partition->input);
-	TimestampTz stream_time = DT_NOBEGIN;
-	int64		offset = partition->start_offset;
+	int64		offset;
 
 	if (bound != DT_NOBEGIN &&
-		!kv_mark_find(pipeline->row->pipeline, partition->input->topic->relid, partition->number, bound, &offset, &stream_time))
+		kv_mark_find(pipeline->row->pipeline, partition->input->topic->relid, partition->number, bound, &offset, stream_time))
+		return offset;
+	*stream_time = DT_NOBEGIN;
+	return partition->start_offset;
+}
+
+/* Asks whether a topic still has what a reload would read now. Runs: outside a transaction. Blocks: for an answer of the brokers. */
+bool
+kv_reload_possible(Pipeline *pipeline, const TopicInput *topic)
+{
+	bool		possible = true;
+
+	for (int n = 0; n < topic->npartitions; n++)
 	{
-		offset = partition->start_offset;
-		stream_time = DT_NOBEGIN;
+		const Partition *partition = &topic->partitions[n];
+		TimestampTz stream_time;
+		int64		from;
+		int64		low;
+		int64		high;
+
+		if (partition->committed_offset == partition->start_offset)
+			continue;
+		StartTransactionCommand();
+		from = reload_start(pipeline, partition, &stream_time);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(pipeline->context);
+		kv_client_offsets(pipeline->consumer, topic->topic->topic, partition->number, 10000, &low, &high);
+		possible = possible && from >= low;
 	}
-	target->from = offset;
-	partition->stream_time = stream_time;
+	return possible;
 }
 
 /* Empties the buffers of streams: an earlier reload may have been cut short. */
@@ -183,7 +237,7 @@ empty_buffers(Pipeline *pipeline)
 		{
 			ViewInput  *input = &view->view->inputs[j];
 
-			if (input->kind == INPUT_STREAM && input->buffer_name != NULL)
+			if (is_reloaded(input))
 				kv_sql_ddl("TRUNCATE %s", input->buffer_name);
 		}
 		kv_sql_leave(&sql);
@@ -302,7 +356,7 @@ apply_chunk(Pipeline *pipeline, HTAB *skipped)
 		{
 			MaintenanceStatement *statement = lfirst(lc);
 
-			if (view->view->inputs[statement->input].kind == INPUT_STREAM)
+			if (is_reloaded(&view->view->inputs[statement->input]))
 				apply_input(pipeline, view, statement, skipped);
 		}
 	}

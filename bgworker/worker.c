@@ -33,6 +33,7 @@
 
 #include "advance.h"
 #include "batch.h"
+#include "buffer_logging.h"
 #include "consumer.h"
 #include "members.h"
 #include "merge.h"
@@ -41,7 +42,7 @@
 
 /* Milliseconds. */
 #define LOOK_EVERY 1000			/* at catalog rows, idle partitions, the outbox's size */
-#define METADATA_EVERY 10000	/* at the broker: alive? more partitions? */
+#define METADATA_EVERY 10000	/* at the broker: alive? more partitions? topics configured as they were? */
 #define WELL_AFTER 5000			/* a run that has lasted so long without records has got over an old error too */
 #define CONFLICT_TRIES 5
 
@@ -199,6 +200,7 @@ start_and_loop(int64 id, MemoryContext context)
 
 	kv_consumer_open(pipeline);
 	kv_reload_start(pipeline);
+	kv_buffer_logging_check(pipeline);
 	kv_my_slot->phase = PIPELINE_CATCHING_UP;
 	if (pipeline->bootstrap_done)
 		initialize(pipeline);
@@ -434,7 +436,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	return changed;
 }
 
-/* Asks the broker whether it is there and whether topics have more partitions. */
+/* Asks the broker whether it is there and whether topics have more partitions or are configured otherwise. */
 static void
 ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 {
@@ -452,6 +454,8 @@ ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 		kv_slot_clear_error(kv_my_slot);
 		pipeline->broker_silent = false;
 	}
+	if (error == NULL && !*changed)
+		kv_buffer_logging_check(pipeline);
 }
 
 /* Waits while more is to be published than kafka.outbox_limit allows. */

@@ -94,7 +94,7 @@ kv_accumulate_tables(ViewDef *view)
 
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].buffer_name)
-			statements = list_concat(statements, kv_input_tables(&view->inputs[i]));
+			statements = list_concat(statements, kv_input_tables(&view->inputs[i], view->inputs[i].kind == INPUT_STREAM));
 	if (view->groups)
 		statements = list_concat(statements, kv_groups_tables(view));
 	if (view->sessions)

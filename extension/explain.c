@@ -18,6 +18,7 @@
 #include "analyze.h"
 #include "catalog.h"
 #include "delta_desc.h"
+#include "input_tables.h"
 #include "maintenance.h"
 #include "run_sql.h"
 
@@ -28,11 +29,12 @@ PG_FUNCTION_INFO_V1(kafka_explain);
 
 static const char *const phase_names[] = {"lookup", "compute", "append", "close", "evict", "late"};
 
+static void put_buffers(ViewDef *view, ReturnSetInfo *result);
 static List *register_deltas(ViewDef *view, List *statements);
 static bool is_registered(List *deltas, const char *name);
 static EphemeralNamedRelation register_empty(const char *name, TupleDesc desc);
 
-/* kafka.explain(view, plans): the maintenance statements in the order in which a batch runs them. */
+/* kafka.explain(view, plans): the maintenance statements in the order in which a batch runs them, and the buffers of streams. */
 Datum
 kafka_explain(PG_FUNCTION_ARGS)
 {
@@ -71,8 +73,30 @@ kafka_explain(PG_FUNCTION_ARGS)
 		}
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
+	put_buffers(view, result);
 	kv_sql_leave(&sql);
 	return (Datum) 0;
+}
+
+/* Adds a row for each buffer of a stream: what a crash does to it. */
+static void
+put_buffers(ViewDef *view, ReturnSetInfo *result)
+{
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		ViewInput  *input = &view->inputs[i];
+		bool		unlogged;
+		Datum		values[4] = {0};
+		bool		nulls[4] = {false, false, false, true};
+
+		if (input->kind != INPUT_STREAM || input->buffer_name == NULL)
+			continue;
+		unlogged = kv_buffer_is_unlogged(input);
+		values[0] = CStringGetTextDatum("buffer");
+		values[1] = CStringGetTextDatum(psprintf("%s buffer of %s", unlogged ? "unlogged" : "logged", get_rel_name(input->relid)));
+		values[2] = CStringGetTextDatum(linitial(kv_input_tables(input, unlogged)));
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
 }
 
 /* Registers empty deltas of all inputs, and of what statements capture for later ones. */

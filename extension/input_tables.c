@@ -8,12 +8,15 @@
  */
 #include "input_tables.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 
 #include "delta_query.h"
 #include "equality.h"
@@ -23,12 +26,12 @@ static List *copy_columns(const ViewInput *input);
 static List *updated_columns(const ViewInput *input);
 
 /*
- * Gives the statements that create an input's buffer or copy. A buffer
- * of a topic holds recent records and can be read again after a crash, so it is
- * unlogged; one of a view's rows, and a copy of a table, is state (DESIGN.md 5.2).
+ * Gives the statements that create an input's buffer or copy. A buffer of a topic holds recent
+ * records and begins unlogged, because most topics can give these again after a crash; the worker changes it
+ * over where its topic cannot. One of a view's rows, and a copy of a table, is state (DESIGN.md 5.2).
  */
 List *
-kv_input_tables(ViewInput *input)
+kv_input_tables(ViewInput *input, bool unlogged)
 {
 	List	   *names = kv_input_columns(input);
 	List	   *indexed = NIL;
@@ -38,7 +41,7 @@ kv_input_tables(ViewInput *input)
 	int			attno = -1;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE %sTABLE %s (", input->kind == INPUT_STREAM ? "UNLOGGED " : "", input->buffer_name);
+	appendStringInfo(&sql, "CREATE %sTABLE %s (", unlogged ? "UNLOGGED " : "", input->buffer_name);
 	foreach(cell, names)
 	{
 		Oid			type;
@@ -75,6 +78,15 @@ kv_input_tables(ViewInput *input)
 	if (input->preserved)
 		statements = lappend(statements, psprintf("CREATE INDEX ON %s (" KV_COL_TIME ")", input->buffer_name));
 	return statements;
+}
+
+/* Tells whether a crash empties the buffer of a stream; see input_tables.h. */
+bool
+kv_buffer_is_unlogged(const ViewInput *input)
+{
+	RangeVar   *name = makeRangeVarFromNameList(stringToQualifiedNameList(input->buffer_name));
+
+	return get_rel_persistence(RangeVarGetRelid(name, NoLock, false)) == RELPERSISTENCE_UNLOGGED;
 }
 
 /* Gives the statement that creates the index for a probe, NULL: its columns have no order. */

@@ -9,7 +9,9 @@
 #include "statement.h"
 
 /* CREATE TABLE / INDEX statements (char *) for an input's buffer or copy. */
-extern List *kv_input_tables(ViewInput *input);
+extern List *kv_input_tables(ViewInput *input, bool unlogged);
+/* Does a crash empty the buffer of a stream (buffer_name is set)? Runs: in a transaction. */
+extern bool kv_buffer_is_unlogged(const ViewInput *input);
 /* Names (char *) of an input's used columns, by number, and of those the key columns, in key order. */
 extern List *kv_input_columns(const ViewInput *input);
 extern List *kv_input_keys(const ViewInput *input, List *names);

@@ -211,7 +211,7 @@ kv_recompute_tables(ViewDef *view)
 
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].buffer_name)
-			statements = list_concat(statements, kv_input_tables(&view->inputs[i]));
+			statements = list_concat(statements, kv_input_tables(&view->inputs[i], false));
 	statements = list_concat(statements, view->groups ? kv_table_groups_tables(view) : anchor_indexes(view));
 	AtEOXact_GUC(true, nest);
 	return statements;

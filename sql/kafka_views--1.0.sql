@@ -555,7 +555,7 @@ COMMENT ON FUNCTION kafka.verify(regclass) IS 'Compares the view with its query 
 CREATE FUNCTION kafka.explain(view regclass, plans boolean DEFAULT false, OUT phase text, OUT title text, OUT statement text, OUT plan text)
 	RETURNS SETOF record
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_explain';
-COMMENT ON FUNCTION kafka.explain(regclass, boolean) IS 'The statements that maintain the view, in the order in which a batch runs them; with plans: and how Postgres runs each for a few rows';
+COMMENT ON FUNCTION kafka.explain(regclass, boolean) IS 'The statements that maintain the view, in the order in which a batch runs them, and its buffers of streams, logged or not; with plans: and how Postgres runs each for a few rows';
 
 CREATE FUNCTION kafka.pause(pipeline text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_pause_pipeline';

@@ -47,6 +47,9 @@ sub visible_buffers
 	} 0, 1;
 }
 
+# the frontier is 5 s further than what partition 1 begins with
+$broker->produce($_, sprintf "partition=0 ts=%d 0\t{\"id\":0,\"divisor\":1,\"at\":%d}", ($begin_ms + 5000) x 2) for qw(lefts rights);
+wait_for_view($node, 'pairs');
 for my $part (0 .. 5)
 {
 	my ($from, $to) = (1 + 8000 * $part, 8000 * ($part + 1));

@@ -231,6 +231,12 @@ sub create { my ($self, $topic, $partitions, @configs) = @_; $self->kv_kafka('',
 
 sub delete { my ($self, @topics) = @_; $self->kv_kafka('', 'delete', @topics); return }
 
+# Sets settings of a topic; the others go back to the broker's defaults.
+sub configure { my ($self, $topic, @configs) = @_; $self->kv_kafka('', 'configure', $topic, @configs); return }
+
+# Deletes every record that a topic has.
+sub trim { my ($self, $topic) = @_; $self->kv_kafka('', 'trim', $topic); return }
+
 sub add_partitions { my ($self, $topic, $total) = @_; $self->kv_kafka('', 'add-partitions', $topic, $total); return }
 
 # Produces lines, each "[partition=N ][ts=MS ][header=NAME:VALUE ]key<tab>value"; "\N" is null.

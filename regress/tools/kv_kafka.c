@@ -26,6 +26,8 @@ static const char usage_text[] =
 "  create TOPIC [PARTITIONS] [config=value ...]\n"
 "  delete TOPIC ...\n"
 "  add-partitions TOPIC NEW_TOTAL\n"
+"  configure TOPIC config=value ...   the rest goes back to the broker's defaults\n"
+"  trim TOPIC                     deletes its records\n"
 "  topics                         name <tab> partitions, sorted by name\n"
 "  produce TOPIC [--partition N] [--hex|--copy] [--full]\n"
 "      standard input, a record a line: [partition=N ][ts=MS ][header=NAME:VALUE ]KEY<tab>VALUE\n"
@@ -116,6 +118,8 @@ main(int argc, char **argv)
 		{"create", 1, create_topic},
 		{"delete", 1, delete_topics},
 		{"add-partitions", 2, add_partitions},
+		{"configure", 2, configure_topic},
+		{"trim", 1, trim_topic},
 		{"topics", 0, list_topics},
 		{"produce", 1, produce},
 		{"consume", 1, consume},

@@ -48,6 +48,8 @@ extern void print_bytes(const void *data, size_t length);
 extern void create_topic(int argc, char **argv);
 extern void delete_topics(int argc, char **argv);
 extern void add_partitions(int argc, char **argv);
+extern void configure_topic(int argc, char **argv);
+extern void trim_topic(int argc, char **argv);
 extern void list_topics(int argc, char **argv);
 extern void produce(int argc, char **argv);
 extern void consume(int argc, char **argv);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * topics.c
- *	  The commands of kv_kafka about whole topics: create, delete, add-partitions, topics.
+ *	  The commands of kv_kafka about whole topics: create, delete, add-partitions, configure, trim, topics.
  *-------------------------------------------------------------------------
  */
 #include "kv_kafka.h"
@@ -109,6 +109,58 @@ add_partitions(int argc, char **argv)
 	check_topic_results(results, count);
 	rd_kafka_event_destroy(event);
 	wait_for_partitions(rk, argv[0], (int) parse_number(argv[1], "NEW_TOTAL"));
+}
+
+/* Sets settings of a topic; those that are not named fall back to the broker's. */
+void
+configure_topic(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, argv[0]);
+	const rd_kafka_ConfigResource_t **results;
+	rd_kafka_event_t *event;
+	size_t		count;
+
+	for (int i = 1; i < argc; i++)
+	{
+		char	   *equals = strchr(argv[i], '=');
+
+		if (equals == NULL)
+			die("config=value expected: %s", argv[i]);
+		*equals = '\0';
+		rd_kafka_ConfigResource_set_config(resource, argv[i], equals + 1);
+	}
+	rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
+	event = await_answer(queue);
+	results = rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(event), &count);
+	if (count != 1 || rd_kafka_ConfigResource_error(results[0]))
+		die("%s: %s", argv[0], count == 1 ? rd_kafka_ConfigResource_error_string(results[0]) : "no answer");
+	rd_kafka_event_destroy(event);
+}
+
+/* Deletes all records of a topic: every partition begins at its end. */
+void
+trim_topic(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	int			partitions = require_topic(rk, argv[0]);
+	rd_kafka_topic_partition_list_t *ends = rd_kafka_topic_partition_list_new(partitions);
+	rd_kafka_DeleteRecords_t *request;
+	const rd_kafka_topic_partition_list_t *results;
+	rd_kafka_event_t *event;
+
+	for (int i = 0; i < partitions; i++)
+		rd_kafka_topic_partition_list_add(ends, argv[0], i)->offset = RD_KAFKA_OFFSET_END;
+	request = rd_kafka_DeleteRecords_new(ends);
+	rd_kafka_DeleteRecords(rk, &request, 1, NULL, queue);
+	event = await_answer(queue);
+	results = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event));
+	for (int i = 0; i < results->cnt; i++)
+		if (results->elems[i].err)
+			die("%s: %s", argv[0], rd_kafka_err2str(results->elems[i].err));
+	rd_kafka_event_destroy(event);
 }
 
 static int
