@@ -117,6 +117,7 @@ class Arm:
     bounds: list = field(default_factory=list)    # (a, b, most): time of b - time of a <= most, microseconds
     hop: Hop = None
     unnest: Unnest = None
+    bound_us: int = None           # the view must have it as kafka.bound
     window_of: str = None          # alias of the stream whose time the group's window is of; None: greatest() of all
 
     @property
@@ -183,6 +184,7 @@ class View:
     distinct_on: tuple = None      # (key names, column that decides, descending)
     grace_us: int = None
     retention_us: int = None
+    bound_us: int = None           # kafka.bound: makes up for what its query leaves out
     final: bool = False
     bootstrap: bool = True
     stored: bool = True
@@ -261,7 +263,7 @@ class View:
 
     def create(self, pipeline=None):
         options = ["kafka.continuous"]
-        for name, length in (("grace", self.grace_us), ("retention", self.retention_us)):
+        for name, length in (("grace", self.grace_us), ("retention", self.retention_us), ("bound", self.bound_us)):
             if length is not None:
                 options.append(f"kafka.{name} = '{interval(length)[10:-1]}'")
         if self.final:

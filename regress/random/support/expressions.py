@@ -224,8 +224,13 @@ def window_part(window, part):
     return strict(part + "({})", "timestamptz", lambda window: window[0 if part == "lower" else 1], window)
 
 
+def unwritten(condition):
+    """A condition that the product adds by itself."""
+    return Expr(None, condition.type, condition.value, condition.aliases)
+
+
 def conditions_sql(conditions):
-    return " AND ".join(condition.sql for condition in conditions)
+    return " AND ".join(condition.sql for condition in conditions if condition.sql)
 
 
 def holds(conditions, env):

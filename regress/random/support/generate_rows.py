@@ -4,7 +4,7 @@ An arm knows what a reader of its rows may use: its columns, and which stream's 
 """
 from definitions import Arm, Input, Join, Relation, Unnest, View
 from expressions import (US, all_of, any_of, between, coalesce, compare, concat, constant, difference_at_most, greatest, is_distinct, is_null,
-                         later, modulo, plus, times, upper, when)
+                         later, modulo, plus, times, unwritten, upper, when)
 
 
 class RowMaker:
@@ -46,8 +46,23 @@ class RowMaker:
 
     def _two(self, sources, kind):
         a, b = Input("a", sources[0]), Input("b", sources[1])
+        if self.rng.random() < 0.15:
+            return self._bounded_by_option(a, b, kind)
         bounds, conditions = self._bound(a, b)
         return Arm([a, b], [Join(kind, "b", self._equal(a, b) + conditions + self._extra(a, b))], [], [], bounds)
+
+    def _bounded_by_option(self, a, b, kind):
+        """The query bounds one side, or none; kafka.bound does what is missing."""
+        self.features.add("bound_option")
+        width = self._width()
+        after, before = difference_at_most(b.time, a.time, width), difference_at_most(a.time, b.time, width)
+        bounds, written, missing = self.rng.choice([
+            ([("a", "b", width), ("b", "a", width)], [], [after, before]),
+            ([("a", "b", width), ("b", "a", 0)], [compare(b.time, ">=", a.time)], [after]),
+            ([("a", "b", 0), ("b", "a", width)], [compare(b.time, "<=", a.time)], [before])])
+        arm = Arm([a, b], [Join(kind, "b", self._equal(a, b) + written + [unwritten(one) for one in missing])], [], [], bounds)
+        arm.bound_us = width
+        return arm
 
     def _three(self, sources, one_sided):
         """Three streams; the bound between a and c follows from the others, or all are one-sided and close a circle."""

@@ -57,7 +57,7 @@ class ViewMaker:
         view = View(name, [self.rows.stream_arm(sources, tables)])
         view.bootstrap = self.rng.random() < 0.85
         if len(view.arms[0].streams) > 1:
-            view.grace_us = self.rng.choice([0, 2, 30]) * US
+            view.grace_us, view.bound_us = self.rng.choice([0, 2, 30]) * US, view.arms[0].bound_us
         {"append": self._append, "group": self._group, "window": self._window, "distinct": self._distinct,
          "distinct_on": self._distinct_on, "union": self._union}[form](view)
         return view
@@ -92,7 +92,7 @@ class ViewMaker:
     def _union(self, view):
         """Two or three arms with the same columns; half of the time aggregated."""
         self.rows.features.add("union")
-        view.grace_us = None
+        view.grace_us = view.bound_us = None
         view.arms = [Arm([Input("a", self.rng.choice(self.world.streams))], [], [], []) for _ in range(self.rng.choice([2, 2, 3]))]
         kinds = [("n", "bigint"), ("k", "bigint"), ("g", "text"), ("v", "bigint"), ("x", "numeric")]
         for arm in view.arms:
@@ -113,7 +113,7 @@ class ViewMaker:
     def _distinct_on(self, view):
         self.rows.features.add("distinct_on")
         arm = Arm([Input("a", self.rng.choice(self.world.streams))], [], [], [])
-        view.arms, view.grace_us = [arm], None
+        view.arms, view.grace_us, view.bound_us = [arm], None, None
         one = arm.inputs[0]
         arm.columns = [("k", one.column("k")), ("g", one.column("g")), ("v", one.column("v")), ("n", one.column("n")), ("t", one.time)]
         view.distinct_on = (["k"], "t", self.rng.random() < 0.7)
@@ -131,7 +131,7 @@ class ViewMaker:
 
     def _aggregate(self, view, arm, keys, sessions=False):
         by_type = {kind: self.rows.expression(arm, kind) for kind in ("bigint", "numeric", "text", "boolean", "float")}
-        ordered = len(arm.inputs) == 1 and arm.streams[0].source in self.world.streams and arm.streams[0].source.partitions == 1
+        ordered = len(arm.inputs) == 1 and arm.streams[0].source in self.world.streams and (arm.streams[0].source.partitions == 1 or self.world.exact)
         view.group = Group(keys, self._aggregates({kind: e for kind, e in by_type.items() if e}, arm.streams[0].time, ordered, sessions))
         if self.rng.random() < 0.25:
             self.rows.features.add("having")
@@ -223,9 +223,9 @@ class ViewMaker:
             view.time, view.time_option = "bin", True
 
     def _only_ordered(self, view):
-        """A view whose result depends on the order of records reads one partition."""
-        view.arms[0].inputs[0].source = self.rng.choice([s for s in self.world.streams if s.partitions == 1] or self.world.streams)
-        if view.arms[0].inputs[0].source.partitions > 1:
+        """A view whose result depends on the order of records reads one partition, unless the order of all is known."""
+        view.arms[0].inputs[0].source = self.rng.choice([s for s in self.world.streams if s.partitions == 1 or self.world.exact] or self.world.streams)
+        if view.arms[0].inputs[0].source.partitions > 1 and not self.world.exact:
             view.arms[0].columns, view.distinct_on = [], None
             self._group(view)
             self.rows.features.discard("distinct_on")
