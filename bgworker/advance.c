@@ -23,6 +23,7 @@
 #include "format.h"
 #include "outbox.h"
 #include "position.h"
+#include "redo.h"
 
 /* Rows are evicted each time the frontier has moved by this part of what is kept. */
 #define EVICT_PART 8
@@ -79,6 +80,8 @@ kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)
 		set_view_watermark(pipeline, view);
 		view->next_frontier = Max(view->frontier, view->watermark);
 	}
+	if (pipeline->redo)
+		kv_redo_limit_frontiers(pipeline);
 }
 
 /* Gives the watermark of a topic, and finds out whether it is silent. */

@@ -38,6 +38,7 @@
 #include "merge.h"
 #include "outbox.h"
 #include "position.h"
+#include "redo.h"
 #include "run_sql.h"
 
 /* Records of a partition between two marks: a reload reads at most so many too much. */
@@ -99,6 +100,8 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 
 	kv_consumer_release(pipeline);
 	kv_advance_commit(pipeline);
+	if (pipeline->redo && kv_redo_is_over(pipeline))
+		kv_redo_end(pipeline);
 	if (pipeline->outbox_written)
 	{
 		pipeline->last_offsets_commit = pipeline->clock;
@@ -121,7 +124,10 @@ begin_numbered(Pipeline *pipeline)
 {
 	for (int i = 0; i < pipeline->nviews; i++)
 		LockRelationOid(pipeline->views[i].row->relation, RowExclusiveLock);
-	pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
+	if (pipeline->redo)
+		kv_redo_lock(pipeline);
+	else
+		pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
 	/* whoever had the locks before may have attached a sink to an unstored view, which this run does not know */
 	if (kv_members_invalid)
 		ereport(ERROR,
@@ -228,6 +234,12 @@ finish(Pipeline *pipeline)
 	for (int i = 0; i < pipeline->nviews; i++)
 		store_frontier(&pipeline->views[i]);
 	store_marks(pipeline);
+	if (pipeline->redo)
+	{
+		if (kv_redo_is_over(pipeline))
+			kv_redo_finish(pipeline);
+		return;
+	}
 	if (pipeline->outbox_written || kv_batch_offsets_due(pipeline, pipeline->clock))
 	{
 		store_outbox_batch(pipeline);

@@ -198,6 +198,7 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	partition->number = number;
 	partition->stream_time = DT_NOBEGIN;
 	partition->eof_offset = -1;
+	partition->limit = PG_INT64_MAX;
 	if (stored != NULL)
 	{
 		partition->start_offset = stored->start_offset;

@@ -37,6 +37,8 @@ kv_merge_peek(Pipeline *pipeline, Partition **result)
 		{
 			Partition  *partition = &input->partitions[n];
 
+			if (kv_merge_at_limit(partition))
+				continue;
 			if (!partition->head_valid && !kv_merge_decode_head(pipeline, partition))
 			{
 				if (!partition->at_end)
@@ -67,6 +69,8 @@ kv_merge_ready(Pipeline *pipeline)
 		{
 			Partition  *partition = &input->partitions[n];
 
+			if (kv_merge_at_limit(partition))
+				continue;
 			if (partition->fifo_given < partition->fifo_count)
 				any = true;
 			else if (!partition->at_end)
@@ -88,7 +92,7 @@ kv_merge_at_end(Pipeline *pipeline)
 		{
 			Partition  *partition = &input->partitions[n];
 
-			if (partition->fifo_given < partition->fifo_count || !partition->at_end)
+			if (!kv_merge_at_limit(partition) && (partition->fifo_given < partition->fifo_count || !partition->at_end))
 				return false;
 		}
 	}
@@ -99,7 +103,7 @@ kv_merge_at_end(Pipeline *pipeline)
 bool
 kv_merge_is_live(Pipeline *pipeline)
 {
-	if (!pipeline->bootstrap_done || kv_consumer_pending(pipeline) >= kv_batch_rows)
+	if (!pipeline->bootstrap_done || pipeline->redo || kv_consumer_pending(pipeline) >= kv_batch_rows)
 		return false;
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
@@ -129,7 +133,7 @@ kv_merge_end_moved(Pipeline *pipeline)
 		{
 			Partition  *partition = &input->partitions[n];
 
-			if (partition->fifo_given < partition->fifo_count)
+			if (kv_merge_at_limit(partition) || partition->fifo_given < partition->fifo_count)
 				continue;
 			if (!partition->at_end)
 				return false;
@@ -137,6 +141,19 @@ kv_merge_end_moved(Pipeline *pipeline)
 		}
 	}
 	return moved;
+}
+
+/* See the header. Records that compaction has taken, and control records, leave the position short of the limit. */
+bool
+kv_merge_at_limit(Partition *partition)
+{
+	if (partition->limit == PG_INT64_MAX)
+		return false;
+	if (partition->next_offset < partition->limit &&
+		(partition->fifo_given < partition->fifo_count ? kv_merge_message(partition)->offset >= partition->limit
+		 : partition->at_end && partition->eof_offset >= partition->limit))
+		partition->next_offset = partition->limit;
+	return partition->next_offset >= partition->limit;
 }
 
 /* Orders two heads; topics and partitions are scanned in order, so only what differs before that is compared. */

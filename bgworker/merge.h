@@ -24,6 +24,8 @@ extern bool kv_merge_at_end(Pipeline *pipeline);
 extern bool kv_merge_is_live(Pipeline *pipeline);
 /* Are there ends behind control records that positions have not reached? */
 extern bool kv_merge_end_moved(Pipeline *pipeline);
+/* Has everything before the partition's limit been given out (redo.c)? */
+extern bool kv_merge_at_limit(Partition *partition);
 /* The message behind the head. */
 extern rd_kafka_message_t *kv_merge_message(Partition *partition);
 /* Moves past the head: offset, stream time. */

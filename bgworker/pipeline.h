@@ -33,6 +33,7 @@ typedef struct Partition
 	int64		start_offset;
 	int64		next_offset;	/* of the first record that merge has not given out */
 	TimestampTz stream_time;	/* greatest event time given out, DT_NOBEGIN */
+	int64		limit;			/* redo.c: nothing from here on is given out; PG_INT64_MAX: no limit */
 
 	/*
 	 * consumer.c: a ring of polled messages, oldest first. The first
@@ -114,6 +115,7 @@ typedef struct PipelineView
 	bool		silent;			/* all of its driving inputs are */
 	TimestampTz frontier;		/* closed frontier before the current batch */
 	TimestampTz next_frontier;	/* after it */
+	TimestampTz redo_frontier;	/* redo.c: the one that Kafka has */
 	TimestampTz evicted_at;		/* frontier at the last eviction */
 	int64		late_rows;		/* since the last commit */
 	List	   *sinks;			/* of ViewSink *; only of an unstored view */
@@ -158,6 +160,10 @@ typedef struct Pipeline
 	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it began */
 	bool		broker_silent;	/* it did not answer when it was asked last */
+	/* redo.c: what Kafka has and Postgres has lost is being applied again */
+	bool		redo;
+	bool		redo_frontiers; /* the views' redo_frontier is known */
+	int64		redo_batch;		/* the last one that Kafka has */
 	/* state */
 	bool		bootstrap_done; /* false: only tables are read so far */
 	int64		batch_number;

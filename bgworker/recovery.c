@@ -23,6 +23,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "utils/builtins.h"
@@ -33,6 +34,7 @@
 #include "catalog.h"
 #include "position.h"
 #include "publisher.h"
+#include "redo.h"
 #include "run_sql.h"
 
 /* Kafka's default limit is 4,096; more aborts the transaction. */
@@ -61,7 +63,8 @@ static void read_known(Output *output, Known *known);
 static void read_positions(Output *output);
 static void read_metadata(Output *output, Metadata *metadata);
 static void check_owner(Output *output);
-static void decide(Output *output, const Known *known, const Metadata *metadata);
+static void decide(Output *output, const Known *known, Metadata *metadata);
+static void note_redo(Output *output, Metadata *metadata);
 static void commit_owner(Output *output);
 static const char *my_owner(void);
 static char *text_field(Jsonb *object, const char *name);
@@ -91,6 +94,8 @@ kv_recover(Output *output)
 	decide(output, &known, &metadata);
 	commit_owner(output);
 	output->recovered = true;
+	output->slot->recovered = true;
+	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);
 	MemoryContextSwitchTo(save);
 	return true;
 }
@@ -190,18 +195,23 @@ check_owner(Output *output)
 
 /* Sets output->published; raises an error where Kafka and Postgres contradict each other. */
 static void
-decide(Output *output, const Known *known, const Metadata *metadata)
+decide(Output *output, const Known *known, Metadata *metadata)
 {
 	if (metadata->found && metadata->place.batch > known->last_batch)
 	{
-		output->stopped = true;
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("pipeline \"%s\" has published more than this database knows", output->name),
-				 errdetail("Kafka has batch " INT64_FORMAT ", this database has made " INT64_FORMAT
-						   ". It was restored from a backup, or failed over to a standby that was behind.",
-						   metadata->place.batch, known->last_batch),
-				 errhint("Drop the pipeline's views and create them again, or go back to the server that was ahead.")));
+		if (metadata->place.part != 0 && !(known->decided && known->note.batch == metadata->place.batch - 1))
+		{
+			output->stopped = true;
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("pipeline \"%s\" has published a part of a batch that this database has lost", output->name),
+					 errdetail("Kafka has batch " INT64_FORMAT " in part, this database has made " INT64_FORMAT
+							   ". It was restored from a backup, or failed over to a standby that was behind. The part cannot be told from the rest.",
+							   metadata->place.batch, known->last_batch),
+					 errhint("SELECT kafka.resume('%s', published => " INT64_FORMAT ") publishes all of the batch, and that part twice. "
+							 "Or go back to the server that was ahead.", output->name, metadata->place.batch - 1)));
+		}
+		note_redo(output, metadata);
 	}
 	if (!metadata->found && known->noted && !known->decided && known->note.batch > 0 && known->unpublished)
 	{
@@ -218,7 +228,34 @@ decide(Output *output, const Known *known, const Metadata *metadata)
 	}
 	output->noted = known->note;
 	output->published = metadata->found && kv_place_is_before(known->note, metadata->place) ? metadata->place : known->note;
-	output->frontiers = metadata->found ? metadata->frontiers : pstrdup("{}");
+	output->frontiers = pstrdup(metadata->frontiers != NULL ? metadata->frontiers : "{}");
+}
+
+/*
+ * Has the worker apply again, and not publish again, what this database has lost. A batch that was published in part is not among it, for
+ * the positions are those before it; its number is not used again.
+ */
+static void
+note_redo(Output *output, Metadata *metadata)
+{
+	StringInfoData positions;
+
+	metadata->place.part = 0;
+	initStringInfo(&positions);
+	for (int i = 0; i < output->noffsets; i++)
+	{
+		if (output->offsets[i].offset >= 0)
+			appendStringInfo(&positions, "%s{\"topic\":\"%s\",\"partition\":%d,\"offset\":" INT64_FORMAT "}", positions.len == 0 ? "[" : ",",
+							 output->offsets[i].topic, output->offsets[i].partition, output->offsets[i].offset);
+	}
+	appendStringInfoChar(&positions, ']');
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	kv_redo_note(output->pipeline, metadata->place.batch, positions.data, metadata->frontiers);
+	ForceSyncCommit();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(output->context);
 }
 
 /* Commits the offsets that stand again, with this process as the owner. The first commit of a new pipeline comes with its first batch. */
@@ -250,7 +287,7 @@ kv_recovery_metadata(OutboxPlace place, const char *frontiers)
 	return strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
 }
 
-/* Reads it; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
+/* Reads it, frontiers NULL where they are missing; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
 bool
 kv_recovery_parse(const char *metadata, OutboxPlace *place, char **owner, char **frontiers)
 {
@@ -270,8 +307,6 @@ kv_recovery_parse(const char *metadata, OutboxPlace *place, char **owner, char *
 	*frontiers = text_field(object, "frontiers");
 	if (*owner == NULL)
 		*owner = pstrdup("");
-	if (*frontiers == NULL)
-		*frontiers = pstrdup("{}");
 	return true;
 }
 

@@ -37,10 +37,13 @@
 #include "consumer.h"
 #include "members.h"
 #include "merge.h"
+#include "outbox.h"
 #include "processes.h"
+#include "redo.h"
 #include "reload.h"
 
 /* Milliseconds. */
+#define PUBLISHER_POLL 50		/* whether the publisher knows what Kafka has */
 #define LOOK_EVERY 1000			/* at catalog rows, idle partitions, the outbox's size */
 #define METADATA_EVERY 10000	/* at the broker: alive? more partitions? topics configured as they were? */
 #define WELL_AFTER 5000			/* a run that has lasted so long without records has got over an old error too */
@@ -73,6 +76,7 @@ static void handle_stop(SIGNAL_ARGS);
 static void set_up_process(const ProcessArgs *args);
 static RunEnd run_once(int64 id);
 static RunEnd start_and_loop(int64 id, MemoryContext context);
+static bool wait_for_publisher(Pipeline *pipeline);
 static Pipeline *start_run(int64 id, MemoryContext context);
 static void check_identity(void);
 static void note_signature(int64 id);
@@ -171,6 +175,7 @@ run_once(int64 id)
 	MemoryContextSwitchTo(TopMemoryContext);
 	invalid = kv_members_invalid;
 	kv_members_watch(NULL);
+	kv_outbox_held_back = false;
 	MemoryContextDelete(context);
 	if (error != NULL)
 	{
@@ -199,12 +204,39 @@ start_and_loop(int64 id, MemoryContext context)
 		return RUN_PAUSED;
 
 	kv_consumer_open(pipeline);
+	if (!wait_for_publisher(pipeline))
+		return RUN_CHANGED;
+	kv_redo_load(pipeline);
 	kv_reload_start(pipeline);
 	kv_buffer_logging_check(pipeline);
-	kv_my_slot->phase = PIPELINE_CATCHING_UP;
+	kv_my_slot->phase = pipeline->redo ? PIPELINE_REDOING : PIPELINE_CATCHING_UP;
 	if (pipeline->bootstrap_done)
 		initialize(pipeline);
 	return loop(pipeline);
+}
+
+/*
+ * Waits until the publisher has found out, since the server started, what Kafka has of this pipeline: it may be more than
+ * this database knows. False: the run must end. Where Kafka cannot have anything, nobody has to be waited for.
+ */
+static bool
+wait_for_publisher(Pipeline *pipeline)
+{
+	KvSlot	   *slot = kv_slot_get(SLOT_OUTPUT, MyDatabaseId, pipeline->row->pipeline, false);
+
+	if ((slot != NULL && slot->recovered) || !kv_redo_is_possible(pipeline))
+		return true;
+	kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
+	pgstat_report_activity(STATE_RUNNING, "waiting for the publisher to ask what Kafka has");
+	while (!should_stop() && !kv_members_invalid && !definitions_changed(pipeline->row->pipeline))
+	{
+		slot = kv_slot_get(SLOT_OUTPUT, MyDatabaseId, pipeline->row->pipeline, false);
+		if (slot != NULL && slot->recovered)
+			break;
+		rest(PUBLISHER_POLL);
+	}
+	MemoryContextSwitchTo(pipeline->context);
+	return slot != NULL && slot->recovered;
 }
 
 /* Loads the definitions and checks that this database may run them. */
@@ -302,6 +334,8 @@ should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *mu
 	if (kv_merge_ready(pipeline))
 		return kv_consumer_pending(pipeline) >= kv_batch_rows ||
 			now - clock->batch_began >= (int64) kv_batch_interval_ms * 1000;
+	if (pipeline->redo)
+		return *must_run = kv_redo_is_over(pipeline);
 	*must_run = kv_merge_end_moved(pipeline) || kv_batch_offsets_due(pipeline, now);
 	if (!*must_run && clock->looked == now)
 	{
@@ -426,7 +460,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->broker_silent)
 		kv_slot_clear_error(kv_my_slot);
 	wait_for_outbox(pipeline);
-	kv_my_slot->phase = kv_merge_is_live(pipeline) ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
+	kv_my_slot->phase = pipeline->redo ? PIPELINE_REDOING : kv_merge_is_live(pipeline) ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
 	if ((seconds = (now - clock->rate_since) / 1e6) >= 5)
 	{
 		kv_my_slot->records_per_second = (kv_my_slot->records - clock->rate_records) / seconds;

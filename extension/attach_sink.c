@@ -31,6 +31,7 @@
 #include "analyze.h"
 #include "catalog.h"
 #include "ddl.h"
+#include "incomplete.h"
 #include "outbox.h"
 #include "publish.h"
 #include "run_sql.h"
@@ -144,6 +145,7 @@ attach(ViewRow *view, Oid topic_relid, bool snapshot)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", topic_relid)));
+	kv_incomplete_refuse(view->pipeline, get_rel_name(view->relation));
 	topic_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(topic_relid)), table);
 	/* in the worker's order: the view, with the lock that CREATE TRIGGER needs, then the pipeline's row */
 	LockRelationOid(view->relation, ShareRowExclusiveLock);

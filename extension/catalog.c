@@ -324,7 +324,7 @@ static void
 forget_pipelines(void)
 {
 	static const char *const tables[] = {
-		"position", "mark", "skipped", "sentinel", "published", "outbox_batch", "dead_letter", "pipeline"
+		"position", "mark", "skipped", "sentinel", "published", "redo", "outbox_batch", "dead_letter", "pipeline"
 	};
 	uint64		count = kv_sql_run("SELECT pipeline FROM kafka_state.pipeline p "
 								   "WHERE NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline) FOR UPDATE",

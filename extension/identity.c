@@ -132,6 +132,7 @@ kv_identity_take(bool new_names)
 		kv_sql_run("DELETE FROM kafka_state.identity", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.pipeline SET token = left(gen_random_uuid()::text, 8)", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.published SET decided = true", 0, NULL, NULL, NULL);
+		kv_sql_run("DELETE FROM kafka_state.redo", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.transaction_batch SET token = left(gen_random_uuid()::text, 8), claimed = false", 0, NULL, NULL, NULL);
 	}
 	else

@@ -49,7 +49,7 @@ typedef struct PartitionEnd
 
 static const char *const kind_names[] = {"free", "launcher", "supervisor", "worker", "publisher", "output"};
 static const char *const phase_names[] = {
-	"waiting", "starting", "reloading", "catching up", "live", "paused", "failed"
+	"waiting", "starting", "reloading", "redoing", "catching up", "live", "paused", "failed"
 };
 
 static bool may_see_slot(const KvSlot *slot);

@@ -38,6 +38,7 @@ extern int	kv_commit_interval_ms;	/* offsets go to Kafka at least this often whi
 extern int	kv_outbox_limit_mb;
 extern int	kv_transaction_size_kb; /* a Kafka transaction is full with so much */
 extern int	kv_max_workers;
+extern bool kv_allow_incomplete_reads;
 extern char *kv_instance;		/* "" means the stored one */
 
 #endif							/* KAFKA_VIEWS_H */

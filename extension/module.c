@@ -17,6 +17,7 @@
 #include "utils/guc.h"
 
 #include "ddl.h"
+#include "incomplete.h"
 #include "kafka_views.h"
 #include "outbox.h"
 #include "shared.h"
@@ -41,6 +42,7 @@ int			kv_commit_interval_ms = 5000;
 int			kv_outbox_limit_mb = 1024;
 int			kv_transaction_size_kb = 64 * 1024;
 int			kv_max_workers = 64;
+bool		kv_allow_incomplete_reads = false;
 char	   *kv_instance = "";
 
 static shmem_request_hook_type previous_shmem_request;
@@ -66,6 +68,7 @@ _PG_init(void)
 	shmem_startup_hook = start_shared_memory;
 	kv_ddl_init();
 	kv_outbox_init();
+	kv_incomplete_init();
 	register_launcher();
 }
 
@@ -110,6 +113,10 @@ define_settings(void)
 							"Sets how many supervisors, pipelines and publishers the cluster runs at most.",
 							"They also count against max_worker_processes.",
 							&kv_max_workers, kv_max_workers, 1, MAX_BACKENDS, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("kafka.allow_incomplete_reads",
+							 "Lets views be read that are behind what has been published from them.",
+							 "After a failover to a standby that was behind, or a restore, they are until the pipeline has applied again what Kafka has.",
+							 &kv_allow_incomplete_reads, kv_allow_incomplete_reads, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("kafka.instance",
 							   "Sets the prefix of every group and transactional id in Kafka.",
 							   "Empty is the system identifier. The members of an HA cluster share the name.",

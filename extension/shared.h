@@ -23,6 +23,7 @@ typedef enum PipelinePhase
 	PIPELINE_WAITING,			/* for a process, or backing off after an error */
 	PIPELINE_STARTING,			/* recovery: identity, positions */
 	PIPELINE_RELOADING,			/* refills unlogged buffers, bootstraps tables */
+	PIPELINE_REDOING,			/* applies again what Kafka has and Postgres has lost */
 	PIPELINE_CATCHING_UP,
 	PIPELINE_LIVE,
 	PIPELINE_PAUSED,
@@ -41,6 +42,7 @@ typedef struct KvSlot
 	bool		stop_requested; /* SIGTERM has been sent; under the lock */
 	bool		requested;		/* supervisor: CREATE EXTENSION asked for it; under the lock */
 	PipelinePhase phase;
+	bool		recovered;		/* output: its publisher knows what Kafka has, and has noted what has to be done again */
 	/* counters since the process started; written by the owner only, read without a lock */
 	uint64		batches;
 	uint64		records;

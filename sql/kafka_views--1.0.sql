@@ -101,6 +101,14 @@ CREATE TABLE kafka_state.published (
 );
 COMMENT ON TABLE kafka_state.published IS 'The publisher''s own note of what it published last; Kafka''s metadata may be ahead of it by one transaction';
 
+CREATE TABLE kafka_state.redo (
+	pipeline bigint PRIMARY KEY REFERENCES kafka_state.pipeline,
+	batch bigint NOT NULL,			-- the last one that Kafka has
+	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] that it has
+	frontiers jsonb				-- {"view id": microseconds}; null: they did not fit there
+);
+COMMENT ON TABLE kafka_state.redo IS 'Pipelines of which Kafka has more than this database: up to there records are applied again and not published';
+
 CREATE TABLE kafka_state.outbox_batch (
 	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
 	batch bigint NOT NULL,
@@ -598,6 +606,7 @@ SELECT pg_catalog.pg_extension_config_dump('kafka_state.position', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.mark', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.skipped', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.published', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.redo', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.outbox_batch', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox_seq_seq', '');

@@ -1,0 +1,19 @@
+/* incomplete.h: pipelines whose views are behind what has been published from them. */
+#ifndef KV_INCOMPLETE_H
+#define KV_INCOMPLETE_H
+
+#include "kafka_views.h"
+
+/* Installs the hook that refuses to read such views; called once by _PG_init. */
+extern void kv_incomplete_init(void);
+
+/* Makes every backend look again at commit; after a change of kafka_state.redo. */
+extern void kv_incomplete_changed(void);
+
+/*
+ * Raises an error unless the pipeline has all that has been published from it, which its publisher finds out
+ * first after a start of the server. Runs: in a transaction without locks. Blocks: 10 s at most.
+ */
+extern void kv_incomplete_refuse(int64 pipeline, const char *view);
+
+#endif							/* KV_INCOMPLETE_H */
