@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "access/xact.h"
 
+#include "broker.h"
 #include "consumer.h"
 #include "position.h"
 #include "view_options.h"
@@ -150,7 +151,7 @@ find_partitions(Pipeline *pipeline, TopicInput *input, List *positions)
 {
 	bool		unknown = false;
 	char	   *error = NULL;
-	int			count = kv_client_partitions(pipeline->consumer, input->topic->topic,
+	int			count = kv_broker_partitions(pipeline->consumer, input->topic->topic,
 											 METADATA_TIMEOUT_MS, &unknown, &error);
 
 	if (count < 0 && unknown)
@@ -262,7 +263,7 @@ check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *s
 	int64		low;
 	int64		high;
 
-	kv_client_offsets(pipeline->consumer, input->topic->topic, stored->partition, METADATA_TIMEOUT_MS, &low, &high);
+	kv_broker_offsets(pipeline->consumer, input->topic->topic, stored->partition, METADATA_TIMEOUT_MS, &low, &high);
 	if (stored->next_offset > high)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -292,7 +293,7 @@ resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition)
 	int64		low;
 	int64		high;
 
-	kv_client_offsets(pipeline->consumer, input->topic->topic, partition->number, METADATA_TIMEOUT_MS, &low, &high);
+	kv_broker_offsets(pipeline->consumer, input->topic->topic, partition->number, METADATA_TIMEOUT_MS, &low, &high);
 	partition->start_offset = low;
 	if (!new_partition)
 	{
@@ -300,7 +301,7 @@ resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition)
 		if (start == START_LATEST)
 			partition->start_offset = high;
 		else if (start == START_TIME)
-			partition->start_offset = kv_client_offset_for_time(pipeline->consumer, input->topic->topic, partition->number,
+			partition->start_offset = kv_broker_offset_for_time(pipeline->consumer, input->topic->topic, partition->number,
 																time_ms, METADATA_TIMEOUT_MS);
 	}
 	partition->next_offset = partition->start_offset;
@@ -631,7 +632,7 @@ kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
 	{
 		TopicInput *input = &pipeline->topics[i];
 		bool		unknown = false;
-		int			count = kv_client_partitions(pipeline->consumer, input->topic->topic, 1000, &unknown, error);
+		int			count = kv_broker_partitions(pipeline->consumer, input->topic->topic, 1000, &unknown, error);
 
 		if (count > input->npartitions)
 			return true;

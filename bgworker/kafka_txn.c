@@ -22,6 +22,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "broker.h"
 #include "kafka_txn.h"
 
 #define SLICE_MS 1000
@@ -249,7 +250,7 @@ learn_partitions(KafkaTxn *txn, TxnTopic *topic)
 {
 	bool		unknown;
 	char	   *words;
-	int			npartitions = kv_client_partitions(txn->client, topic->name, TOPIC_LIMIT_MS, &unknown, &words);
+	int			npartitions = kv_broker_partitions(txn->client, topic->name, TOPIC_LIMIT_MS, &unknown, &words);
 
 	if (npartitions <= 0)
 		raise_error(txn, unknown ? RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART : RD_KAFKA_RESP_ERR__TRANSPORT, words,

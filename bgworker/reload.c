@@ -24,6 +24,7 @@
 #include "utils/snapmgr.h"
 
 #include "apply.h"
+#include "broker.h"
 #include "consumer.h"
 #include "delta.h"
 #include "input_tables.h"
@@ -98,7 +99,7 @@ kv_reload_start(Pipeline *pipeline)
 		int64		low;
 		int64		high;
 
-		kv_client_offsets(pipeline->consumer, target->partition->input->topic->topic, target->partition->number, 10000, &low, &high);
+		kv_broker_offsets(pipeline->consumer, target->partition->input->topic->topic, target->partition->number, 10000, &low, &high);
 		if (target->from < low)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -217,7 +218,7 @@ kv_reload_possible(Pipeline *pipeline, const TopicInput *topic)
 		from = reload_start(pipeline, partition, &stream_time);
 		CommitTransactionCommand();
 		MemoryContextSwitchTo(pipeline->context);
-		kv_client_offsets(pipeline->consumer, topic->topic->topic, partition->number, 10000, &low, &high);
+		kv_broker_offsets(pipeline->consumer, topic->topic->topic, partition->number, 10000, &low, &high);
 		possible = possible && from >= low;
 	}
 	return possible;

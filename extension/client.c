@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * client.c
- *	  Makes and ends every librdkafka handle, and asks brokers about topics.
+ *	  Makes and ends every librdkafka handle, and sorts errors into what to do.
  *
  * Why it exists: a handle has threads, and ending one in the wrong order hangs.
  * So each handle belongs to a memory context: what lies in child contexts
@@ -13,8 +13,8 @@
  * and errors are polled from a queue here. Ending a handle takes DESTROY_LIMIT_S
  * at most; one that hangs is left behind and logged.
  *
- * What a property may be set to is client_options.c's; blocking calls come in
- * slices of SLICE_MS with CHECK_FOR_INTERRUPTS between.
+ * What a property may be set to is client_options.c's; brokers are asked about
+ * topics in broker.c.
  *-------------------------------------------------------------------------
  */
 #include "client.h"
@@ -30,12 +30,10 @@
 #include "commands/defrem.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#define SLICE_MS 500
 #define DESTROY_LIMIT_S 5
 
 /* What the engine owns; set after the user's options. */
@@ -89,12 +87,8 @@ static void end_live_handles(int code, Datum arg);
 static void destroy_bounded(ClientHandle *handle);
 static void *destroy_in_thread(void *arg);
 static void note_log(ClientHandle *handle, rd_kafka_event_t *event);
-static const char *failure_words(KvClient *client, rd_kafka_resp_err_t err);
-static int	wait_slice(int timeout_ms, instr_time start);
-static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count);
 static void destroy_list(void *arg);
 static void destroy_topic(void *arg);
-static void raise_unreachable(KvClient *client, const char *what, const char *topic, rd_kafka_resp_err_t err) pg_attribute_noreturn();
 
 /* Runs: either. Blocks: not (connecting goes on in librdkafka's threads). */
 KvClient *
@@ -382,144 +376,6 @@ kv_client_last_error(KvClient *client)
 	return handle->last_error[0] != '\0' ? pstrdup(handle->last_error) : NULL;
 }
 
-/* Gives back what to show for err: the reason the connection gave, if it is about the connection. */
-static const char *
-failure_words(KvClient *client, rd_kafka_resp_err_t err)
-{
-	const char *last = kv_client_last_error(client);
-	bool		connection = err == RD_KAFKA_RESP_ERR__TRANSPORT || err == RD_KAFKA_RESP_ERR__TIMED_OUT ||
-		err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
-
-	return connection && last != NULL ? last : rd_kafka_err2str(err);
-}
-
-/* Gives back how long the next call may take: SLICE_MS, less at the end, 0 when the time has passed. */
-static int
-wait_slice(int timeout_ms, instr_time start)
-{
-	instr_time	now;
-	double		left;
-
-	CHECK_FOR_INTERRUPTS();
-	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, start);
-	left = timeout_ms - INSTR_TIME_GET_MILLISEC(now);
-	return left <= 0 ? 0 : Min(SLICE_MS, Max(1, (int) left));
-}
-
-/* Runs: either. Blocks: timeout_ms, interruptible. */
-int
-kv_client_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error)
-{
-	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-	int			count = -1;
-	instr_time	start;
-	int			slice;
-
-	*unknown = false;
-	*error = NULL;
-	INSTR_TIME_SET_CURRENT(start);
-	while (count < 0 && (slice = wait_slice(timeout_ms, start)) > 0)
-	{
-		err = ask_partitions(client, topic, slice, &count);
-		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || kv_error_kind(err) == KAFKA_STOP)
-			break;
-		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			pg_usleep(10000);
-	}
-	if (count < 0)
-	{
-		*unknown = err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-		*error = pstrdup(failure_words(client, err));
-	}
-	return count;
-}
-
-/* Asks once; holds no object of librdkafka when it returns, so that an interrupt may follow. */
-static rd_kafka_resp_err_t
-ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count)
-{
-	rd_kafka_topic_t *rkt = rd_kafka_topic_new(client->rk, topic, NULL);
-	const struct rd_kafka_metadata *metadata;
-	rd_kafka_resp_err_t err;
-
-	err = rd_kafka_metadata(client->rk, 0, rkt, &metadata, timeout_ms);
-	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		err = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__TIMED_OUT;
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			*count = metadata->topics[0].partition_cnt;
-		rd_kafka_metadata_destroy(metadata);
-	}
-	rd_kafka_topic_destroy(rkt);
-	return err;
-}
-
-/* Runs: either. Blocks: timeout_ms, interruptible. */
-void
-kv_client_offsets(KvClient *client, const char *topic, int partition, int timeout_ms, int64 *low, int64 *high)
-{
-	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-	instr_time	start;
-	int			slice;
-
-	INSTR_TIME_SET_CURRENT(start);
-	while ((slice = wait_slice(timeout_ms, start)) > 0)
-	{
-		err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, low, high, slice);
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			return;
-		if (kv_error_kind(err) != KAFKA_RETRY)
-			break;
-		pg_usleep(10000);
-	}
-	raise_unreachable(client, "the offsets", topic, err);
-}
-
-/* Runs: either. Blocks: timeout_ms, interruptible. */
-int64
-kv_client_offset_for_time(KvClient *client, const char *topic, int partition, int64 time_ms, int timeout_ms)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(list, topic, partition);
-	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-	int64		offset = RD_KAFKA_OFFSET_INVALID;
-	int64		low;
-	instr_time	start;
-	int			slice;
-
-	INSTR_TIME_SET_CURRENT(start);
-	PG_TRY();
-	{
-		while ((slice = wait_slice(timeout_ms, start)) > 0)
-		{
-			entry->offset = Max(time_ms, 0);
-			entry->err = RD_KAFKA_RESP_ERR_NO_ERROR;
-			err = rd_kafka_offsets_for_times(client->rk, list, slice);
-			if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-				err = entry->err;
-			if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			{
-				offset = entry->offset;
-				break;
-			}
-			if (kv_error_kind(err) != KAFKA_RETRY)
-				break;
-			pg_usleep(10000);
-		}
-	}
-	PG_FINALLY();
-	{
-		rd_kafka_topic_partition_list_destroy(list);
-	}
-	PG_END_TRY();
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-		raise_unreachable(client, "the offset of a time", topic, err);
-	if (offset < 0)
-		kv_client_offsets(client, topic, partition, timeout_ms, &low, &offset);
-	return offset;
-}
-
 rd_kafka_topic_partition_list_t *
 kv_client_list(MemoryContext context, int size)
 {
@@ -557,19 +413,6 @@ static void
 destroy_topic(void *arg)
 {
 	rd_kafka_topic_destroy(arg);
-}
-
-static void
-raise_unreachable(KvClient *client, const char *what, const char *topic, rd_kafka_resp_err_t err)
-{
-	bool		unknown = err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-		err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
-
-	ereport(ERROR,
-			(errcode(unknown ? ERRCODE_FDW_TABLE_NOT_FOUND : ERRCODE_CONNECTION_FAILURE),
-			 errmsg("could not read %s of topic \"%s\" from server \"%s\"", what, topic, client->server_name),
-			 errdetail("librdkafka: %s", failure_words(client, err)),
-			 errhint("Check that the topic exists, that the brokers run and that the user may read the topic.")));
 }
 
 /* Says what an error of a consumer or of a plain call asks for. */

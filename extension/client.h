@@ -44,19 +44,6 @@ extern void kv_client_drain_logs(KvClient *client);
 /* The last error the client reported (all brokers down ...), or NULL; palloc'd in CurrentMemoryContext. */
 extern char *kv_client_last_error(KvClient *client);
 
-/*
- * Partition count of a topic; -1 with *error set (librdkafka's words) if it
- * cannot be had within timeout_ms, *unknown true if the broker says the topic does not exist.
- * Blocks in slices of 1 s with CHECK_FOR_INTERRUPTS between.
- */
-extern int	kv_client_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error);
-/* First offset and end; a consumer's end is the read_committed one (the last stable offset). Raises on failure. */
-extern void kv_client_offsets(KvClient *client, const char *topic, int partition, int timeout_ms,
-							  int64 *low, int64 *high);
-/* First offset whose record timestamp is at or after time_ms, or the end; raises on failure. */
-extern int64 kv_client_offset_for_time(KvClient *client, const char *topic, int partition,
-									   int64 time_ms, int timeout_ms);
-
 /* Makes an empty partition list that is destroyed when context is reset. */
 extern rd_kafka_topic_partition_list_t *kv_client_list(MemoryContext context, int size);
 /* Opens a topic for producing, closed when context is reset, which lies inside the client's; NULL: rd_kafka_last_error() says why. */

@@ -22,6 +22,7 @@
 #include "utils/wait_event.h"
 
 #include "analyze.h"
+#include "broker.h"
 #include "catalog.h"
 #include "client.h"
 #include "ddl.h"
@@ -229,7 +230,7 @@ put_ends(ReturnSetInfo *result, PipelineRow *pipeline)
 
 		if (client == NULL)
 			client = connect_as_owner(pipeline->pipeline, topic->serverid);
-		kv_client_offsets(client, topic->topic, position->partition, BROKER_TIMEOUT_MS, &low, &high);
+		kv_broker_offsets(client, topic->topic, position->partition, BROKER_TIMEOUT_MS, &low, &high);
 		values[0] = Int64GetDatum(pipeline->pipeline);
 		values[1] = ObjectIdGetDatum(position->relation);
 		values[2] = Int32GetDatum(position->partition);
@@ -301,7 +302,7 @@ list_ends(int64 pipeline)
 
 		if (client == NULL)
 			client = connect_as_owner(pipeline, topic->serverid);
-		partitions = kv_client_partitions(client, topic->topic, BROKER_TIMEOUT_MS, &unknown, &error);
+		partitions = kv_broker_partitions(client, topic->topic, BROKER_TIMEOUT_MS, &unknown, &error);
 		if (partitions < 0 && !unknown)
 			ereport(ERROR,
 					(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
@@ -315,7 +316,7 @@ list_ends(int64 pipeline)
 
 			end->relid = topic->relid;
 			end->partition = i;
-			kv_client_offsets(client, topic->topic, i, BROKER_TIMEOUT_MS, &low, &end->end);
+			kv_broker_offsets(client, topic->topic, i, BROKER_TIMEOUT_MS, &low, &end->end);
 			ends = lappend(ends, end);
 		}
 	}

@@ -23,6 +23,8 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#include "broker.h"
+
 #define ANSWER_TIMEOUT_MS 10000
 #define STALL_TIMEOUT_MS 60000	/* without any record or event the brokers are taken to be gone */
 #define BATCH_MESSAGES 1024
@@ -74,7 +76,7 @@ kv_reader_open(MemoryContext parent, const TopicDef *topic, Oid role, bool few)
 	reader->callback.func = release_batch;
 	reader->callback.arg = reader;
 	MemoryContextRegisterResetCallback(context, &reader->callback);
-	reader->npartitions = kv_client_partitions(client, topic->topic, ANSWER_TIMEOUT_MS, &unknown, &error);
+	reader->npartitions = kv_broker_partitions(client, topic->topic, ANSWER_TIMEOUT_MS, &unknown, &error);
 	if (reader->npartitions < 0 && unknown)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_TABLE_NOT_FOUND),
@@ -103,7 +105,7 @@ kv_reader_range(TopicReader *reader, int partition, int64 *low, int64 *high)
 	ReaderPartition *entry = &reader->partitions[partition];
 
 	if (!entry->known)
-		kv_client_offsets(reader->client, reader->topic->topic, partition, ANSWER_TIMEOUT_MS, &entry->low, &entry->high);
+		kv_broker_offsets(reader->client, reader->topic->topic, partition, ANSWER_TIMEOUT_MS, &entry->low, &entry->high);
 	entry->known = true;
 	*low = entry->low;
 	*high = entry->high;
@@ -112,7 +114,7 @@ kv_reader_range(TopicReader *reader, int partition, int64 *low, int64 *high)
 int64
 kv_reader_seek_time(TopicReader *reader, int partition, int64 time_ms)
 {
-	return kv_client_offset_for_time(reader->client, reader->topic->topic, partition, time_ms, ANSWER_TIMEOUT_MS);
+	return kv_broker_offset_for_time(reader->client, reader->topic->topic, partition, time_ms, ANSWER_TIMEOUT_MS);
 }
 
 /* A new assignment makes librdkafka drop what the one before had fetched. */

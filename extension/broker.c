@@ -1,0 +1,170 @@
+/*
+ * broker.c: asks brokers about topics, each question with a limit.
+ *
+ * librdkafka's calls block; here they come in slices of SLICE_MS, with
+ * CHECK_FOR_INTERRUPTS between. Objects of librdkafka are held by memory contexts
+ * that an error ends. What may pass by itself is asked again until the limit.
+ */
+#include "broker.h"
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+#define SLICE_MS 500
+
+static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count);
+static rd_kafka_resp_err_t ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_ms, int timeout_ms);
+static int	wait_slice(int timeout_ms, instr_time start);
+static const char *failure_words(KvClient *client, rd_kafka_resp_err_t err);
+static void raise_unreachable(KvClient *client, const char *what, const char *topic, rd_kafka_resp_err_t err) pg_attribute_noreturn();
+
+/* Runs: either. Blocks: timeout_ms, interruptible. */
+int
+kv_broker_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error)
+{
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	int			count = -1;
+	instr_time	start;
+	int			slice;
+
+	*unknown = false;
+	*error = NULL;
+	INSTR_TIME_SET_CURRENT(start);
+	while (count < 0 && (slice = wait_slice(timeout_ms, start)) > 0)
+	{
+		err = ask_partitions(client, topic, slice, &count);
+		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || kv_error_kind(err) == KAFKA_STOP)
+			break;
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			pg_usleep(10000);
+	}
+	if (count < 0)
+	{
+		*unknown = err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+		*error = pstrdup(failure_words(client, err));
+	}
+	return count;
+}
+
+/* Asks once for the number of partitions. */
+static rd_kafka_resp_err_t
+ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv request", ALLOCSET_SMALL_SIZES);
+	rd_kafka_topic_t *rkt = kv_client_topic(client, context, topic);
+	const struct rd_kafka_metadata *metadata;
+	rd_kafka_resp_err_t err;
+
+	err = rd_kafka_metadata(client->rk, 0, rkt, &metadata, timeout_ms);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		err = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__TIMED_OUT;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			*count = metadata->topics[0].partition_cnt;
+		rd_kafka_metadata_destroy(metadata);
+	}
+	MemoryContextDelete(context);
+	return err;
+}
+
+/* Runs: either. Blocks: timeout_ms, interruptible. */
+void
+kv_broker_offsets(KvClient *client, const char *topic, int partition, int timeout_ms, int64 *low, int64 *high)
+{
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	instr_time	start;
+	int			slice;
+
+	INSTR_TIME_SET_CURRENT(start);
+	while ((slice = wait_slice(timeout_ms, start)) > 0)
+	{
+		err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, low, high, slice);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			return;
+		if (kv_error_kind(err) != KAFKA_RETRY)
+			break;
+		pg_usleep(10000);
+	}
+	raise_unreachable(client, "the offsets", topic, err);
+}
+
+/* Runs: either. Blocks: timeout_ms, interruptible. */
+int64
+kv_broker_offset_for_time(KvClient *client, const char *topic, int partition, int64 time_ms, int timeout_ms)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv request", ALLOCSET_SMALL_SIZES);
+	rd_kafka_topic_partition_list_t *list = kv_client_list(context, 1);
+	rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(list, topic, partition);
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	int64		offset;
+	int64		low;
+	instr_time	start;
+	int			slice;
+
+	INSTR_TIME_SET_CURRENT(start);
+	while ((slice = wait_slice(timeout_ms, start)) > 0)
+	{
+		err = ask_offset(client, list, time_ms, slice);
+		if (kv_error_kind(err) != KAFKA_RETRY || err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			break;
+		pg_usleep(10000);
+	}
+	offset = entry->offset;
+	MemoryContextDelete(context);
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		raise_unreachable(client, "the offset of a time", topic, err);
+	if (offset < 0)
+		kv_broker_offsets(client, topic, partition, timeout_ms, &low, &offset);
+	return offset;
+}
+
+/* Asks once for the offset of a time in the only partition of the list. */
+static rd_kafka_resp_err_t
+ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_ms, int timeout_ms)
+{
+	rd_kafka_resp_err_t err;
+
+	list->elems[0].offset = Max(time_ms, 0);
+	list->elems[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
+	return err != RD_KAFKA_RESP_ERR_NO_ERROR ? err : list->elems[0].err;
+}
+
+/* Gives back how long the next call may take: SLICE_MS, less at the end, 0 when the time has passed. */
+static int
+wait_slice(int timeout_ms, instr_time start)
+{
+	instr_time	now;
+	double		left;
+
+	CHECK_FOR_INTERRUPTS();
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	left = timeout_ms - INSTR_TIME_GET_MILLISEC(now);
+	return left <= 0 ? 0 : Min(SLICE_MS, Max(1, (int) left));
+}
+
+/* Gives back what to show for err: the reason the connection gave, if it is about the connection. */
+static const char *
+failure_words(KvClient *client, rd_kafka_resp_err_t err)
+{
+	const char *last = kv_client_last_error(client);
+	bool		connection = err == RD_KAFKA_RESP_ERR__TRANSPORT || err == RD_KAFKA_RESP_ERR__TIMED_OUT ||
+		err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
+
+	return connection && last != NULL ? last : rd_kafka_err2str(err);
+}
+
+static void
+raise_unreachable(KvClient *client, const char *what, const char *topic, rd_kafka_resp_err_t err)
+{
+	bool		unknown = err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+		err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+
+	ereport(ERROR,
+			(errcode(unknown ? ERRCODE_FDW_TABLE_NOT_FOUND : ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not read %s of topic \"%s\" from server \"%s\"", what, topic, client->server_name),
+			 errdetail("librdkafka: %s", failure_words(client, err)),
+			 errhint("Check that the topic exists, that the brokers run and that the user may read the topic.")));
+}
