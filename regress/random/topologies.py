@@ -17,6 +17,7 @@ from collections import Counter
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, __file__.rsplit("/", 1)[0] + "/support")
+from definitions import View
 from generate_data import World
 from generate_views import ViewMaker
 from harness import Failed
@@ -51,8 +52,24 @@ def make_plan(rng):
             views.append(make_view(maker, views))
         phase = len(phases) if exact else rng.choice([0, 0, 1, rng.randrange(len(phases) + 1)])
         sinks = {view.name for view in views if not view.stored or (can_have_sink(view) and rng.random() < 0.5)}
-        pipelines.append(PipelinePlan(f"p{number}", views, phase, sinks))
+        later = set()
+        for view in views:
+            if may_come_later(view) and (rng.random() < 0.3 or any(source.name in later for source in view.sources)):
+                later.add(view.name)
+        # what reads a view that comes later comes with it, or not at all
+        views = [view for view in views if view.name in later or not any(source.name in later for source in view.sources)]
+        pipelines.append(PipelinePlan(f"p{number}", views, phase, sinks & {view.name for view in views}, later, rng.randrange(phase + 1, len(phases) + 2)))
     return Plan(world.topics, phases, pipelines, batch_rows, world.zone)
+
+
+def may_come_later(view):
+    """Is a view over views that run the same as one that has been there from the beginning? Not where it has seen time pass."""
+    if not all(isinstance(source, View) and source.stored for source in view.sources):
+        return False
+    if not view.stream_driven:
+        return True
+    closes = view.final or view.grace_us is not None or view.retention_us is not None or (view.group and view.group.window and view.group.window.gap_us)
+    return not closes and all(len(arm.inputs) == 1 for arm in view.arms) and all(source.retention_us is None for source in view.sources)
 
 
 def disturbance(rng, count):

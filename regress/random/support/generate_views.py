@@ -233,8 +233,14 @@ class ViewMaker:
     # views of tables
 
     def _of_tables(self, name, sources):
+        single = [source for source in sources if source.keys == ["id"]]
+        if single and self.rng.random() < 0.1:
+            return self._union_of_tables(name, single)
         view = View(name, [self.rows.table_arm(sources)])
         arm = view.arms[0]
+        if self.rng.random() < 0.1:
+            self._distinct(view)
+            return view
         if self.rng.random() < 0.4:
             self.rows.features.add("table_group")
             keys = [(key, e) for key, e in (("k", self.rows.expression(arm, "bigint")), ("g", self.rows.expression(arm, "text"))) if e]
@@ -257,4 +263,20 @@ class ViewMaker:
             found = self.rows.expression(arm, kind)
             if found:
                 arm.columns.append((column_name, found))
+        return view
+
+    def _union_of_tables(self, name, sources):
+        """Two or three arms, told apart by a constant; half of the time aggregated."""
+        self.rows.features.add("table_union")
+        arms = [Arm([Input("a", self.rng.choice(sources))], [], [], []) for _ in range(self.rng.choice([2, 2, 3]))]
+        for n, arm in enumerate(arms):
+            arm.where = [self.rows.condition(arm.inputs[0])] if self.rng.random() < 0.5 else []
+            arm.columns = [("part", constant(str(n), "text")), ("id", arm.inputs[0].column("id"))]
+            arm.columns += [(name, self.rows.expression(arm, kind)) for name, kind in (("k", "bigint"), ("g", "text"), ("v", "bigint"), ("x", "numeric"))]
+        view = View(name, arms)
+        if self.rng.random() < 0.5:
+            of_rows = [column("u", name, e.type) for name, e in arms[0].columns]
+            view.group = Group([("g", of_rows[3])], self._aggregates({e.type: e for e in of_rows}, None, False))
+        else:
+            view.key = ["part", "id"]
         return view

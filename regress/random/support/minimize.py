@@ -1,6 +1,6 @@
 """Makes a failing plan small: one view with what it reads, then as few records as still fail."""
 from harness import Failed
-from play import PipelinePlan, Plan, play, with_uppers
+from play import Plan, play, with_uppers
 from product import topics_of
 
 MOST_PLAYS = 80
@@ -10,7 +10,7 @@ def minimized(plan, schema, view, text):
     """Gives a smaller plan that still fails, its view and the difference."""
     pipeline = next(pipeline for pipeline in plan.pipelines if view in pipeline.views)
     needed = with_uppers(view)
-    small = PipelinePlan(pipeline.name, [one for one in pipeline.views if one in needed], pipeline.phase, pipeline.sinks)
+    small = pipeline.copy([one for one in pipeline.views if one in needed])
     topics = topics_of(view)
     best = Plan(topics, [[record for record in phase if record.topic in topics] for phase in plan.phases], [small], plan.batch_rows, plan.zone)
     plays = 0
@@ -18,7 +18,7 @@ def minimized(plan, schema, view, text):
     def fails(candidate):
         nonlocal plays, text
         plays += 1
-        trial = Plan(candidate.topics, candidate.phases, [PipelinePlan(small.name, list(small.views), small.phase, small.sinks)],
+        trial = Plan(candidate.topics, candidate.phases, [small.copy(list(small.views))],
                      candidate.batch_rows, plan.zone)
         try:
             outcome = play(trial, f"{schema}{plays}")

@@ -26,6 +26,12 @@ class PipelinePlan:
     views: list
     phase: int                      # created before the records of this phase are produced
     sinks: set = field(default_factory=set)
+    later: set = field(default_factory=set)    # names of views that are created over the others when these run
+    later_phase: int = 0
+    made: list = field(default_factory=list)    # views that are there
+
+    def copy(self, views):
+        return PipelinePlan(self.name, views, self.phase, self.sinks, self.later, self.later_phase)
 
 
 @dataclass
@@ -63,18 +69,22 @@ def play(plan, schema, disturb=None):
         if not isinstance(topic, Relation):
             _create_topic(kafka_name(database, topic.name), topic.partitions)
     database.run(";\n".join(_create_input(topic, kafka_name(database, topic.name), schema) for topic in plan.topics))
-    for number in range(len(plan.phases) + 1):
+    for number in range(len(plan.phases) + 2):
         for pipeline in plan.pipelines:
             if pipeline.phase == number:
-                _create(database, pipeline, outcome)
+                _create(database, pipeline, [view for view in pipeline.views if view.name not in pipeline.later], outcome)
+            if pipeline.later and pipeline.later_phase == number:
+                _create(database, pipeline, [view for view in pipeline.views if view.name in pipeline.later], outcome)
         if number < len(plan.phases):
             if any(not record.topic.is_stream for record in plan.phases[number]):
-                _wait(database, plan, number)
+                _wait(database, plan)
             _produce(database, plan.phases[number])
-        there = [pipeline.name for pipeline in plan.pipelines if pipeline.phase <= number and pipeline.views]
+        there = [pipeline.name for pipeline in plan.pipelines if pipeline.made]
         if disturb and there:
             disturb(database, there)
-        _wait(database, plan, number)
+        _wait(database, plan)
+    for pipeline in plan.pipelines:
+        pipeline.views = pipeline.made
     found = read_views(database, [view for pipeline in plan.pipelines for view in pipeline.views])
     for pipeline in plan.pipelines:
         _compare(database, plan, pipeline, found, outcome)
@@ -104,39 +114,37 @@ def kafka_name(database, name):
     return f"{database.topics}_{name}"
 
 
-def _create(database, pipeline, outcome):
-    """Creates a pipeline's views in one transaction; what is refused is left out, and what reads it."""
+def _create(database, pipeline, views, outcome):
+    """Creates some of a pipeline's views in one transaction; what is refused is left out, and what reads it."""
     script = "\\set ON_ERROR_ROLLBACK on\nBEGIN;\n"
-    later = {}
-    for view in pipeline.views:
+    sinks_later = {}
+    for view in views:
         script += f"\\warn === {view.name}\n{view.create(None if any(isinstance(s, View) for s in view.sources) else pipeline.name)};\n"
         if view.name not in pipeline.sinks:
             continue
         _create_topic(kafka_name(database, view.name), 2)
         statements = create_sink(database, view, kafka_name(database, view.name))
         if view.stored and view.sink_later:
-            later[view.name] = ";\n".join(statements)
+            sinks_later[view.name] = ";\n".join(statements)
         else:
             script += f"\\warn === sink of {view.name}\n" + ";\n".join(statements) + ";\n"
     done = subprocess.run(["psql", "-X", "-q", "-A", "-t", "-F", SEPARATOR], input=script + "COMMIT;\n",
                           capture_output=True, text=True, env={**os.environ, "PGOPTIONS": database.options})
     errors = dict(block.split("\n", 1) for block in done.stderr.split("=== ")[1:])
-    accepted = []
-    for view in pipeline.views:
+    for view in views:
         error = errors[view.name]
         if "ERROR" not in error:
-            accepted.append(view)
+            pipeline.made.append(view)
             if "ERROR" in errors.get(f"sink of {view.name}", ""):
                 outcome.refused.append((";\n".join(create_sink(database, view, "topic")), errors[f"sink of {view.name}"].strip()))
                 pipeline.sinks.discard(view.name)
-        elif any(isinstance(source, View) and source not in accepted for source in view.sources):
+        elif any(isinstance(source, View) and source not in pipeline.made for source in view.sources):
             outcome.left_out.append((view.features, "what it reads was left out"))
         elif re.search("[Tt]his version", error):
             outcome.left_out.append((view.features, re.search("ERROR:  (.*)", error).group(1)))
         else:
             outcome.refused.append((view.create(), error.strip()))
-    pipeline.views = accepted
-    database.run(";\n".join(text for name, text in later.items() if name in [view.name for view in accepted]))
+    database.run(";\n".join(text for name, text in sinks_later.items() if name in [view.name for view in pipeline.made]))
 
 
 def _produce(database, records):
@@ -151,9 +159,9 @@ def _produce(database, records):
         at = end
 
 
-def _wait(database, plan, number):
+def _wait(database, plan):
     """Waits for all pipelines that are there, in one script."""
-    names = [pipeline.views[-1].name for pipeline in plan.pipelines if pipeline.phase <= number and pipeline.views]
+    names = [pipeline.made[-1].name for pipeline in plan.pipelines if pipeline.made]
     waits = ", ".join(f"kafka.wait_for_view('{name}', '{WAIT}')" for name in names)
     if names and "f" in database.run(f"SELECT {waits}")[0]:
         raise Failed(f"{', '.join(names)}: not caught up after {WAIT}\n{engine_state(database)}")
@@ -222,6 +230,7 @@ def _used(pipeline, view, state):
     found = {"sink"} if view.name in pipeline.sinks else set()
     found |= {f"sink_key_{view.sink_key_format}"} if found and view.sink_key_format else set()
     found |= {"late"} if state.late_rows else set()
+    found |= {"created_later"} if view.name in pipeline.later else set()
     return found | ({"retention_used"} if view.retention_us is not None and len(state.rows()) < len(state.sink_rows()) else set())
 
 
@@ -264,9 +273,10 @@ def reproduction(plan, view):
              f"ALTER SYSTEM SET kafka.batch_rows = {plan.batch_rows}; ALTER SYSTEM SET kafka.idle_timeout = 0; SELECT pg_reload_conf();", f"SET timezone = '{plan.zone}';"]
     lines += [_create_input(topic, topic.name, "s") + ";" for topic in topics] + ["END"]
     lines += [f"kv_kafka create {topic.name} {topic.partitions} retention.ms=-1" for topic in topics if not isinstance(topic, Relation)]
-    for number in range(len(plan.phases) + 1):
-        if number == pipeline.phase:
-            lines += ["psql -qXAt <<'END'", f"SET timezone = '{plan.zone}';"] + [one.create() + ";" for one in pipeline.views if one in needed] + ["END"]
+    for number in range(len(plan.phases) + 2):
+        made = [one.create() + ";" for one in pipeline.views if one in needed and number == (pipeline.later_phase if one.name in pipeline.later else pipeline.phase)]
+        if made:
+            lines += ["psql -qXAt <<'END'", f"SET timezone = '{plan.zone}';"] + made + ["END"]
         for topic in topics if number < len(plan.phases) else []:
             records = [record for record in plan.phases[number] if record.topic is topic]
             if records:
