@@ -4,7 +4,8 @@
  *
  * Invariant: kv_row numbers the rows of all topics of a (sub)batch from 0 in
  * processing order and is the index of their record in pipeline->sources. Rows of
- * views are numbered from VIEW_ROWS, so the two cannot be taken for each other.
+ * views are numbered from VIEW_ROWS, so the two cannot be taken for each other. They come in the order in which the view's statements gave them
+ * (accumulate.c); rows of several views have none among each other.
  *
  * Tuplestores belong to the resource owner under which they are begun and must be
  * ended before it: topics' deltas live in the batch's transaction, views' rows and deltas in

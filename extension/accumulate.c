@@ -11,13 +11,22 @@
  * Rows that an outer join of streams leaves without a match are made when time closes them, or at once where they come late;
  * join_graph.c has the times and the proof that this is once.
  *
- * Rows of an append-only view are inserted as they are found, or given to the worker where the view is unstored. Rows under an aggregate
+ * Rows of an append-only view are inserted as they are found, or given to the worker where the view is unstored. Where views or sinks read them, they are in
+ * the order of the records that made them, so that it does not matter to them where batches end: if several inputs drive, the rows of all
+ * are captured first. Rows that one record makes have no order among each other, and a join of streams finds all pairs of a batch by the last
+ * input, so its rows are only in the order of that one's records. Rows under an aggregate
  * are captured (or, where a single stream drives, taken as they come), aggregated, and
  * combined with the stored groups by one upsert; see group_statements.c.
  */
 #include "accumulate.h"
 
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parse_clause.h"
+#include "parser/parse_oper.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -28,17 +37,28 @@
 #include "group_rows.h"
 #include "group_statements.h"
 #include "input_tables.h"
+#include "normalize.h"
 #include "note_times.h"
 #include "outer_join.h"
 #include "retention.h"
 #include "session_rows.h"
 #include "session_statements.h"
 
+/* Rows of a view that several inputs drive, before they are written in order. */
+#define CAPTURE_MADE "kv_made"
+
 static void add_late_counts(ViewDef *view, List **statements);
 static void add_lookups(ViewDef *view, List **statements);
 static void add_rows(ViewDef *view, int driver, List **statements);
 static void add_unmatched(ViewDef *view, int number, bool late, List **statements);
-static MaintenanceStatement *insert_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input);
+static bool has_order(const ViewDef *view, const ViewArm *arm);
+static void add_place(ViewDef *view, Query *query, int number);
+static MaintenanceStatement *write_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input);
+static MaintenanceStatement *made_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input);
+static List *made_names(const ViewDef *view);
+static MaintenanceStatement *write_in_order(ViewDef *view);
+static MaintenanceStatement *insert_rows(ViewDef *view, StatementPhase phase, char *title, char *rows, int input);
+static void sort_by_place(Query *query, TargetEntry *place);
 static MaintenanceStatement *append_to_buffer(ViewDef *view, int number);
 static void add_evictions(ViewDef *view, List **statements);
 static char *driven_title(ViewDef *view, int driver, const char *action);
@@ -73,6 +93,8 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].preserved)
 			add_unmatched(view, i, false, statements);
+	if (!view->groups && view->ndriving > 1 && has_order(view, NULL))
+		*statements = lappend(*statements, write_in_order(view));
 	if (view->sessions)
 		*statements = list_concat(*statements, kv_session_statements(groups));
 	if (groups)
@@ -170,8 +192,12 @@ add_rows(ViewDef *view, int driver, List **statements)
 		kv_delta_add_condition(query, kv_retention_lateness(view, driver, false));
 	}
 	if (!view->groups)
-		*statements = lappend(*statements, insert_rows(view, arm, PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"),
-													   kv_delta_query(view, query, driver), driver));
+	{
+		if (has_order(view, arm))
+			add_place(view, query, driver);
+		*statements = lappend(*statements, write_rows(view, arm, PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"),
+													  kv_delta_query(view, query, driver), driver));
+	}
 	else if (!kv_view_is_direct(view))
 		*statements = lappend(*statements, kv_group_rows_capture(view, driver));
 }
@@ -190,31 +216,124 @@ add_unmatched(ViewDef *view, int number, bool late, List **statements)
 	if (late && !view->groups && view->retention_us >= 0)
 		kv_delta_add_condition(query, kv_retention_lateness(view, number, false));
 	if (!view->groups)
-		*statements = lappend(*statements, insert_rows(view, arm, phase, title, kv_delta_unmatched(view, query, number, late), input));
+	{
+		if (has_order(view, arm))
+			add_place(view, query, input);
+		*statements = lappend(*statements, write_rows(view, arm, phase, title, kv_delta_unmatched(view, query, number, late), input));
+	}
 	else
 		*statements = lappend(*statements, kv_group_rows_capture_unmatched(view, number, late, title));
 }
 
-/* Inserts the result rows that a query of an arm makes, with the delta of input (-1: none); of an unstored view it only gives them. */
-static MaintenanceStatement *
-insert_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input)
+/* Does somebody see the order of the view's rows, and is it not that of the delta anyway? arm NULL: of any. */
+static bool
+has_order(const ViewDef *view, const ViewArm *arm)
 {
-	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
-	char	   *sql;
+	return (view->unstored || view->read_by_views) && (view->ndriving > 1 || arm->ninputs > 1);
+}
+
+/* Adds to a query of an input's arm the place of its record in processing order, null for rows that time makes (-1). */
+static void
+add_place(ViewDef *view, Query *query, int number)
+{
+	Node	   *place = number < 0 ? (Node *) makeNullConst(INT8OID, -1, InvalidOid) : kv_delta_row(kv_input_arm(view, number), &view->inputs[number]);
+
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) place, list_length(query->targetList) + 1,
+																   kv_unique_name(KV_COL_ROW, view->row_names), false));
+}
+
+/* Writes the result rows that a query of an arm makes, with the delta of input (-1: none). */
+static MaintenanceStatement *
+write_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input)
+{
+	if (has_order(view, arm) && view->ndriving > 1)
+		return made_rows(view, arm, phase, title, query, input);
+	if (has_order(view, arm))
+		sort_by_place(query, llast_node(TargetEntry, query->targetList));
+	if (kv_note_times_of_rows(view))
+		return insert_rows(view, phase, title, kv_note_row_times(view, query, kv_note_event_time(arm, query, input)), input);
+	return insert_rows(view, phase, title, kv_delta_print(query), input);
+}
+
+/* Captures them, with their places and event times. */
+static MaintenanceStatement *
+made_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input)
+{
+	List	   *names = made_names(view);
 	MaintenanceStatement *statement;
 
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) kv_note_event_time(arm, query, input), list_length(query->targetList) + 1,
+																   llast(names), false));
+	statement = kv_statement(phase, title, kv_delta_print(query), input);
+	statement->captures = CAPTURE_MADE;
+	statement->capture_desc = ExecTypeFromTL(query->targetList);
+	return statement;
+}
+
+/* Names the columns of captured rows: the row columns, place, time. */
+static List *
+made_names(const ViewDef *view)
+{
+	return list_concat_copy(view->row_names, list_make2(kv_unique_name(KV_COL_ROW, view->row_names), kv_unique_name(KV_COL_TIME, view->row_names)));
+}
+
+/* Writes the captured rows in processing order. */
+static MaintenanceStatement *
+write_in_order(ViewDef *view)
+{
+	Query	   *query = kv_delta_select_from(CAPTURE_MADE, made_names(view));
+	int			ncolumns = list_length(view->row_names);
+	char	   *rows;
+	MaintenanceStatement *statement;
+	ListCell   *cell;
+
+	foreach(cell, view->arms[0].query->targetList)
+	{
+		Node	   *expr = (Node *) lfirst_node(TargetEntry, cell)->expr;
+		int			number = foreach_current_index(cell) + 1;
+		Var		   *var = makeVar(1, number, exprType(expr), exprTypmod(expr), exprCollation(expr), 0);
+
+		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) var, number, list_nth(view->row_names, number - 1), false));
+	}
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) makeVar(1, ncolumns + 1, INT8OID, -1, InvalidOid, 0), ncolumns + 1, NULL, true));
+	sort_by_place(query, llast_node(TargetEntry, query->targetList));
 	if (kv_note_times_of_rows(view))
-		sql = kv_note_row_times(view, query, kv_note_event_time(arm, query, input));
+		rows = kv_note_row_times(view, query, (Node *) makeVar(1, ncolumns + 2, TIMESTAMPTZOID, -1, InvalidOid, 0));
 	else
-		sql = kv_delta_print(query);
+		rows = kv_delta_print(query);
+	statement = insert_rows(view, PHASE_COMPUTE, view->unstored ? "give these rows in processing order" : "insert these rows in processing order", rows, -1);
+	statement->reads = CAPTURE_MADE;
+	return statement;
+}
+
+/* Inserts rows; of an unstored view it only gives them. */
+static MaintenanceStatement *
+insert_rows(ViewDef *view, StatementPhase phase, char *title, char *rows, int input)
+{
+	List	   *columns = kv_statement_relation_columns(view->relid, view->result->natts);
+	char	   *sql = rows;
+	MaintenanceStatement *statement;
+
 	if (!view->unstored)
-		sql = psprintf("INSERT INTO %s (%s)\n%s%s%s", view->name, kv_statement_columns(columns, ""), sql,
+		sql = psprintf("INSERT INTO %s (%s)\n%s%s%s", view->name, kv_statement_columns(columns, ""), rows,
 					   view->read_by_views ? "\nRETURNING " : "", view->read_by_views ? kv_statement_columns(columns, "") : "");
 	statement = kv_statement(phase, title, sql, input);
 	statement->writes_view = true;
 	if (view->unstored || view->read_by_views)
 		statement->capture_desc = view->result;
 	return statement;
+}
+
+/* Orders a query by the target that is a place, and selects the others only. */
+static void
+sort_by_place(Query *query, TargetEntry *place)
+{
+	SortGroupClause *clause = makeNode(SortGroupClause);
+
+	place->resjunk = true;
+	clause->tleSortGroupRef = assignSortGroupRef(place, query->targetList);
+	get_sort_group_operators(INT8OID, true, true, false, &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+	query->sortClause = list_make1(clause);
 }
 
 /* Puts the rows of a delta that are not late and can join into their buffer. */

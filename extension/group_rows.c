@@ -3,7 +3,8 @@
  *
  * Where one stream alone makes the rows, they are taken from its delta as they come.
  * Otherwise the new rows of every stream are captured first, because those of a join come
- * by one statement a stream. Rows that are late for their window are counted and left out.
+ * by one statement a stream. Rows that are late for their window are counted and left out. A row's place in processing order is that of the
+ * record whose statement found it: of a join of streams, where all pairs of a batch are found by the last input, not always of the one that came last.
  */
 #include "group_rows.h"
 
@@ -32,7 +33,6 @@
 static Query *rows_to_capture(ViewDef *view, int number, bool in_delta);
 static void add_target(Query *query, Node *expr, char *name);
 static Node *reached(ViewDef *view, int number);
-static Node *order(ViewDef *view, int number);
 static MaintenanceStatement *capture_rows(ViewDef *view, int number, Query *query, MaintenanceStatement *statement);
 static int	only_driver(ViewDef *view);
 static List *add_order(List *targets, const ViewArm *arm, const ViewInput *driver, char *name);
@@ -72,7 +72,7 @@ rows_to_capture(ViewDef *view, int number, bool in_delta)
 	if (view->sessions)
 	{
 		add_target(query, reached(view, number), REACHED_NAME(view));
-		add_target(query, order(view, number), ORDER_NAME(view));
+		add_target(query, kv_delta_row(arm, &view->inputs[number]), ORDER_NAME(view));
 	}
 	else if (view->window)
 		add_target(query, kv_window_lateness(view, number, true), LATE_NAME(view));
@@ -93,17 +93,6 @@ reached(ViewDef *view, int number)
 	Node	   *time = kv_window_reached(view, number, view->window->delay_us, &lag_us);
 
 	return lag_us == 0 ? time : kv_delta_operate("-", time, kv_delta_interval_constant(lag_us));
-}
-
-/* Gives the place of a row in processing order. Rows of a join have none among each other: for all of them time had come equally far. */
-static Node *
-order(ViewDef *view, int number)
-{
-	ViewArm    *arm = kv_input_arm(view, number);
-
-	if (arm->ndriving == 1)
-		return kv_delta_row(arm, &view->inputs[number]);
-	return (Node *) makeConst(INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(0), false, true);
 }
 
 /* Gives their types; see group_rows.h. */
