@@ -22,6 +22,7 @@
 #include "apply.h"
 #include "closed_rows.h"
 #include "delta.h"
+#include "fault_point.h"
 #include "outbox.h"
 #include "note_times.h"
 #include "outbox.h"
@@ -139,8 +140,11 @@ run_statements(Pipeline *pipeline, PipelineView *view, bool closing)
 		bool		is_close = next->phase == PHASE_CLOSE ||
 			((next->phase == PHASE_COMPUTE || next->phase == PHASE_LATE) && next->reads != NULL);
 
-		if (next->phase != PHASE_EVICT && (closing ? is_close : next->phase != PHASE_CLOSE))
-			run_statement(&run, next, lfirst(plan));
+		if (next->phase == PHASE_EVICT || !(closing ? is_close : next->phase != PHASE_CLOSE))
+			continue;
+		KV_FAULT_POINT_OF("before", kv_phase_name(next->phase));
+		run_statement(&run, next, lfirst(plan));
+		KV_FAULT_POINT_OF("after", kv_phase_name(next->phase));
 	}
 	run.title = "write to sinks";
 	kv_sinks_publish(view);
@@ -430,8 +434,11 @@ kv_apply_evict(Pipeline *pipeline, PipelineView *view)
 		MaintenanceStatement *next = lfirst(statement);
 
 		run.title = next->title;
-		if (next->phase == PHASE_EVICT)
-			kv_plan_run(lfirst(plan), 0, run.frontiers, NULL, NULL);
+		if (next->phase != PHASE_EVICT)
+			continue;
+		KV_FAULT_POINT_OF("before", kv_phase_name(next->phase));
+		kv_plan_run(lfirst(plan), 0, run.frontiers, NULL, NULL);
+		KV_FAULT_POINT_OF("after", kv_phase_name(next->phase));
 	}
 	error_context_stack = context.previous;
 	leave_view(&run, &sql);

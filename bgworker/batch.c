@@ -34,6 +34,7 @@
 #include "consumer.h"
 #include "dead_letter.h"
 #include "delta.h"
+#include "fault_point.h"
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
@@ -73,6 +74,7 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 	if (!must_run && !kv_merge_ready(pipeline))
 		return false;
 	error_context_stack = &context;
+	KV_FAULT_POINT("batch_polled");
 	pgstat_report_activity(STATE_RUNNING, "applying a batch");
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -80,6 +82,7 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 	pipeline->clock = GetCurrentTimestamp();
 	pipeline->outbox_written = false;
 	begin_numbered(pipeline);
+	KV_FAULT_POINT("batch_numbered");
 
 	while (taken < kv_batch_rows)
 	{
@@ -94,9 +97,12 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 			break;
 		taken += records;
 	}
+	KV_FAULT_POINT("batch_applied");
 	finish(pipeline);
+	KV_FAULT_POINT("batch_stored");
 	MemoryContextSwitchTo(old);
 	CommitTransactionCommand();
+	KV_FAULT_POINT("batch_committed");
 
 	kv_consumer_release(pipeline);
 	kv_advance_commit(pipeline);
@@ -229,8 +235,10 @@ finish(Pipeline *pipeline)
 	kv_advance_close(pipeline);
 	kv_advance_evict(pipeline);
 	pipeline->outbox_written = kv_outbox_end_batch();
+	KV_FAULT_POINT("batch_outbox_written");
 	if (store_positions(pipeline))
 		pipeline->offsets_moved = true;
+	KV_FAULT_POINT("batch_positions_stored");
 	for (int i = 0; i < pipeline->nviews; i++)
 		store_frontier(&pipeline->views[i]);
 	store_marks(pipeline);
@@ -418,8 +426,10 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		store_frontier(view);
 		if (kv_outbox_end_batch())
 			store_outbox_batch(pipeline);
+		KV_FAULT_POINT("first_rows_stored");
 		MemoryContextSwitchTo(old);
 		CommitTransactionCommand();
+		KV_FAULT_POINT("first_rows_committed");
 		view->row->initialized = true;
 		view->frontier = view->next_frontier;
 		view->late_rows = 0;

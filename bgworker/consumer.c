@@ -25,6 +25,7 @@
 
 #include "broker.h"
 #include "consumer.h"
+#include "fault_point.h"
 #include "position.h"
 #include "view_options.h"
 
@@ -348,6 +349,7 @@ store_positions(Pipeline *pipeline, List *created)
 {
 	ListCell   *lc;
 
+	KV_FAULT_POINT("start_resolved");
 	StartTransactionCommand();
 	foreach(lc, created)
 	{
@@ -362,6 +364,7 @@ store_positions(Pipeline *pipeline, List *created)
 		kv_position_insert(pipeline->row->pipeline, &row);
 	}
 	CommitTransactionCommand();
+	KV_FAULT_POINT("start_stored");
 }
 
 /* Starts fetching a partition at offset. Runs: either. Blocks: no. */

@@ -23,6 +23,7 @@
 #include "utils/wait_event.h"
 
 #include "broker.h"
+#include "fault_point.h"
 #include "kafka_txn.h"
 
 #define SLICE_MS 1000
@@ -112,6 +113,7 @@ kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 	txn->callback.func = free_group;
 	txn->callback.arg = txn;
 	MemoryContextRegisterResetCallback(context, &txn->callback);
+	KV_FAULT_POINT("kafka_before_init");
 	init_transactions(txn);
 	return txn;
 }
@@ -157,6 +159,7 @@ kv_txn_begin(KafkaTxn *txn)
 	if (error != NULL)
 		(void) may_retry(txn, error, 0, "begin a transaction");
 	txn->in_transaction = true;
+	KV_FAULT_POINT("kafka_begun");
 }
 
 /* Queues a message, waiting for room in the queue. */
@@ -326,9 +329,12 @@ kv_txn_commit(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const cha
 	TimestampTz deadline = deadline_in(COMMIT_LIMIT_MS);
 	rd_kafka_error_t *error;
 
+	KV_FAULT_POINT("kafka_produced");
 	pgstat_report_wait_start(PG_WAIT_EXTENSION);
 	wait_for_delivery(txn, deadline);
+	KV_FAULT_POINT("kafka_delivered");
 	send_offsets(txn, offsets, noffsets, metadata, deadline);
+	KV_FAULT_POINT("kafka_offsets_sent");
 	while ((error = rd_kafka_commit_transaction(txn->client->rk, SLICE_MS)) != NULL)
 	{
 		serve_events(txn, 0);
@@ -337,6 +343,7 @@ kv_txn_commit(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const cha
 	}
 	pgstat_report_wait_end();
 	txn->in_transaction = false;
+	KV_FAULT_POINT("kafka_committed");
 }
 
 /* Waits until the broker has all messages; delivery reports are events, which the commit would not serve. */

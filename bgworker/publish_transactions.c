@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "fault_point.h"
 #include "group_offsets.h"
 #include "message_set.h"
 #include "publisher.h"
@@ -121,6 +122,7 @@ kv_transactions_publish(void *arg)
 	output->more = look(output, &current);
 	if (!output->more)
 		return;
+	KV_FAULT_POINT("transactions_read");
 	if (output->txn == NULL)
 	{
 		output->txn = kv_txn_open(output->context, output->serverid, current.role, current.kafka_name);
@@ -143,7 +145,9 @@ kv_transactions_publish(void *arg)
 			return;
 		}
 	}
+	KV_FAULT_POINT("transactions_published");
 	finish_batch(&current);
+	KV_FAULT_POINT("transactions_noted");
 	kv_publisher_truncate("transaction_outbox", 0);
 }
 
@@ -291,8 +295,10 @@ begin_batch(TransactionOutput *output, TransactionBatch *current)
 	UpdateActiveSnapshotCommandId();
 	read_first_topic(output, current);
 	ForceSyncCommit();
+	KV_FAULT_POINT("transactions_numbered");
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	KV_FAULT_POINT("transactions_begun");
 	MemoryContextSwitchTo(save);
 	/* flushed before the batch goes out, as everything is */
 	if (current->topic != NULL && is_claimed(output, current->topic))
@@ -445,6 +451,7 @@ claim(TransactionOutput *output, TransactionBatch *current)
 	kv_txn_begin(output->txn);
 	kv_txn_commit(output->txn, &offset, 1, kv_recovery_metadata(before, "{}"));
 	note_claim(output, current->topic);
+	KV_FAULT_POINT("transactions_claim_in_kafka");
 	/* flushed before the batch goes out, as everything is */
 	update_batch(current, "claimed = $2 <> 0", 1);
 	current->claimed = true;
@@ -500,6 +507,7 @@ publish_part(TransactionOutput *output, const TransactionBatch *current, int64 e
 
 	pgstat_report_activity(STATE_RUNNING, "publishing");
 	kv_publisher_flush();
+	KV_FAULT_POINT("transactions_flushed");
 	kv_txn_begin(output->txn);
 	produced = kv_messages_produce(messages, output->txn);
 	kv_txn_commit(output->txn, &offset, 1, kv_recovery_metadata(place, "{}"));
@@ -545,6 +553,7 @@ finish_batch(const TransactionBatch *current)
 	kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"
 			   " WHERE b.server = $1 AND o.server = $1 AND " KV_IN_BATCH, 1, types, &value, NULL);
 	kv_sql_run("UPDATE kafka_state.transaction_batch SET published = true WHERE server = $1", 1, types, &value, NULL);
+	KV_FAULT_POINT("transactions_rows_deleted");
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -42,6 +42,7 @@
 #include "utils/wait_event.h"
 
 #include "catalog.h"
+#include "fault_point.h"
 #include "message_set.h"
 #include "position.h"
 #include "processes.h"
@@ -58,7 +59,11 @@
 #define IDLE_COMMIT_MS (60 * 60 * 1000)
 
 /* A drained outbox of so many pages is truncated: below, vacuum and reuse are cheaper than a new file. */
+#ifdef KV_FAULT_POINTS
+#define TRUNCATE_BLOCKS 1
+#else
 #define TRUNCATE_BLOCKS (16 * 1024 * 1024 / BLCKSZ)
+#endif
 
 /* What one Kafka transaction of a pipeline takes. */
 typedef struct Load
@@ -327,6 +332,7 @@ publish_output(void *arg)
 		return;
 	MemoryContextReset(load_context);
 	read_load(output, &load);
+	KV_FAULT_POINT("publish_read");
 	idle = load.end.batch == 0 && output->noffsets > 0 &&
 		GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS);
 	if (load.end.batch != 0 || idle)
@@ -503,6 +509,7 @@ publish_load(Output *output, Load *load)
 		elog(ERROR, "batch " INT64_FORMAT " of pipeline \"%s\" has no positions", end.batch, output->name);
 	if (load->end.batch != 0)
 		kv_publisher_flush();
+	KV_FAULT_POINT("publish_flushed");
 
 	pgstat_report_activity(STATE_RUNNING, "publishing");
 	kv_txn_begin(output->txn);
@@ -551,6 +558,7 @@ note_published(Output *output)
 	MemoryContext save = CurrentMemoryContext;
 	KvSql		sql;
 
+	KV_FAULT_POINT("note_before");
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
@@ -561,13 +569,16 @@ note_published(Output *output)
 		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at)"
 				   " VALUES ($1, $2, $3, pg_catalog.clock_timestamp())"
 				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = false", 3, types, values, NULL);
+		KV_FAULT_POINT("note_written");
 		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE (batch < $2 OR batch = $2 AND ($3 = 0 OR seq <= $3)) AND $1 IS NOT NULL",
 							output->pipeline), 3, types, values, NULL);
 		kv_sql_run("DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch < $2 AND $3 IS NOT NULL", 3, types, values, NULL);
 	}
 	kv_sql_leave(&sql);
+	KV_FAULT_POINT("note_rows_deleted");
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	KV_FAULT_POINT("note_committed");
 	MemoryContextSwitchTo(save);
 	output->noted = output->published;
 }
@@ -617,10 +628,12 @@ kv_publisher_truncate(const char *table, int64 batch)
 		if (large && ConditionalLockRelationOid(relid, AccessExclusiveLock))
 		{
 			PushActiveSnapshot(GetTransactionSnapshot());
+			KV_FAULT_POINT("truncate_locked");
 			kv_sql_enter_engine(&sql);
 			if (kv_sql_read(psprintf(batch > 0 ? "SELECT FROM kafka_state.%s WHERE batch > $1 LIMIT 1"
 									 : "SELECT FROM kafka_state.%s WHERE $1 IS NOT NULL LIMIT 1", table), 1, types, &value, NULL, 1) == 0)
 				kv_sql_ddl("TRUNCATE kafka_state.%s", table);
+			KV_FAULT_POINT("truncate_done");
 			kv_sql_leave(&sql);
 			PopActiveSnapshot();
 		}

@@ -32,6 +32,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "fault_point.h"
 #include "position.h"
 #include "publisher.h"
 #include "redo.h"
@@ -87,12 +88,16 @@ kv_recover(Output *output)
 		output->offsets = NULL;
 		return false;
 	}
+	KV_FAULT_POINT("recover_read");
 	if (output->fenced)
 		check_owner(output);
 	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name);
+	KV_FAULT_POINT("recover_fenced");
 	read_metadata(output, &metadata);
+	KV_FAULT_POINT("recover_metadata_read");
 	decide(output, &known, &metadata);
 	commit_owner(output);
+	KV_FAULT_POINT("recover_owner_committed");
 	output->recovered = true;
 	output->slot->recovered = true;
 	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);

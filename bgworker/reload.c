@@ -27,6 +27,7 @@
 #include "broker.h"
 #include "consumer.h"
 #include "delta.h"
+#include "fault_point.h"
 #include "input_tables.h"
 #include "merge.h"
 #include "position.h"
@@ -90,6 +91,7 @@ kv_reload_start(Pipeline *pipeline)
 		skipped = kv_skipped_read(pipeline->context, pipeline->row->pipeline);
 		empty_buffers(pipeline);
 	}
+	KV_FAULT_POINT("reload_emptied");
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(pipeline->context);
 
@@ -120,9 +122,12 @@ kv_reload_start(Pipeline *pipeline)
 		refill(pipeline, targets, skipped);
 	if (!whole)
 	{
+		KV_FAULT_POINT("reload_refilled");
 		StartTransactionCommand();
 		kv_sentinel_set(pipeline->row->pipeline);
+		KV_FAULT_POINT("reload_sentinel_set");
 		CommitTransactionCommand();
+		KV_FAULT_POINT("reload_committed");
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -277,7 +282,9 @@ refill(Pipeline *pipeline, List *targets, HTAB *skipped)
 		apply_chunk(pipeline, skipped);
 		kv_delta_end(pipeline);
 		MemoryContextSwitchTo(old);
+		KV_FAULT_POINT("reload_chunk_applied");
 		CommitTransactionCommand();
+		KV_FAULT_POINT("reload_chunk_committed");
 		kv_consumer_release(pipeline);
 		MemoryContextReset(pipeline->batch);
 		kv_my_slot->reload_done += taken;

@@ -35,6 +35,7 @@
 #include "batch.h"
 #include "buffer_logging.h"
 #include "consumer.h"
+#include "fault_point.h"
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
@@ -404,6 +405,7 @@ count_batch(Pipeline *pipeline, LoopClock *clock)
 	slot->batch_ms = slot->batches == 1 ? ms : slot->batch_ms * 0.9 + ms * 0.1;
 	slot->last_batch_at = now;
 	pipeline->uncommitted_records = pipeline->uncommitted_dead_letters = pipeline->uncommitted_null_values = 0;
+	KV_FAULT_POINT("batch_before_wake");
 	if (pipeline->outbox_written)
 		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
 	if (took_records && !pipeline->broker_silent)
@@ -418,6 +420,7 @@ count_batch(Pipeline *pipeline, LoopClock *clock)
 static void
 initialize(Pipeline *pipeline)
 {
+	KV_FAULT_POINT("bootstrap_read");
 	kv_batch_initialize_views(pipeline);
 	StartTransactionCommand();
 	for (int i = 0; i < pipeline->nviews; i++)
@@ -426,7 +429,9 @@ initialize(Pipeline *pipeline)
 			kv_view_set_initialized(pipeline->views[i].row->view);
 		pipeline->views[i].row->initialized = true;
 	}
+	KV_FAULT_POINT("bootstrap_stored");
 	CommitTransactionCommand();
+	KV_FAULT_POINT("bootstrap_committed");
 	MemoryContextSwitchTo(pipeline->context);
 	pipeline->bootstrap_done = true;
 }

@@ -27,8 +27,6 @@ PG_FUNCTION_INFO_V1(kafka_explain);
 /* Rows that the planner is told of each delta. */
 #define FEW_ROWS 5
 
-static const char *const phase_names[] = {"lookup", "compute", "append", "close", "evict", "late"};
-
 static void put_buffers(ViewDef *view, ReturnSetInfo *result);
 static List *register_deltas(ViewDef *view, List *statements);
 static bool is_registered(List *deltas, const char *name);
@@ -62,7 +60,7 @@ kafka_explain(PG_FUNCTION_ARGS)
 		Datum		values[4];
 		bool		nulls[4] = {false, false, false, !with_plans};
 
-		values[0] = CStringGetTextDatum(phase_names[statement->phase]);
+		values[0] = CStringGetTextDatum(kv_phase_name(statement->phase));
 		values[1] = CStringGetTextDatum(statement->title);
 		values[2] = CStringGetTextDatum(statement->sql);
 		if (with_plans)

@@ -39,6 +39,7 @@
 #include "utils/rel.h"
 #include "utils/xid8.h"
 
+#include "fault_point.h"
 #include "outbox.h"
 #include "run_sql.h"
 #include "shared.h"
@@ -346,8 +347,10 @@ write_all(void)
 
 	if (buffers == NIL || !OidIsValid(get_namespace_oid(KV_STATE_SCHEMA, true)))
 		return;
+	KV_FAULT_POINT("outbox_before_rows");
 	foreach(cell, buffers)
 		write_buffers(&((OutboxBuffer *) lfirst(cell))->target);
+	KV_FAULT_POINT("outbox_rows_written");
 }
 
 /* Wakes the publishers of what has been written, or the supervisor where there is none yet. */
@@ -376,6 +379,8 @@ end_of_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 			return;
 		case XACT_EVENT_COMMIT:
+			if (written_servers != NIL)
+				KV_FAULT_POINT("outbox_committed");
 			wake_publishers();
 			break;
 		case XACT_EVENT_ABORT:

@@ -25,6 +25,15 @@
 
 static Oid	operator_namespace(Oid operator);
 
+/* Gives the name of a phase, a constant. */
+const char *
+kv_phase_name(StatementPhase phase)
+{
+	static const char *const names[] = {"lookup", "compute", "append", "close", "evict", "late"};
+
+	return names[phase];
+}
+
 /* Makes a statement; title and sql are kept. */
 MaintenanceStatement *
 kv_statement(StatementPhase phase, char *title, char *sql, int input)

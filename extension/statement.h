@@ -42,6 +42,8 @@ typedef struct MaintenanceStatement
 	char	   *reads_also;		/* name of another one, which may be empty but was captured if the first was; or NULL */
 } MaintenanceStatement;
 
+/* The name of a phase as kafka.explain shows it. */
+extern const char *kv_phase_name(StatementPhase phase);
 /* Makes a statement; title and sql are kept. input -1: not tied to a delta. */
 extern MaintenanceStatement *kv_statement(StatementPhase phase, char *title, char *sql, int input);
 /*
