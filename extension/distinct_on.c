@@ -40,16 +40,13 @@ kv_distinct_on_check(ViewDef *view)
 	Query	   *query = view->groups;
 	ListCell   *cell;
 
-	if (kv_view_is_table_driven(view))
-		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->groupClause), query->targetList)),
-						  "continuous view \"%s\" cannot use DISTINCT ON of tables",
-						  "Rows of tables change and go, and this version keeps the row that stands only where rows are added.",
-						  "Use DISTINCT ON in the query that reads the view.");
 	if (sorts_of(view) == NIL)
 		return kv_refusal(exprLocation(get_sortgroupclause_expr(linitial(query->groupClause), query->targetList)),
 						  "continuous view \"%s\" must order the rows of DISTINCT ON beyond its key",
 						  "Otherwise nothing says which row of a key stands.",
 						  "Write ORDER BY the key and then what decides, for example the event time: ORDER BY key, time DESC.");
+	if (kv_view_is_table_driven(view))
+		return NULL;			/* the row that stands is found again among those of its key (table_groups.c) */
 	view->ordered = true;
 	view->own_state = true;
 	foreach(cell, query->targetList)

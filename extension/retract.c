@@ -61,6 +61,8 @@ kv_can_retract(const ViewDef *view)
 {
 	ListCell   *cell;
 
+	if (view->groups->hasDistinctOn)
+		return false;
 	foreach(cell, kv_aggregate_collect((Node *) list_make2(view->groups->targetList, view->groups->havingQual)))
 		if (!kv_retract_knows(lfirst_node(Aggref, cell)))
 			return false;

@@ -15,6 +15,7 @@
 #include "grouped_rows.h"
 #include "result_rows.h"
 #include "retract.h"
+#include "ties.h"
 
 /* Touched groups as their rows in the result are now. */
 #define CAPTURE_GROUPS "kv_groups"
@@ -101,7 +102,7 @@ compute_groups(GroupedRows *rows)
 
 	statement->reads = view->keys == NIL ? KV_CAPTURE_CHANGES : KV_CAPTURE_TOUCHED;
 	statement->captures = CAPTURE_GROUPS;
-	statement->capture_desc = ExecTypeFromTL(query->targetList);
+	statement->capture_desc = ExecCleanTypeFromTL(query->targetList);
 	statement->null_safe = list_member_int(kv_result_key_nullable(view), true);
 	return statement;
 }
@@ -113,12 +114,14 @@ group_query(GroupedRows *rows)
 	ViewDef    *view = rows->view;
 	Query	   *query = kv_delta_select_from(KV_TOUCHED_ROWS, rows->names);
 
-	query->targetList = (List *) kv_grouped_rows_exchange(rows, (Node *) view->groups->targetList);
-	query->havingQual = kv_grouped_rows_exchange(rows, view->groups->havingQual);
+	query->targetList = (List *) kv_ties_settle(kv_grouped_rows_exchange(rows, (Node *) view->groups->targetList));
+	query->havingQual = kv_ties_settle(kv_grouped_rows_exchange(rows, view->groups->havingQual));
 	query->groupClause = copyObject(view->groups->groupClause);
 	query->hasAggs = view->groups->hasAggs;
-	for (int i = 0; i < list_length(query->targetList); i++)
+	for (int i = 0; i < view->result->natts; i++)
 		list_nth_node(TargetEntry, query->targetList, i)->resname = get_attname(view->relid, i + 1, false);
+	if (view->groups->hasDistinctOn)
+		kv_ties_distinct_on(rows, query);
 	return query;
 }
 

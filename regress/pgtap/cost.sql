@@ -55,6 +55,8 @@ INSERT INTO forms (view, query) VALUES
 	('table_spelled', 'SELECT (customer % 100)::numeric AS k, count(*) AS n FROM customers GROUP BY 1'),
 	('table_total', 'SELECT count(*) AS n, sum(customer) AS s FROM customers'),
 	('tables_totals', 'SELECT c.customer % 10000 AS k, count(s.name) AS n FROM customers c LEFT JOIN shops s ON s.customer = c.customer GROUP BY 1'),
+	('table_latest', 'SELECT DISTINCT ON (customer % 10000) customer % 10000 AS k, name FROM customers ORDER BY customer % 10000, name DESC'),
+	('over_keyed_latest', 'SELECT DISTINCT ON (customer % 10000) customer % 10000 AS k, customer, amount FROM totals ORDER BY customer % 10000, amount DESC'),
 	('over_keyed', 'SELECT customer, amount FROM totals WHERE amount > 0'),
 	('over_keyed_totals', 'SELECT customer % 10000 AS k, sum(amount) AS amount, count(*) AS n FROM totals GROUP BY 1'),
 	('over', 'SELECT id, customer, at FROM filtered WHERE id % 2 = 0'),

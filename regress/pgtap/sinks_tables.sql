@@ -3,7 +3,7 @@
 SELECT no_plan();
 SET timezone = 'UTC';
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic('sinks_tables_' || t, 2, 'retention.ms=-1') FROM unnest('{orders,customers,joined,wide,row}'::text[]) t \g /dev/null
+SELECT kafka_test.create_topic('sinks_tables_' || t, 2, 'retention.ms=-1') FROM unnest('{orders,customers,joined,wide,row,dearest}'::text[]) t \g /dev/null
 
 CREATE FUNCTION at(second numeric) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$ SELECT timestamptz '2024-01-01 00:00Z' + second * interval '1 s' $$;
 CREATE FUNCTION messages(topic text) RETURNS TABLE ("offset" bigint, second numeric, key text, value jsonb) LANGUAGE sql AS $$
@@ -28,10 +28,13 @@ CREATE FOREIGN TABLE customers (customer int OPTIONS (key 'true'), name text, ma
 CREATE FOREIGN TABLE joined_sink (id int OPTIONS (key 'true'), amount numeric, name text) SERVER broker OPTIONS (topic 'sinks_tables_joined', mode 'upsert');
 CREATE FOREIGN TABLE wide_sink (id int OPTIONS (key 'true'), name text OPTIONS (key 'true'), amount numeric) SERVER broker OPTIONS (topic 'sinks_tables_wide', mode 'upsert');
 CREATE FOREIGN TABLE row_sink (id int OPTIONS (key 'true'), amount numeric, name text) SERVER broker OPTIONS (topic 'sinks_tables_row', mode 'upsert');
+CREATE FOREIGN TABLE dearest_sink (customer int OPTIONS (key 'true'), id int, amount numeric) SERVER broker OPTIONS (topic 'sinks_tables_dearest', mode 'upsert');
 BEGIN;
-CREATE MATERIALIZED VIEW joined WITH (kafka.continuous) AS
+CREATE MATERIALIZED VIEW joined WITH (kafka.continuous, kafka.pipeline = 'sinks') AS
 	SELECT o.id, o.amount, c.name FROM orders o LEFT JOIN customers c ON c.customer = o.customer WHERE o.amount > 0;
-SELECT kafka.attach_sink('joined', 'joined_sink'), kafka.attach_sink('joined', 'wide_sink') \g /dev/null
+CREATE MATERIALIZED VIEW dearest WITH (kafka.continuous, kafka.pipeline = 'sinks') AS
+	SELECT DISTINCT ON (customer) customer, id, amount FROM orders ORDER BY customer, amount DESC, id;
+SELECT kafka.attach_sink('dearest', 'dearest_sink'), kafka.attach_sink('joined', 'joined_sink'), kafka.attach_sink('joined', 'wide_sink') \g /dev/null
 CREATE TRIGGER by_row AFTER INSERT OR UPDATE OR DELETE ON joined FOR EACH ROW EXECUTE FUNCTION kafka.publish('row_sink');
 COMMIT;
 
@@ -48,5 +51,6 @@ SELECT results_eq('SELECT * FROM joined ORDER BY id', $$VALUES (10, 9::numeric, 
 SELECT results_eq($$SELECT key, value->>'amount', value->>'name' FROM messages('joined') WHERE key <> '10' OR value IS NOT NULL ORDER BY key, "offset"$$, $$VALUES ('10', '5.0', 'Ann'), ('10', '5.0', 'Anna'), ('10', '9', 'Cem'),
 	('11', '7', 'Ann'), ('11', '7', 'Anna'), ('11', '7', 'Bob'), ('11', '7', NULL), ('12', '3', 'Bob'), ('12', '3', NULL), ('12', NULL, NULL), ('13', '1', NULL), ('13', '1', 'Cem'), ('13', NULL, NULL)$$,
 	'what does not change a row is not published');
+SELECT results_eq('SELECT * FROM dearest ORDER BY customer', $$VALUES (2, 11, 7::numeric), (3, 10, 9)$$, 'DISTINCT ON: rows that went or moved to another key are replaced by the next, keys without a row are gone');
 SELECT results_eq($$SELECT max(second) FROM messages('joined')$$, $$VALUES (17.0)$$, 'and times are those of the records');
 SELECT * FROM finish();

@@ -13,8 +13,19 @@ ALTER SYSTEM SET kafka.batch_rows = 1;
 SELECT pg_reload_conf() \g /dev/null
 
 -- name, and the query it must equal
-CREATE TABLE views (view text, query text);
+CREATE TABLE views (view text, query text, equals text);
 INSERT INTO views VALUES
+	-- of rows at the same place, the query leaves open which one comes first; the view does not
+	('tied', 'SELECT DISTINCT ON (customer) customer, state FROM orders ORDER BY customer, amount DESC', 'SELECT DISTINCT ON (customer) customer, state FROM orders ORDER BY customer, amount DESC, state, amount::text'),
+	('standing', 'SELECT customer, kafka.first(state, amount) AS first, kafka.last(state, amount) AS last, kafka.last(state, id) AS newest FROM orders GROUP BY customer',
+		$$SELECT customer, (array_agg(state ORDER BY amount, state) FILTER (WHERE amount IS NOT NULL))[1] AS first,
+			(array_agg(state ORDER BY amount DESC, state DESC) FILTER (WHERE amount IS NOT NULL))[1] AS last, (array_agg(state ORDER BY id DESC))[1] AS newest FROM orders GROUP BY customer$$);
+INSERT INTO views (view, query) VALUES
+	('newest', 'SELECT DISTINCT ON (customer) customer, id, amount, state FROM orders ORDER BY customer, id DESC'),
+	('dearest', 'SELECT DISTINCT ON (state, customer) customer, state, amount * 2 AS twice FROM orders ORDER BY state NULLS FIRST, customer DESC, amount DESC NULLS LAST, id'),
+	('cheapest', 'SELECT DISTINCT ON (t.country) t.country, c.name, o.id FROM orders o JOIN customers c ON c.id = o.customer LEFT JOIN cities t ON t.city = c.city ORDER BY t.country, o.amount NULLS FIRST, o.id'),
+	('line_of', 'SELECT DISTINCT ON (o.customer % 2) o.customer % 2 AS odd, l.what FROM orders o LEFT JOIN lines l ON l.id = o.id ORDER BY o.customer % 2, l.line DESC NULLS LAST, o.id, l.what'),
+	('first_of_all', $$SELECT DISTINCT ON (what) what, kind, id FROM (SELECT 'order' AS kind, id, state AS what FROM orders UNION ALL SELECT 'customer', id, name FROM customers) u ORDER BY what, id, kind$$),
 	('open', $$SELECT id, customer, amount * 2 AS twice FROM orders WHERE state = 'open'$$),
 	('named', $$SELECT o.id, o.amount, c.name, t.country FROM orders o JOIN customers c ON c.id = o.customer LEFT JOIN cities t ON t.city = c.city$$),
 	('mentors', $$SELECT c.id, m.name AS mentor, mm.name AS their_mentor FROM customers c LEFT JOIN customers m ON m.id = c.mentor LEFT JOIN customers mm ON mm.id = m.mentor$$),
@@ -69,7 +80,7 @@ BEGIN
 	PERFORM set_config('search_path', 'now, public', true);
 	FOR v IN TABLE views LOOP
 		RETURN QUERY EXECUTE format('SELECT %1$L || '': '' || d FROM (((SELECT t::text FROM %1$I t) EXCEPT ALL (SELECT q::text FROM (%2$s) q))
-			UNION ALL ((SELECT q::text FROM (%2$s) q) EXCEPT ALL (SELECT t::text FROM %1$I t))) x (d)', v.view, v.query);
+			UNION ALL ((SELECT q::text FROM (%2$s) q) EXCEPT ALL (SELECT t::text FROM %1$I t))) x (d)', v.view, coalesce(v.equals, v.query));
 	END LOOP;
 	PERFORM set_config('search_path', 'public', true);
 END $$;
@@ -114,7 +125,7 @@ SELECT is((SELECT sum(dead_letters) FROM kafka.views), 0::numeric, 'no dead lett
 
 -- keys: what tells the rows apart
 SELECT is((SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = view::regclass AND contype = 'u'), 'UNIQUE NULLS NOT DISTINCT (' || key || ')', 'key of ' || view)
-	FROM (VALUES ('open', 'id'), ('named', 'id'), ('listed', 'id, line'), ('of_customers', 'id'), ('per_customer', 'customer'), ('states', 'state, customer'), ('full_keys', 'id'), ('full_references', 'id, customer'),
+	FROM (VALUES ('open', 'id'), ('named', 'id'), ('listed', 'id, line'), ('of_customers', 'id'), ('per_customer', 'customer'), ('states', 'state, customer'), ('full_keys', 'id'), ('full_references', 'id, customer'), ('newest', 'customer'), ('dearest', 'state, customer'),
 	('united', 'kind, id')) k (view, key);
 ALTER SYSTEM RESET kafka.batch_rows;
 SELECT pg_reload_conf() \g /dev/null

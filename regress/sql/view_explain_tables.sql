@@ -48,6 +48,12 @@ SELECT explained('totals');
 CREATE MATERIALIZED VIEW per_region WITH (kafka.continuous) AS
 SELECT upper(c.region) AS region, string_agg(DISTINCT o.state, ',' ORDER BY o.state) AS states, round(avg(o.amount)) AS mean FROM orders o JOIN customers c USING (customer_id) GROUP BY 1;
 SELECT explained('per_region');
+-- rows that stand: of those at the same place, the one whose values come first
+CREATE MATERIALIZED VIEW dearest WITH (kafka.continuous) AS SELECT DISTINCT ON (customer_id) customer_id, order_id, state FROM orders ORDER BY customer_id, amount DESC;
+SELECT key_of('dearest');
+SELECT explained('dearest');
+CREATE MATERIALIZED VIEW last_states WITH (kafka.continuous) AS SELECT customer_id, kafka.last(state, order_id) AS state FROM orders GROUP BY customer_id;
+SELECT explained('last_states');
 -- without GROUP BY
 CREATE MATERIALIZED VIEW everything WITH (kafka.continuous) AS SELECT count(*) AS n, avg(amount) AS mean, min(amount) AS least FROM orders;
 SELECT explained('everything');

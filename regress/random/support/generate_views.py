@@ -251,6 +251,12 @@ class ViewMaker:
                 self.rows.features.add("having")
                 view.group.having = having(count_rows(), self.rng.choice([">", "<="]), 1)
             return view
+        numbers = [self.rows.expression(arm, "bigint") for _ in range(3)]
+        if len({one.sql for one in numbers if one}) == 3 and self.rng.random() < 0.2:
+            self.rows.features.add("distinct_on")
+            arm.columns = list(zip("kvw", numbers))
+            view.distinct_on = (["k"], "v", self.rng.random() < 0.5)
+            return view
         view.key = []
         for one in arm.inputs:
             for key in one.source.keys:

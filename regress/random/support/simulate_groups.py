@@ -128,7 +128,7 @@ class Groups:
         _, order, descending = self.definition.distinct_on
         best = rows[0]["u"]
         for env in rows[1:]:
-            if _comes_before(env["u"][order], best[order], descending):
+            if comes_before(env["u"][order], best[order], descending):
                 best = env["u"]
         return best
 
@@ -146,7 +146,7 @@ class Groups:
         return [row for row in found if row is not None]
 
 
-def _comes_before(value, other, descending):
+def comes_before(value, other, descending):
     """ORDER BY: NULLs are last, under DESC first; equal values come in the order of the records."""
     if value is None or other is None:
         return value is None and other is not None if descending else value is not None and other is None

@@ -1,5 +1,6 @@
 """Views of tables: the query over the tables as they are. DESIGN.md 2.4, 2.5: both sides drive, and the view equals its query."""
 from expressions import holds
+from simulate_groups import comes_before
 
 
 def table_rows(view, table_of):
@@ -14,7 +15,23 @@ def table_rows(view, table_of):
     rows = [env["u"] for env in envs]
     if view.distinct:
         rows = [row for n, row in enumerate(rows) if row not in rows[:n]]
+    if view.distinct_on:
+        rows = _standing(view.distinct_on, rows)
     return rows
+
+
+def _standing(distinct_on, rows):
+    """The first row of each key; of those at the same place, the one whose values come first."""
+    keys, order, descending = distinct_on
+    best = {}
+    for row in rows:
+        key = tuple(row[name] for name in keys)
+        for name, down in [(order, descending)] + [(name, False) for name in row]:
+            if key not in best or comes_before(row[name], best[key][name], down):
+                best[key] = row
+            if row[name] != best[key][name]:
+                break
+    return list(best.values())
 
 
 def _joined(arm, table_of):
