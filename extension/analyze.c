@@ -51,6 +51,7 @@ static Refusal *check_drivers(ViewDef *view);
 static Refusal *refuse_relation(ViewArm *arm, ViewInput *input);
 static Refusal *refuse_own_stream(ViewDef *view, ViewInput *input);
 static Refusal *refuse_options(const ContinuousOptions *options);
+static Refusal *refuse_start(ViewDef *view);
 static Refusal *classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte);
 static Bitmapset *keys_not_null(TopicDef *topic);
 static Refusal *classify_view(ViewDef *view, ViewInput *input, RangeTblEntry *rte, ViewRow *row);
@@ -90,6 +91,8 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	*refusal = make_arms(view, layers.arms);
 	if (!*refusal && kv_view_is_table_driven(view))
 		*refusal = refuse_options(options);
+	if (!*refusal && options->start)
+		*refusal = refuse_start(view);
 	if (!*refusal)
 		*refusal = describe_result(view);
 	if (!*refusal)
@@ -279,6 +282,18 @@ refuse_options(const ContinuousOptions *options)
 		return NULL;
 	return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot have the option kafka.%s", option),
 					  "It reads tables only, whose rows have no time and are not looked up by a stream.", "Leave the option out.");
+}
+
+/* Refuses to begin elsewhere in what is read whole, or by another view. */
+static Refusal *
+refuse_start(ViewDef *view)
+{
+	for (int i = 0; i < view->ninputs; i++)
+		if (view->inputs[i].kind == INPUT_STREAM)
+			return NULL;
+	return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.start",
+					  "It reads no stream itself: tables are read whole, and views from their first row.",
+					  "Leave the option out; give it to the views that read the streams.");
 }
 
 /* Classifies an input by itself; see analyze.h. */

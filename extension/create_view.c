@@ -56,7 +56,8 @@ static bool check_execution(Oid function, void *context);
 static PipelineRow *choose_pipeline(NewView *new, ViewDef *view);
 static int64 pipeline_of_views(NewView *new, ViewDef *view);
 static void check_first_rows(NewView *new, ViewRow *upper);
-static PipelineRow *join_pipeline(NewView *new, int64 pipeline);
+static PipelineRow *join_pipeline(NewView *new, ViewDef *view, int64 pipeline);
+static void check_start(NewView *new, ViewDef *view, List *members);
 static Oid	server_of_topics(NewView *new, ViewDef *view);
 static PipelineRow *make_pipeline(NewView *new);
 static bool was_made_here(int64 pipeline);
@@ -280,7 +281,7 @@ choose_pipeline(NewView *new, ViewDef *view)
 	PipelineRow *existing = NULL;
 
 	if (of_views != 0)
-		return join_pipeline(new, of_views);
+		return join_pipeline(new, view, of_views);
 
 	new->server = server_of_topics(new, view);
 	if (new->options->pipeline != NULL)
@@ -299,7 +300,7 @@ choose_pipeline(NewView *new, ViewDef *view)
 				 errmsg("continuous view \"%s\" cannot join pipeline \"%s\"", new->name, existing->name),
 				 errdetail("A pipeline reads one server, and this one reads another."),
 				 errhint("Give the view a pipeline of its own.")));
-	return join_pipeline(new, existing->pipeline);
+	return join_pipeline(new, view, existing->pipeline);
 }
 
 /* Gives the pipeline of the continuous views among the inputs, 0 without; raises an error where there are several. */
@@ -366,7 +367,7 @@ check_first_rows(NewView *new, ViewRow *upper)
 
 /* Checks that the view can be a member of a pipeline that exists. */
 static PipelineRow *
-join_pipeline(NewView *new, int64 pipeline)
+join_pipeline(NewView *new, ViewDef *view, int64 pipeline)
 {
 	PipelineRow *row = kv_pipeline_get(pipeline, false);
 	ViewRow    *member;
@@ -397,7 +398,35 @@ join_pipeline(NewView *new, int64 pipeline)
 				 errdetail("A pipeline has one owner, as whom it connects to Kafka."),
 				 errhint("Run SET ROLE %s first.",
 						 quote_identifier(GetUserNameFromId(kv_relation_owner(member->relation), false)))));
+	check_start(new, view, members);
 	return row;
+}
+
+/* Refuses another start than that of a view which reads the same stream: a pipeline has one position in each partition. */
+static void
+check_start(NewView *new, ViewDef *view, List *members)
+{
+	ListCell   *cell;
+
+	foreach(cell, members)
+	{
+		ViewRow    *row = lfirst(cell);
+		char	   *start = kv_view_options_from_array(row->options)->start;
+		ViewDef    *member;
+
+		if (start == new->options->start || (start && new->options->start && strcmp(start, new->options->start) == 0))
+			continue;
+		member = kv_view_load(row->view);
+		for (int i = 0; i < view->ninputs; i++)
+			for (int j = 0; j < member->ninputs; j++)
+				if (view->inputs[i].kind == INPUT_STREAM && view->inputs[i].relid == member->inputs[j].relid)
+					ereport(ERROR,
+							(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							 errmsg("continuous view \"%s\" cannot begin elsewhere in topic \"%s\" than view \"%s\"",
+									new->name, get_rel_name(view->inputs[i].relid), member->name),
+							 errdetail("They have one pipeline, which reads the topic once."),
+							 errhint("Give both the same kafka.start, or each a pipeline of its own.")));
+	}
 }
 
 /* Gives the server of the topics among the inputs; raises an error where there are several. */

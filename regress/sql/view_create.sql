@@ -91,6 +91,16 @@ CREATE MATERIALIZED VIEW over_1 WITH (kafka.continuous) AS SELECT id, at FROM sh
 COMMIT;
 SELECT pipeline, views, state FROM kafka.pipelines WHERE pipeline LIKE 'view_create%' ORDER BY pipeline;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.pipeline = 'view_create_shared') AS SELECT id FROM orders;
+-- where a topic is read from is the pipeline's business, and that of the view which reads it
+BEGIN;
+CREATE MATERIALIZED VIEW start_1 WITH (kafka.continuous, kafka.pipeline = 'view_create_start', kafka.start = 'latest') AS SELECT id, at FROM orders WITH NO DATA;
+CREATE MATERIALIZED VIEW start_2 WITH (kafka.continuous, kafka.pipeline = 'view_create_start', kafka.start = 'latest') AS SELECT id FROM orders WITH NO DATA;
+CREATE MATERIALIZED VIEW start_3 WITH (kafka.continuous, kafka.pipeline = 'view_create_start') AS SELECT id FROM payments WITH NO DATA;
+SAVEPOINT s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.start = 'latest') AS SELECT id FROM start_1 WITH NO DATA;
+ROLLBACK TO s;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.pipeline = 'view_create_start') AS SELECT id FROM orders WITH NO DATA;
+ROLLBACK;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.pipeline = 'another') AS SELECT id FROM shared_1;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT id FROM shared_1 WITH NO DATA;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS

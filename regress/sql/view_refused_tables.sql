@@ -42,6 +42,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.custo
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, r.title FROM orders o JOIN regions r ON r.region = o.tags[1];
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'order_id') AS SELECT order_id FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bootstrap = false) AS SELECT order_id FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.start = 'latest') AS SELECT order_id FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT order_id FROM orders;
 CREATE VIEW v WITH (kafka.continuous) AS SELECT order_id, amount FROM orders;
 BEGIN;
