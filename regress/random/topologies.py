@@ -48,7 +48,7 @@ def make_plan(rng):
     pipelines = []
     for number in range(rng.choice([2, 3, 4])):
         views = []
-        for _ in range(rng.choice([1, 2, 3, 4])):
+        for _ in range(rng.choice([1, 2, 3, 4, 5])):
             views.append(make_view(maker, views))
         phase = len(phases) if exact else rng.choice([0, 0, 1, rng.randrange(len(phases) + 1)])
         sinks = {view.name for view in views if not view.stored or (can_have_sink(view) and rng.random() < 0.5)}

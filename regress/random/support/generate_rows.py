@@ -118,8 +118,9 @@ class RowMaker:
         self.features.add("lookup")
         own = frozenset().union(*(one.source.streams_behind for one in arm.streams))
         tables = [table for table in tables if not own & table.streams_behind]
+        views = [table for table in tables if isinstance(table, View)]
         for n in range(self.rng.choice([1, 1, 2])):
-            table = Input(f"l{n + 1}", self.rng.choice(tables))
+            table = Input(f"l{n + 1}", self.rng.choice(views if views and self.rng.random() < 0.4 else tables))
             kind = self.rng.choice(["inner", "left"])
             by = self.rng.choice(arm.streams)
             if arm.outer:    # nothing may take away the rows that the outer join is for
@@ -162,7 +163,7 @@ class RowMaker:
         inputs = [Input(alias, self.rng.choice(sources)) for alias in "abc"[:count]]
         joins = []
         for n, one in enumerate(inputs[1:], 1):
-            kind = self.rng.choice(["inner", "left", "right", "full"]) if n == 1 else self.rng.choice(["inner", "left"])
+            kind = self.rng.choice(["inner", "left", "right", "full", "full"]) if n == 1 else self.rng.choice(["inner", "left"])
             if kind == "full" and not inputs[0].source.key_not_null:    # by nothing but a null are rows without a first table told
                 kind = "left"
             joins.append(Join(kind, one.alias, self._table_conditions(inputs[self.rng.randrange(n)], one, kind)))

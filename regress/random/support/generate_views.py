@@ -33,7 +33,7 @@ class ViewMaker:
     def _make(self, name, views):
         streams = [view for view in views if view.is_stream and view.time]
         keyed = [view for view in views if not view.is_stream and view.keys and "bigint" in view.columns.values()]
-        kind = self.rng.choices(["streams", "tables", "over_stream", "over_keyed"], [10, 5, 3 if streams else 0, 2 if keyed else 0])[0]
+        kind = self.rng.choices(["streams", "tables", "over_stream", "over_keyed"], [10, 5, 8 if streams else 0, 6 if keyed else 0])[0]
         if kind == "tables":
             return self._of_tables(name, self.world.tables)
         if kind == "over_keyed":
@@ -52,7 +52,7 @@ class ViewMaker:
     # views that streams drive
 
     def _of_streams(self, name, sources):
-        form = self.rng.choices(["append", "group", "window", "distinct", "distinct_on", "union"], [6, 4, 8, 1, 1, 2])[0]
+        form = self.rng.choices(["append", "group", "window", "distinct", "distinct_on", "union"], [8, 5, 10, 2, 3, 3])[0]
         tables = self.world.tables + [self.world.relation] + self._looked_up()
         view = View(name, [self.rows.stream_arm(sources, tables)])
         view.bootstrap = self.rng.random() < 0.85
@@ -69,10 +69,10 @@ class ViewMaker:
     def _append(self, view):
         arm = view.arms[0]
         self._select(view, arm)
-        if view.time and self.rng.random() < 0.15 and len(arm.streams) == 1:
+        if view.time and self.rng.random() < 0.2 and len(arm.streams) == 1:
             view.retention_us = self.rng.choice([30, 100]) * US
             self.rows.features.add("retention")
-        elif self.rng.random() < 0.15:
+        elif self.rng.random() < 0.2:
             view.stored = False
             self.rows.features.add("unstored")
 
@@ -157,7 +157,7 @@ class ViewMaker:
         if rng.random() < 0.15:
             self.rows.features.add("count_distinct")
             choices = [("different", simple("count", by_type["bigint"], distinct=True))] + choices[:2]
-        if ordered and rng.random() < 0.25:
+        if ordered and rng.random() < 0.5:
             self.rows.features.add("ordered")
             choices = [("first_v", first_last("first", by_type["bigint"], time)), ("last_x", first_last("last", number, time)),
                        ("all_v", array_agg(by_type["bigint"])), ("listed", string_agg(by_type.get("text", constant("x", "text")), ","))]
@@ -174,7 +174,7 @@ class ViewMaker:
         time, of = self.rows.time_of_rows(arm)
         arm.window_of = of
         size = self.rng.choice(SIZES_US)
-        kind = self.rng.choices(["tumble", "hop", "date_bin", "date_trunc", "session"], [4, 3, 1, 1, 3])[0]
+        kind = self.rng.choices(["tumble", "hop", "date_bin", "date_trunc", "session"], [4, 4, 1, 1, 5])[0]
         self.rows.features.add(kind)
         if kind == "tumble":
             key, window = ("during", tumble(time, size)), Window("during", lambda value: value[1], size)

@@ -163,7 +163,7 @@ def _wait(database, plan):
     """Waits for all pipelines that are there, in one script."""
     names = [pipeline.made[-1].name for pipeline in plan.pipelines if pipeline.made]
     waits = ", ".join(f"kafka.wait_for_view('{name}', '{WAIT}')" for name in names)
-    if names and "f" in database.run(f"SELECT {waits}")[0]:
+    if names and "f" in database.run(f"SET statement_timeout = 0; SELECT {waits}")[0]:
         raise Failed(f"{', '.join(names)}: not caught up after {WAIT}\n{engine_state(database)}")
 
 
