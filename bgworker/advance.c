@@ -311,7 +311,7 @@ apply_rows_of(Pipeline *pipeline, PipelineView *view, int number)
 			return;
 	input.upper = kv_pipeline_view(pipeline, inputs[number].relid);
 	kv_delta_of_view(pipeline, input.upper);
-	closed.source = input.upper;
+	closed.source = input.upper->row->relation;
 	closed.desc = input.upper->delta_desc;
 	closed.rows = input.upper->delta;
 	closed.nrows = input.upper->delta_rows;

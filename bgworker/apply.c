@@ -50,6 +50,14 @@ typedef struct ViewRun
 	List	   *captures;		/* of Capture * */
 } ViewRun;
 
+/* Rows of an input that time closes, and what else has been captured. */
+typedef struct ClosedInput
+{
+	ViewRun    *run;
+	MaintenanceStatement *take;
+	List	   *captures;
+} ClosedInput;
+
 /* A statement that is run on parts of the rows it reads. */
 typedef struct RowStatement
 {
@@ -60,6 +68,12 @@ typedef struct RowStatement
 
 static void refresh_plans(PipelineView *view, int64 nrows);
 static void run_statements(Pipeline *pipeline, PipelineView *view, bool closing);
+static void run_all(ViewRun *run, bool (*wanted) (const MaintenanceStatement *));
+static bool is_for_records(const MaintenanceStatement *statement);
+static bool is_for_closed_rows(const MaintenanceStatement *statement);
+static bool is_for_closing(const MaintenanceStatement *statement);
+static void run_closed_inputs(ViewRun *run);
+static void run_on_closed_rows(Tuplestorestate *rows, int64 nrows, void *arg);
 static void enter_view(ViewRun *run, KvSql *sql, Pipeline *pipeline, PipelineView *view, TimestampTz frontier, TimestampTz next_frontier);
 static void leave_view(ViewRun *run, KvSql *sql);
 static void register_deltas(ViewRun *run);
@@ -124,8 +138,6 @@ run_statements(Pipeline *pipeline, PipelineView *view, bool closing)
 	ErrorContextCallback context = {error_context_stack, add_view_context, NULL};
 	ViewRun		run;
 	KvSql		sql;
-	ListCell   *statement;
-	ListCell   *plan;
 
 	context.arg = &run;
 	enter_view(&run, &sql, pipeline, view, view->frontier, closing ? view->next_frontier : view->frontier);
@@ -134,22 +146,93 @@ run_statements(Pipeline *pipeline, PipelineView *view, bool closing)
 	run.title = "deferred constraints";
 	kv_sql_run("SET CONSTRAINTS ALL IMMEDIATE", 0, NULL, NULL, NULL);
 	register_deltas(&run);
-	forboth(statement, view->plan->statements, plan, view->compiled)
-	{
-		MaintenanceStatement *next = lfirst(statement);
-		bool		is_close = next->phase == PHASE_CLOSE ||
-			((next->phase == PHASE_COMPUTE || next->phase == PHASE_LATE) && next->reads != NULL);
-
-		if (next->phase == PHASE_EVICT || !(closing ? is_close : next->phase != PHASE_CLOSE))
-			continue;
-		KV_FAULT_POINT_OF("before", kv_phase_name(next->phase));
-		run_statement(&run, next, lfirst(plan));
-		KV_FAULT_POINT_OF("after", kv_phase_name(next->phase));
-	}
+	if (closing)
+		run_closed_inputs(&run);
+	run_all(&run, closing ? is_for_closing : is_for_records);
 	run.title = "write to sinks";
 	kv_sinks_publish(view);
 	error_context_stack = context.previous;
 	leave_view(&run, &sql);
+}
+
+static void
+run_all(ViewRun *run, bool (*wanted) (const MaintenanceStatement *))
+{
+	ListCell   *statement;
+	ListCell   *plan;
+
+	forboth(statement, run->view->plan->statements, plan, run->view->compiled)
+	{
+		MaintenanceStatement *next = lfirst(statement);
+
+		if (!wanted(next))
+			continue;
+		KV_FAULT_POINT_OF("before", kv_phase_name(next->phase));
+		run_statement(run, next, lfirst(plan));
+		KV_FAULT_POINT_OF("after", kv_phase_name(next->phase));
+	}
+}
+
+static bool
+is_for_records(const MaintenanceStatement *statement)
+{
+	return statement->phase == PHASE_LOOKUP || statement->phase == PHASE_COMPUTE || statement->phase == PHASE_APPEND || statement->phase == PHASE_LATE;
+}
+
+static bool
+is_for_closed_rows(const MaintenanceStatement *statement)
+{
+	return statement->phase == PHASE_UNMATCHED ||
+		((statement->phase == PHASE_COMPUTE || statement->phase == PHASE_LATE) && statement->reads != NULL);
+}
+
+static bool
+is_for_closing(const MaintenanceStatement *statement)
+{
+	return statement->phase == PHASE_CLOSE;
+}
+
+/* Applies the rows that time closes, input by input, so that one that makes it fail can be set aside. */
+static void
+run_closed_inputs(ViewRun *run)
+{
+	ListCell   *statement;
+	ListCell   *plan;
+
+	forboth(statement, run->view->plan->statements, plan, run->view->compiled)
+	{
+		MaintenanceStatement *take = lfirst(statement);
+		ClosedInput input = {run, take, run->captures};
+		ClosedRows	closed = {.pipeline = run->pipeline,.view = run->view,.desc = take->capture_desc,.apply = run_on_closed_rows,.arg = &input};
+
+		if (take->phase != PHASE_TAKE)
+			continue;
+		run->title = take->title;
+		closed.source = run->view->view->inputs[take->input].relid;
+		closed.rows = tuplestore_begin_heap(false, false, work_mem);
+		closed.nrows = kv_plan_run(lfirst(plan), 0, run->frontiers, NULL, closed.rows);
+		kv_closed_rows_apply(&closed);
+		run->captures = input.captures;
+		tuplestore_end(closed.rows);
+	}
+}
+
+/* Makes what some closed rows of an input make, with captures of their own. */
+static void
+run_on_closed_rows(Tuplestorestate *rows, int64 nrows, void *arg)
+{
+	ClosedInput *input = arg;
+	Capture		taken = {input->take->captures, input->take->capture_desc, rows, nrows};
+	ListCell   *lc;
+
+	input->run->captures = list_make1(&taken);
+	run_all(input->run, is_for_closed_rows);
+	kv_sinks_publish(input->run->view);
+	foreach(lc, input->run->captures)
+	{
+		if (lfirst(lc) != &taken)
+			tuplestore_end(((Capture *) lfirst(lc))->rows);
+	}
 }
 
 /* Enters the owner's role with the view's settings; writes to the engine's tables are let through until leave_view. */
@@ -288,7 +371,7 @@ run_by_row(ViewRun *run, KvPlan *plan, Capture *capture)
 {
 	RowStatement statement = {run, plan, capture};
 	ClosedRows	closed = {
-		.pipeline = run->pipeline,.view = run->view,.source = run->view,.desc = capture->desc,.rows = capture->rows,.nrows = capture->nrows,
+		.pipeline = run->pipeline,.view = run->view,.source = run->view->row->relation,.desc = capture->desc,.rows = capture->rows,.nrows = capture->nrows,
 		.apply = run_on_rows,.arg = &statement
 	};
 

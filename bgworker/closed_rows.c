@@ -1,7 +1,8 @@
 /*
- * closed_rows.c: rows that time made, not a record: groups of windows that closed, and what a view over another gets of them.
+ * closed_rows.c: rows that time made or closed, not a record that arrives: groups of windows, rows of an outer join that may have no match, and
+ * what a view over another gets of them.
  *
- * Their records were applied long ago, so none is left to be a dead letter. Invariant: a row that cannot be applied
+ * Their records were applied long ago, so none is left to be a dead letter; the row is. Invariant: a row that cannot be applied
  * is set aside and the others are applied, as with records (dead_letter.c): in subtransactions, all together, and in halves where
  * that fails by the fault of a row. So a division by zero in one group neither stops the pipeline nor vanishes.
  */

@@ -1,4 +1,4 @@
-/* closed_rows.h: rows that time made at the end of a batch, applied so that one of them cannot hold up the others. */
+/* closed_rows.h: rows that time made or closed at the end of a batch, applied so that one of them cannot hold up the others. */
 #ifndef KV_CLOSED_ROWS_H
 #define KV_CLOSED_ROWS_H
 
@@ -12,7 +12,7 @@ typedef struct ClosedRows
 {
 	Pipeline   *pipeline;
 	PipelineView *view;			/* for which they are applied */
-	PipelineView *source;		/* where they come from */
+	Oid			source;			/* the topic or view they come from */
 	TupleDesc	desc;
 	Tuplestorestate *rows;
 	int64		nrows;

@@ -141,7 +141,7 @@ compile_view(Pipeline *pipeline, PipelineView *view)
 		/* a change that is not told would leave the views over this one as they were, for ever */
 		if (view->is_read && statement->writes_view && statement->capture_desc == NULL)
 			elog(ERROR, "statement \"%s\" of view %s does not return what it writes", statement->title, view->view->name);
-		view->closes |= statement->phase == PHASE_CLOSE;
+		view->closes |= statement->phase == PHASE_TAKE || statement->phase == PHASE_CLOSE;
 		view->evicts |= statement->phase == PHASE_EVICT;
 	}
 	view->needs_frontier = view->closes || view->view->window != NULL;

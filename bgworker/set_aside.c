@@ -2,8 +2,8 @@
  * set_aside.c: what could not be applied, as rows of kafka_state.dead_letter.
  *
  * A record is kept as it came. It is also in kafka_state.skipped, so that a reload of buffers leaves
- * it out of the same views. A row that time made (closed_rows.c) is kept as JSON, with the view it came
- * from in the place of the topic's table.
+ * it out of the same views. A row that time made or closed (closed_rows.c) is kept as JSON, and where a view made it, that is
+ * in the place of the topic's table.
  */
 #include "postgres.h"
 
@@ -16,7 +16,7 @@
 
 static void insert_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
 						  int sqlstate, const char *message, const char *detail);
-static TopicOnError strictest_on_error(Pipeline *pipeline);
+static TopicOnError on_error_of(Pipeline *pipeline, Oid source);
 static char *row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *row);
 
 
@@ -85,24 +85,29 @@ insert_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg,
 
 /* Keeps a row aside; see set_aside.h. */
 void
-kv_set_aside_row(Pipeline *pipeline, PipelineView *view, PipelineView *source, TupleDesc desc, Tuplestorestate *row, ErrorData *error)
+kv_set_aside_row(Pipeline *pipeline, PipelineView *view, Oid source, TupleDesc desc, Tuplestorestate *row, ErrorData *error)
 {
 	static const char text[] =
 		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, value, sqlstate, message, detail) "
 		"VALUES ($1, $2, $3, pg_catalog.convert_to($4, 'UTF8'), $5, $6, $7)";
 	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	TopicOnError		on_error = strictest_on_error(pipeline);
+	TopicOnError on_error = on_error_of(pipeline, source);
 	char		nulls[] = "       ";
 	Datum		values[7];
 	KvSql		sql;
 
 	if (on_error == ON_ERROR_STOP)
+	{
+		if (error->hint == NULL)
+			error->hint = "A topic of the pipeline says on_error 'stop'. Correct the function, constraint or trigger that failed, and the pipeline goes on "
+				"by itself; or set on_error to 'dead_letter' or 'skip'.";
 		ReThrowError(error);
+	}
 	pipeline->uncommitted_dead_letters++;
 	if (on_error == ON_ERROR_SKIP)
 		return;
 	values[0] = Int64GetDatum(pipeline->row->pipeline);
-	values[1] = ObjectIdGetDatum(source->row->relation);
+	values[1] = ObjectIdGetDatum(source);
 	values[2] = ObjectIdGetDatum(view->row->relation);
 	values[3] = CStringGetTextDatum(row_as_json(view, desc, row));
 	values[4] = CStringGetTextDatum(unpack_sql_state(error->sqlerrcode));
@@ -114,16 +119,18 @@ kv_set_aside_row(Pipeline *pipeline, PipelineView *view, PipelineView *source, T
 	kv_sql_leave(&sql);
 }
 
-/* Gives what a row is treated by that comes from any of the pipeline's topics: stop before dead_letter before skip. */
+/* Gives what a row of a topic is treated by, or one of a view, which may come from any of the pipeline's topics: stop before dead_letter before skip. */
 static TopicOnError
-strictest_on_error(Pipeline *pipeline)
+on_error_of(Pipeline *pipeline, Oid source)
 {
-	TopicOnError		strictest = ON_ERROR_SKIP;
+	TopicOnError strictest = ON_ERROR_SKIP;
 
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
-		TopicOnError		on_error = pipeline->topics[i].topic->on_error;
+		TopicOnError on_error = pipeline->topics[i].topic->on_error;
 
+		if (pipeline->topics[i].topic->relid == source)
+			return on_error;
 		if (on_error == ON_ERROR_STOP || strictest == ON_ERROR_SKIP)
 			strictest = on_error;
 	}

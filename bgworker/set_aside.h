@@ -9,10 +9,10 @@
 extern void kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
 								int sqlstate, const char *message, const char *detail);
 /*
- * Keeps the only row of a store aside for a view, which got it from the view source (its own group: itself). With on_error = 'stop' on a topic of the
- * pipeline raises the error instead; with 'skip' on all of them the row is only counted.
+ * Keeps the only row of a store aside for a view, which got it from the topic or view source (its own group: itself), by on_error of the topic; for a view
+ * it is 'stop', which raises the error instead, where a topic of the pipeline says so, and 'skip', by which the row is only counted, where all do.
  */
-extern void kv_set_aside_row(Pipeline *pipeline, PipelineView *view, PipelineView *source, TupleDesc desc, Tuplestorestate *row, ErrorData *error);
+extern void kv_set_aside_row(Pipeline *pipeline, PipelineView *view, Oid source, TupleDesc desc, Tuplestorestate *row, ErrorData *error);
 
 /* Stores a record that a reload must leave out of an input of a view (SKIPPED_EVERY_INPUT: of all of them); view 0: out of every view. */
 extern void kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view, int input);

@@ -20,6 +20,7 @@
  */
 #include "accumulate.h"
 
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
@@ -30,6 +31,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "closing_statements.h"
 #include "delta_query.h"
@@ -50,6 +52,7 @@
 static void add_late_counts(ViewDef *view, List **statements);
 static void add_lookups(ViewDef *view, List **statements);
 static void add_rows(ViewDef *view, int driver, List **statements);
+static MaintenanceStatement *take_closed(ViewDef *view, int number);
 static void add_unmatched(ViewDef *view, int number, bool late, List **statements);
 static bool has_order(const ViewDef *view, const ViewArm *arm);
 static void add_place(ViewDef *view, Query *query, int number);
@@ -92,7 +95,10 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 	}
 	for (int i = 0; i < view->ninputs; i++)
 		if (view->inputs[i].preserved)
+		{
+			*statements = lappend(*statements, take_closed(view, i));
 			add_unmatched(view, i, false, statements);
+		}
 	if (!view->groups && view->ndriving > 1 && has_order(view, NULL))
 		*statements = lappend(*statements, write_in_order(view));
 	if (view->sessions)
@@ -202,15 +208,34 @@ add_rows(ViewDef *view, int driver, List **statements)
 		*statements = lappend(*statements, kv_group_rows_capture(view, driver));
 }
 
+/* Captures the rows of a preserved input that time closes, so that each can be applied by itself where one of them makes that fail. */
+static MaintenanceStatement *
+take_closed(ViewDef *view, int number)
+{
+	ViewInput  *input = &view->inputs[number];
+	Relation	buffer = table_open(kv_delta_table(input->buffer_name), AccessShareLock);
+	List	   *columns = kv_statement_relation_columns(RelationGetRelid(buffer), RelationGetNumberOfAttributes(buffer));
+	MaintenanceStatement *statement;
+
+	statement = kv_statement(PHASE_TAKE, psprintf("take the rows of %s that are closed", get_rel_name(input->relid)),
+							 psprintf("SELECT %s\n   FROM %s\n  WHERE %s\n  ORDER BY " KV_COL_TIME, kv_statement_columns(columns, ""),
+									  input->buffer_name, kv_delta_closing(input)), number);
+	statement->captures = kv_delta_closed_name(input);
+	statement->capture_desc = CreateTupleDescCopy(RelationGetDescr(buffer));
+	table_close(buffer, NoLock);
+	return statement;
+}
+
 /* Adds what makes those that a preserved input adds to an outer join without a match. */
 static void
 add_unmatched(ViewDef *view, int number, bool late, List **statements)
 {
-	StatementPhase phase = late ? PHASE_COMPUTE : PHASE_CLOSE;
+	StatementPhase phase = late ? PHASE_COMPUTE : PHASE_UNMATCHED;
 	char	   *title = unmatched_title(view, number, late);
 	ViewArm    *arm = kv_input_arm(view, number);
 	int			input = late ? number : -1;
 	Query	   *query = copyObject(arm->query);
+	MaintenanceStatement *statement;
 
 	/* a late row is emitted whatever its age, and has been counted */
 	if (late && !view->groups && view->retention_us >= 0)
@@ -219,10 +244,13 @@ add_unmatched(ViewDef *view, int number, bool late, List **statements)
 	{
 		if (has_order(view, arm))
 			add_place(view, query, input);
-		*statements = lappend(*statements, write_rows(view, arm, phase, title, kv_delta_unmatched(view, query, number, late), input));
+		statement = write_rows(view, arm, phase, title, kv_delta_unmatched(view, query, number, late), input);
 	}
 	else
-		*statements = lappend(*statements, kv_group_rows_capture_unmatched(view, number, late, title));
+		statement = kv_group_rows_capture_unmatched(view, number, late, title);
+	if (!late)
+		statement->reads = kv_delta_closed_name(&view->inputs[number]);
+	*statements = lappend(*statements, statement);
 }
 
 /* Does somebody see the order of the view's rows, and is it not that of the delta anyway? arm NULL: of any. */

@@ -46,6 +46,7 @@ typedef struct ColumnMap
 } ColumnMap;
 
 static int	read_inputs(ViewArm *arm, Query *query, const ViewInput *driving);
+static void read_instead(RangeTblEntry *rte, char *name);
 static int	read_delta(RangeTblEntry *rte, ViewInput *input);
 static AttrNumber *read_table(RangeTblEntry *rte, ViewInput *input);
 static AttrNumber *read_capture(RangeTblEntry *rte, ViewInput *input, char *name);
@@ -55,7 +56,6 @@ static List *row_conditions(const ViewArm *arm, const ViewInput *input);
 static List *own_conditions(Node *node, int rti);
 static Node *on_time(ViewInput *input, int rti, int ncolumns);
 static Node *visible(const ViewInput *input);
-static void add_closing(Query *query, const ViewInput *preserved);
 static Node *buffered_time(const ViewInput *input);
 static Node *time_column(int rti, AttrNumber attno);
 
@@ -121,6 +121,8 @@ kv_delta_unmatched(ViewDef *view, Query *base, int number, bool late)
 	int			ncolumns = read_inputs(arm, query, late ? preserved : NULL);
 	JoinExpr   *outer = kv_outer_join_find(arm, query);
 
+	if (!late)
+		read_instead(rt_fetch(preserved->rti, query->rtable), kv_delta_closed_name(preserved));
 	kv_outer_join_set_type(query, outer, ((RangeTblRef *) outer->rarg)->rtindex == preserved->rti ? JOIN_RIGHT : JOIN_LEFT);
 	if (late)
 	{
@@ -136,10 +138,25 @@ kv_delta_unmatched(ViewDef *view, Query *base, int number, bool late)
 		unmatched->location = -1;
 		outer->quals = (Node *) make_ands_explicit(lappend(make_ands_implicit((Expr *) outer->quals), visible(partner)));
 		kv_delta_add_condition(query, (Node *) unmatched);
-		add_closing(query, preserved);
 	}
 	kv_normalize_joins(query);
 	return query;
+}
+
+/* Gives the name under which closed rows of an input are captured; see delta_query.h. */
+char *
+kv_delta_closed_name(const ViewInput *preserved)
+{
+	return psprintf("kv_closed_%d", preserved->number);
+}
+
+/* Gives the condition on closed rows, $1 - closing < kv_time <= $2 - closing; see delta_query.h. */
+char *
+kv_delta_closing(const ViewInput *preserved)
+{
+	char	   *closing = kv_delta_interval(preserved->close_us);
+
+	return psprintf("(" KV_COL_TIME " > ($1 - %s)) AND (" KV_COL_TIME " <= ($2 - %s))", closing, closing);
 }
 
 /* Exchanges the inputs of an arm in its query, driving (NULL: none) for its delta; gives the number of the delta's own columns. */
@@ -256,16 +273,23 @@ kv_delta_select_from(const char *name, List *columns)
 	return query;
 }
 
+/* Makes an entry read rows by name in the place of a table. */
+static void
+read_instead(RangeTblEntry *rte, char *name)
+{
+	rte->rtekind = RTE_CTE;
+	rte->ctename = name;
+	rte->relid = InvalidOid;
+	rte->relkind = '\0';
+}
+
 /* Makes an entry read the input's delta; gives the number of the topic's own columns, dropped ones too. */
 static int
 read_delta(RangeTblEntry *rte, ViewInput *input)
 {
 	int			ncolumns = list_length(rte->eref->colnames);
 
-	rte->rtekind = RTE_CTE;
-	rte->ctename = input->delta_name;
-	rte->relid = InvalidOid;
-	rte->relkind = '\0';
+	read_instead(rte, input->delta_name);
 	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(KV_COL_TIME)));
 	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(KV_COL_BEFORE)));
 	rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup(KV_COL_ROW)));
@@ -302,10 +326,7 @@ read_capture(RangeTblEntry *rte, ViewInput *input, char *name)
 	AttrNumber	position = 0;
 	int			attno = -1;
 
-	rte->rtekind = RTE_CTE;
-	rte->ctename = name;
-	rte->relid = InvalidOid;
-	rte->relkind = '\0';
+	read_instead(rte, name);
 	rte->eref->colnames = NIL;
 	while ((attno = bms_next_member(input->columns, attno)) >= 0)
 	{
@@ -438,15 +459,6 @@ visible(const ViewInput *input)
 {
 	return kv_delta_operate(">", buffered_time(input),
 							kv_delta_operate("-", kv_delta_frontier(1), kv_delta_interval_constant(input->retain_us)));
-}
-
-/* Adds $1 - closing < kv_time <= $2 - closing: the rows of a buffer that the frontier's move closes. */
-static void
-add_closing(Query *query, const ViewInput *preserved)
-{
-	for (int parameter = 1; parameter <= 2; parameter++)
-		kv_delta_add_condition(query, kv_delta_operate(parameter == 1 ? ">" : "<=", buffered_time(preserved),
-													   kv_delta_operate("-", kv_delta_frontier(parameter), kv_delta_interval_constant(preserved->close_us))));
 }
 
 /* Gives kv_time of an input that is read from its buffer. */

@@ -23,9 +23,12 @@ extern char *kv_delta_print(Query *query);
 extern Query *kv_delta_query(ViewDef *view, Query *base, int driver);
 /*
  * The same for the rows that preserved input number adds to an outer join of streams without a match: those of its delta that are
- * late, or those of its buffer that the frontier's move from $1 to $2 closes.
+ * late, or those of the capture kv_delta_closed_name, which has the columns of its buffer.
  */
 extern Query *kv_delta_unmatched(ViewDef *view, Query *base, int number, bool late);
+extern char *kv_delta_closed_name(const ViewInput *preserved);
+/* The condition that the frontier's move from $1 to $2 closes a row of its buffer. */
+extern char *kv_delta_closing(const ViewInput *preserved);
 /*
  * Gives base (the query of an arm over tables, or a variant of it) with every input read from its copy; or, where captures has a name at
  * the input's place in the arm, from that capture, which has its used columns.

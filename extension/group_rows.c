@@ -54,7 +54,7 @@ MaintenanceStatement *
 kv_group_rows_capture_unmatched(ViewDef *view, int number, bool late, char *title)
 {
 	return capture_rows(view, number, kv_delta_unmatched(view, rows_to_capture(view, number, late), number, late),
-						kv_statement(late ? PHASE_COMPUTE : PHASE_CLOSE, title, NULL, late ? number : -1));
+						kv_statement(late ? PHASE_COMPUTE : PHASE_UNMATCHED, title, NULL, late ? number : -1));
 }
 
 /* Gives the query of an input's arm, with a row's place in processing order (of rows that are not in a delta: null), and whether it is late for its window. */

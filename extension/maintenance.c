@@ -31,7 +31,7 @@ kv_maintenance_make_plan(MemoryContext context, const ViewDef *view, const Maint
 	const Oid	types[] = {TIMESTAMPTZOID, TIMESTAMPTZOID};
 	KvPlan	   *plan = kv_plan_make(context, statement->sql, lengthof(types), types);
 
-	if (statement->phase == PHASE_COMPUTE && !kv_view_is_table_driven(view) && !kv_view_is_direct(view))
+	if ((statement->phase == PHASE_COMPUTE || statement->phase == PHASE_UNMATCHED) && !kv_view_is_table_driven(view) && !kv_view_is_direct(view))
 		kv_plan_probe_only(plan);
 	if (statement->null_safe)
 		kv_plan_allow_bitmaps(plan);

@@ -29,7 +29,7 @@ static Oid	operator_namespace(Oid operator);
 const char *
 kv_phase_name(StatementPhase phase)
 {
-	static const char *const names[] = {"lookup", "compute", "append", "close", "evict", "late"};
+	static const char *const names[] = {"lookup", "compute", "append", "close", "close", "close", "evict", "late"};
 
 	return names[phase];
 }

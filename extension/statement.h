@@ -15,22 +15,24 @@ typedef enum StatementPhase
 	PHASE_LOOKUP,				/* applies a table's delta to its lookup table */
 	PHASE_COMPUTE,				/* computes and writes result rows */
 	PHASE_APPEND,				/* puts a delta into its buffer; after the COMPUTE of the same input */
-	PHASE_CLOSE,				/* computes and writes what the frontier's move from $1 to $2 decides; once a batch, behind the other statements */
+	PHASE_TAKE,					/* captures the rows of input that the frontier's move from $1 to $2 closes, for the next two; once a batch, behind the other statements */
+	PHASE_UNMATCHED,			/* computes and writes those that have no match; behind it COMPUTE and LATE run that read captures */
+	PHASE_CLOSE,				/* computes and writes what else this move decides */
 	PHASE_EVICT,				/* deletes what no probe can see any more; now and then */
 	PHASE_LATE					/* SELECT late_rows bigint, skipped bigint[]: late rows, and kv_row of those that only the frontier made late (null: none) */
 } StatementPhase;
 
 /*
  * All statements take two parameters, timestamptz: $1, the view's closed frontier before the batch, and $2, the one after it
- * (-infinity: none). $2 equals $1 in those that run before the end of the batch, that is all but CLOSE, EVICT and what reads
- * the captures of CLOSE.
+ * (-infinity: none). $2 equals $1 in those that run before the end of the batch, that is all but TAKE, UNMATCHED, what reads the
+ * captures of that, CLOSE and EVICT.
  */
 typedef struct MaintenanceStatement
 {
 	StatementPhase phase;
 	char	   *title;			/* "join new rows of orders with buffered payments" */
 	char	   *sql;
-	int			input;			/* skipped when the delta of this input has no rows; -1: always run */
+	int			input;			/* skipped when the delta of this input has no rows (TAKE: never); -1: always run */
 	bool		deltas_only;	/* it reads captures and no table: any way to join them is fine */
 	bool		by_row;			/* the captured rows it reads do not depend on each other: one that makes it fail is set aside */
 	bool		silent;			/* what its triggers would write to topics is left out */
@@ -38,7 +40,7 @@ typedef struct MaintenanceStatement
 	char	   *captures;		/* name under which its result rows become a delta for later statements of this batch; NULL: none. Several statements may append to the same */
 	TupleDesc	capture_desc;	/* row type of captures */
 	bool		null_safe;		/* it finds rows of a table by columns that may be null (kv_statement_match) */
-	char	   *reads;			/* name of such a capture that it reads (skipped when empty), or NULL; a COMPUTE with it runs on what CLOSE captures too */
+	char	   *reads;			/* name of such a capture that it reads (skipped when empty), or NULL; a COMPUTE with it runs on what UNMATCHED captures too */
 	char	   *reads_also;		/* name of another one, which may be empty but was captured if the first was; or NULL */
 } MaintenanceStatement;
 
