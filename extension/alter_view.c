@@ -4,7 +4,8 @@
  * Invariant: the columns of a result table stay those of its definition, its
  * key stays unique, and the trigger that refuses direct writes stays on.
  * What a topic is to its views (which topic, which mode, which time) does not
- * change under them. Everything else is Postgres' and the owner's business.
+ * change under them, nor what the engine keeps of a view. Everything else is
+ * Postgres' and the owner's business.
  */
 #include "postgres.h"
 
@@ -15,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -145,6 +147,24 @@ is_unique_constraint(Oid relid, const char *name)
 	}
 	ReleaseSysCache(tuple);
 	return result;
+}
+
+/*
+ * Refuses to change a relation of kafka_state: those of a view belong to its owner, as whom its maintenance runs, but what is in them is
+ * the engine's. Superusers may (a restore is one); InvalidOid passes.
+ */
+void
+kv_check_not_state(Oid relid)
+{
+	char	   *schema = OidIsValid(relid) ? get_namespace_name(get_rel_namespace(relid)) : NULL;
+
+	if (schema == NULL || strcmp(schema, KV_STATE_SCHEMA) != 0 || superuser() || GetUserId() == kv_sql_engine_role())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("cannot change relation \"%s\"", get_rel_name(relid)),
+			 errdetail("It holds the state of a continuous view."),
+			 errhint("What is done to the view itself is done to its state where that is needed.")));
 }
 
 /* Refuses triggers that would change or swallow the rows of a continuous view, or that would never fire. */

@@ -15,11 +15,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "commands/defrem.h"
-#include "commands/extension.h"
-#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "tcop/utility.h"
@@ -28,29 +24,14 @@
 #include "utils/lsyscache.h"
 
 #include "ddl.h"
+#include "pass_on.h"
 #include "publish.h"
 #include "shared.h"
 #include "view_relations.h"
 
-/* Everything a statement came with, to be passed on. */
-typedef struct Utility
-{
-	PlannedStmt *pstmt;
-	const char *source_text;
-	bool		read_only_tree;
-	ProcessUtilityContext context;
-	ParamListInfo params;
-	QueryEnvironment *environment;
-	DestReceiver *dest;
-	QueryCompletion *completion;
-} Utility;
-
-static ProcessUtility_hook_type previous_hook;
-
 static void process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree,
 							ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 							DestReceiver *dest, QueryCompletion *completion);
-static void pass_on(Utility *utility);
 static Node *own_copy(Utility *utility);
 static void handle_create_as(Utility *utility, CreateTableAsStmt *stmt);
 static void handle_create_view(Utility *utility, ViewStmt *stmt);
@@ -66,12 +47,8 @@ static void handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt);
 static void handle_create_trigger(Utility *utility, CreateTrigStmt *stmt);
 static void refuse_rule(RuleStmt *stmt);
 static void handle_create_extension(Utility *utility, CreateExtensionStmt *stmt);
-static void drop_extension(Utility *utility);
 static bool names_extension(List *objects);
 static char *string_option(List *options, const char *name);
-static void rename_server(Utility *utility, RenameStmt *stmt);
-static void hold_database(Utility *utility, const char *name, bool as_template);
-static void pass_on_alone(Utility *utility, Oid database);
 static Oid	view_named(RangeVar *name);
 static bool names_stored_view(RangeVar *name);
 static Oid	relation_named(RangeVar *name);
@@ -80,7 +57,7 @@ static Oid	relation_named(RangeVar *name);
 void
 kv_ddl_init(void)
 {
-	previous_hook = ProcessUtility_hook;
+	kv_pass_on_to(ProcessUtility_hook);
 	ProcessUtility_hook = process_utility;
 }
 
@@ -137,29 +114,20 @@ process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree
 			handle_create_extension(&utility, (CreateExtensionStmt *) stmt);
 			return;
 		case T_DropdbStmt:
-			hold_database(&utility, ((DropdbStmt *) stmt)->dbname, false);
+			kv_pass_on_held(&utility, ((DropdbStmt *) stmt)->dbname, false);
 			return;
 		case T_AlterDatabaseStmt:
 			if (string_option(((AlterDatabaseStmt *) stmt)->options, "tablespace") == NULL)
 				break;
-			hold_database(&utility, ((AlterDatabaseStmt *) stmt)->dbname, false);
+			kv_pass_on_held(&utility, ((AlterDatabaseStmt *) stmt)->dbname, false);
 			return;
 		case T_CreatedbStmt:
-			hold_database(&utility, string_option(((CreatedbStmt *) stmt)->options, "template"), true);
+			kv_pass_on_held(&utility, string_option(((CreatedbStmt *) stmt)->options, "template"), true);
 			return;
 		default:
 			break;
 	}
-	pass_on(&utility);
-}
-
-/* Gives the statement to the next in the chain. */
-static void
-pass_on(Utility *utility)
-{
-	(previous_hook != NULL ? previous_hook : standard_ProcessUtility)
-		(utility->pstmt, utility->source_text, utility->read_only_tree, utility->context, utility->params,
-		 utility->environment, utility->dest, utility->completion);
+	kv_pass_on(&utility);
 }
 
 /* Makes the statement ours to change; plan caches keep the original. */
@@ -178,7 +146,7 @@ handle_create_as(Utility *utility, CreateTableAsStmt *stmt)
 {
 	if (stmt->objtype != OBJECT_MATVIEW || !kv_has_view_options(stmt->into->options))
 	{
-		pass_on(utility);
+		kv_pass_on(utility);
 		return;
 	}
 	kv_create_view(stmt->into, castNode(Query, stmt->query), utility->source_text, stmt->if_not_exists, true);
@@ -197,7 +165,7 @@ handle_create_view(Utility *utility, ViewStmt *stmt)
 	if (kv_has_view_options(stmt->options))
 		kv_create_unstored_view(stmt, utility->pstmt, utility->source_text);
 	else
-		pass_on(utility);
+		kv_pass_on(utility);
 }
 
 static void
@@ -253,7 +221,7 @@ handle_drop(Utility *utility, DropStmt *stmt)
 		stmt = (DropStmt *) own_copy(utility);
 		stmt->removeType = OBJECT_TABLE;
 		stmt->objects = ours;
-		pass_on(utility);
+		kv_pass_on(utility);
 		if (others == NIL)
 			return;
 		CommandCounterIncrement();
@@ -263,24 +231,30 @@ handle_drop(Utility *utility, DropStmt *stmt)
 	}
 	if (stmt->removeType == OBJECT_EXTENSION && names_extension(stmt->objects))
 	{
-		drop_extension(utility);
+		kv_pass_on_drop_extension(utility);
 		return;
 	}
-	if (stmt->removeType == OBJECT_TRIGGER)
+	if (stmt->removeType == OBJECT_INDEX)
+	{
+		foreach(cell, stmt->objects)
+			kv_check_not_state(relation_named(makeRangeVarFromNameList(lfirst(cell))));
+	}
+	if (stmt->removeType == OBJECT_TRIGGER || stmt->removeType == OBJECT_RULE || stmt->removeType == OBJECT_POLICY)
 	{
 		foreach(cell, stmt->objects)
 		{
 			List	   *name = lfirst(cell);
 			RangeVar   *table = makeRangeVarFromNameList(list_copy_head(name, list_length(name) - 1));
 
-			if (strcmp(strVal(llast(name)), KV_REFUSE_TRIGGER) == 0 && OidIsValid(view_named(table)))
+			kv_check_not_state(relation_named(table));
+			if (stmt->removeType == OBJECT_TRIGGER && strcmp(strVal(llast(name)), KV_REFUSE_TRIGGER) == 0 && OidIsValid(view_named(table)))
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("cannot drop trigger \"%s\" of continuous view \"%s\"", KV_REFUSE_TRIGGER, table->relname),
 						 errdetail("It keeps everything but the view's own maintenance from writing to it.")));
 		}
 	}
-	pass_on(utility);
+	kv_pass_on(utility);
 	if (stmt->removeType == OBJECT_TRIGGER)
 	{
 		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
@@ -296,6 +270,7 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 	bool		is_view;
 	ListCell   *cell;
 
+	kv_check_not_state(relation_named(stmt->relation));
 	if (stmt->objtype == OBJECT_TABLE || stmt->objtype == OBJECT_MATVIEW || stmt->objtype == OBJECT_VIEW ||
 		stmt->objtype == OBJECT_FOREIGN_TABLE)
 		relid = relation_named(stmt->relation);
@@ -305,7 +280,7 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 		kv_check_alter_view(relid, stmt);
 		if (stmt->objtype == OBJECT_MATVIEW && names_stored_view(stmt->relation))
 			((AlterTableStmt *) own_copy(utility))->objtype = OBJECT_TABLE;
-		pass_on(utility);
+		kv_pass_on(utility);
 		CommandCounterIncrement();
 		foreach(cell, stmt->cmds)
 		{
@@ -326,12 +301,12 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 	if (OidIsValid(relid) && kv_topic_is(relid))
 	{
 		kv_check_alter_topic(relid, stmt);
-		pass_on(utility);
+		kv_pass_on(utility);
 		CommandCounterIncrement();
 		kv_topic_check(relid);	/* raises an error for options that do not go together */
 		return;
 	}
-	pass_on(utility);
+	kv_pass_on(utility);
 }
 
 /*
@@ -349,6 +324,7 @@ refuse_inherited(List *names, bool parents)
 
 		Oid			relid = relation_named(name);
 
+		kv_check_not_state(relid);
 		if (OidIsValid(relid) && kv_is_continuous_view(relid))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -369,14 +345,16 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 {
 	Oid			topic = InvalidOid;
 
+	if (stmt->relation != NULL)
+		kv_check_not_state(relation_named(stmt->relation));
 	if (stmt->renameType == OBJECT_DATABASE)
 	{
-		hold_database(utility, stmt->subname, false);
+		kv_pass_on_held(utility, stmt->subname, false);
 		return;
 	}
 	if (stmt->renameType == OBJECT_FOREIGN_SERVER)
 	{
-		rename_server(utility, stmt);
+		kv_pass_on_rename_server(utility, stmt);
 		return;
 	}
 	if (stmt->renameType == OBJECT_COLUMN &&
@@ -401,7 +379,7 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 		topic = InvalidOid;
 	if (OidIsValid(topic))
 		kv_check_rename_topic_column(topic, stmt->subname);
-	pass_on(utility);
+	kv_pass_on(utility);
 	if (OidIsValid(topic))
 	{
 		CommandCounterIncrement();
@@ -414,15 +392,17 @@ handle_comment(Utility *utility, CommentStmt *stmt)
 {
 	if (stmt->objtype == OBJECT_MATVIEW && names_stored_view(makeRangeVarFromNameList(castNode(List, stmt->object))))
 		((CommentStmt *) own_copy(utility))->objtype = OBJECT_TABLE;
-	pass_on(utility);
+	kv_pass_on(utility);
 }
 
 static void
 handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt)
 {
+	if (stmt->relation != NULL)
+		kv_check_not_state(relation_named(stmt->relation));
 	if (stmt->objectType == OBJECT_MATVIEW && names_stored_view(stmt->relation))
 		((AlterObjectSchemaStmt *) own_copy(utility))->objectType = OBJECT_TABLE;
-	pass_on(utility);
+	kv_pass_on(utility);
 }
 
 /* ------------------------------------------------------------------ topics, triggers, rules */
@@ -434,7 +414,7 @@ handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt)
 	Oid			relid;
 
 	refuse_inherited(stmt->base.inhRelations, true);
-	pass_on(utility);
+	kv_pass_on(utility);
 	CommandCounterIncrement();
 	relid = relation_named(stmt->base.relation);
 	if (OidIsValid(relid) && kv_topic_is(relid))
@@ -449,6 +429,7 @@ handle_create_trigger(Utility *utility, CreateTrigStmt *stmt)
 	Oid			publish = InvalidOid;
 	bool		publishes = false;
 
+	kv_check_not_state(relid);
 	if (OidIsValid(relid) && kv_is_continuous_view(relid))
 		kv_check_view_trigger(relid, stmt);
 	if (OidIsValid(relid) && kv_catalog_installed())
@@ -462,7 +443,7 @@ handle_create_trigger(Utility *utility, CreateTrigStmt *stmt)
 		stmt = (CreateTrigStmt *) own_copy(utility);
 		stmt->args = list_make1(makeString(qualified));
 	}
-	pass_on(utility);
+	kv_pass_on(utility);
 	if (publishes)
 	{
 		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
@@ -473,6 +454,7 @@ handle_create_trigger(Utility *utility, CreateTrigStmt *stmt)
 static void
 refuse_rule(RuleStmt *stmt)
 {
+	kv_check_not_state(relation_named(stmt->relation));
 	if (OidIsValid(view_named(stmt->relation)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -486,55 +468,9 @@ refuse_rule(RuleStmt *stmt)
 static void
 handle_create_extension(Utility *utility, CreateExtensionStmt *stmt)
 {
-	pass_on(utility);
+	kv_pass_on(utility);
 	if (strcmp(stmt->extname, KV_EXTENSION) == 0)
 		kv_request_supervisor_at_commit();
-}
-
-/*
- * Runs DROP EXTENSION while our processes are away: they read the engine's tables in an order
- * of their own, which would end in deadlocks with a command that locks them all.
- */
-static void
-drop_extension(Utility *utility)
-{
-	Oid			extension = get_extension_oid(KV_EXTENSION, true);
-
-	if (OidIsValid(extension) && pg_extension_ownercheck(extension, GetUserId()))
-		pass_on_alone(utility, MyDatabaseId);
-	else
-		pass_on(utility);
-	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
-}
-
-/*
- * Renames a server together with its unpublished messages, which have its name, while its publisher is
- * away: that has a producer of the old name. The locks of kv_outbox_rename_server keep it from making one before the commit.
- */
-static void
-rename_server(Utility *utility, RenameStmt *stmt)
-{
-	char	   *name = strVal(stmt->object);
-	Oid			server = get_foreign_server_oid(name, true);
-
-	if (!OidIsValid(server) || !pg_foreign_server_ownercheck(server, GetUserId()) || !kv_catalog_installed() ||
-		strcmp(GetForeignDataWrapper(GetForeignServer(server)->fdwid)->fdwname, KV_FDW) != 0)
-	{
-		pass_on(utility);
-		return;
-	}
-	kv_database_hold(MyDatabaseId);
-	PG_TRY();
-	{
-		kv_outbox_rename_server(name, stmt->newname);
-		pass_on(utility);
-	}
-	PG_FINALLY();
-	{
-		kv_database_release(MyDatabaseId);
-	}
-	PG_END_TRY();
-	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 }
 
 static bool
@@ -563,43 +499,6 @@ string_option(List *options, const char *name)
 			return defGetString(option);
 	}
 	return NULL;
-}
-
-/*
- * Runs a statement that needs a database without connections: our processes
- * leave it before and come back after, if it still exists. Only for those who may do
- * what the statement does, or anyone could stop the pipelines.
- */
-static void
-hold_database(Utility *utility, const char *name, bool as_template)
-{
-	Oid			database = name == NULL ? InvalidOid : get_database_oid(name, true);
-	bool		allowed = OidIsValid(database) && pg_database_ownercheck(database, GetUserId());
-
-	if (OidIsValid(database) && as_template && !allowed)
-		allowed = have_createdb_privilege();
-	if (!allowed || !kv_shared_available() || IsTransactionBlock() || database == MyDatabaseId)
-	{
-		pass_on(utility);
-		return;
-	}
-	pass_on_alone(utility, database);
-}
-
-/* Gives the statement on while our processes of a database are stopped. */
-static void
-pass_on_alone(Utility *utility, Oid database)
-{
-	kv_database_hold(database);
-	PG_TRY();
-	{
-		pass_on(utility);
-	}
-	PG_FINALLY();
-	{
-		kv_database_release(database);
-	}
-	PG_END_TRY();
 }
 
 /* ------------------------------------------------------------------ names */

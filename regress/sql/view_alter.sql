@@ -65,6 +65,31 @@ SELECT DISTINCT c.relowner::regrole = current_user::regrole AS mine
 FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
 WHERE d.refobjid = 'v'::regclass AND d.deptype = 'i' AND d.classid = 'pg_class'::regclass AND c.relnamespace = 'kafka_state'::regnamespace;
 
+-- what the engine keeps of a view is the owner's by name only
+GRANT USAGE ON FOREIGN SERVER view_alter TO view_alter_user;
+GRANT SELECT ON t TO view_alter_user;
+GRANT ALL ON SCHEMA view_alter TO view_alter_user;
+SET ROLE view_alter_user;
+CREATE MATERIALIZED VIEW his WITH (kafka.continuous, kafka.pipeline = 'view_alter_his') AS SELECT k, avg(id) AS mean FROM t GROUP BY k WITH NO DATA;
+SELECT oid::regclass AS state FROM pg_class WHERE relnamespace = 'kafka_state'::regnamespace AND relowner = 'view_alter_user'::regrole AND relkind = 'r' \gset
+SELECT oid::regclass AS definition FROM pg_class WHERE relnamespace = 'kafka_state'::regnamespace AND relowner = 'view_alter_user'::regrole AND relkind = 'v' \gset
+SELECT indexrelid::regclass AS index FROM pg_index WHERE indrelid = :'state'::regclass \gset
+\set VERBOSITY sqlstate
+ALTER TABLE :state DISABLE TRIGGER ALL;
+ALTER TABLE :state ADD COLUMN more int;
+ALTER TABLE :state SET SCHEMA view_alter;
+ALTER TABLE :state RENAME COLUMN k TO l;
+ALTER VIEW :definition RENAME COLUMN mean TO median;
+ALTER VIEW :definition SET (security_barrier = true);
+CREATE RULE r AS ON INSERT TO :state DO INSTEAD NOTHING;
+CREATE TRIGGER t BEFORE INSERT ON :state FOR EACH ROW EXECUTE FUNCTION nothing();
+DROP TRIGGER kafka_refuse_write ON :state;
+DROP INDEX :index;
+CREATE TABLE heir () INHERITS (:state);
+\set VERBOSITY default
+ALTER TABLE his RENAME TO hers;
+DROP MATERIALIZED VIEW hers;
+RESET ROLE;
 -- Topics under a view: what they are cannot change, how they are read can; names in the definition follow.
 ALTER FOREIGN TABLE t OPTIONS (SET topic 'another');
 ALTER FOREIGN TABLE t OPTIONS (ADD mode 'upsert');

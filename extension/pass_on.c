@@ -1,0 +1,123 @@
+/*
+ * pass_on.c: gives statements to the next in the chain of utility hooks, some only while our processes are away.
+ *
+ * Why the latter: a statement may need a database without connections, or would wait for locks that our processes hold in an order of
+ * their own. They are held before and released after, whatever comes of it; only for those who may do what the statement does, or
+ * anyone could stop the pipelines.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+
+#include "catalog.h"
+#include "pass_on.h"
+#include "shared.h"
+
+static ProcessUtility_hook_type next_hook;
+
+static void pass_on_alone(Utility *utility, Oid database);
+
+/* Sets who is the next in the chain. */
+void
+kv_pass_on_to(ProcessUtility_hook_type hook)
+{
+	next_hook = hook;
+}
+
+/* Gives the statement to the next in the chain. */
+void
+kv_pass_on(Utility *utility)
+{
+	(next_hook != NULL ? next_hook : standard_ProcessUtility)
+		(utility->pstmt, utility->source_text, utility->read_only_tree, utility->context, utility->params,
+		 utility->environment, utility->dest, utility->completion);
+}
+
+/*
+ * Runs DROP EXTENSION while our processes are away: they read the engine's tables in an order
+ * of their own, which would end in deadlocks with a command that locks them all.
+ */
+void
+kv_pass_on_drop_extension(Utility *utility)
+{
+	Oid			extension = get_extension_oid(KV_EXTENSION, true);
+
+	if (OidIsValid(extension) && pg_extension_ownercheck(extension, GetUserId()))
+		pass_on_alone(utility, MyDatabaseId);
+	else
+		kv_pass_on(utility);
+	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+}
+
+/*
+ * Renames a server together with its unpublished messages, which have its name, while its publisher is
+ * away: that has a producer of the old name. The locks of kv_outbox_rename_server keep it from making one before the commit.
+ */
+void
+kv_pass_on_rename_server(Utility *utility, RenameStmt *stmt)
+{
+	char	   *name = strVal(stmt->object);
+	Oid			server = get_foreign_server_oid(name, true);
+
+	if (!OidIsValid(server) || !pg_foreign_server_ownercheck(server, GetUserId()) || !kv_catalog_installed() ||
+		strcmp(GetForeignDataWrapper(GetForeignServer(server)->fdwid)->fdwname, KV_FDW) != 0)
+	{
+		kv_pass_on(utility);
+		return;
+	}
+	kv_database_hold(MyDatabaseId);
+	PG_TRY();
+	{
+		kv_outbox_rename_server(name, stmt->newname);
+		kv_pass_on(utility);
+	}
+	PG_FINALLY();
+	{
+		kv_database_release(MyDatabaseId);
+	}
+	PG_END_TRY();
+	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+}
+
+/*
+ * Runs a statement that needs a database without connections: our processes
+ * leave it before and come back after, if it still exists. Only for those who may do
+ * what the statement does, or anyone could stop the pipelines.
+ */
+void
+kv_pass_on_held(Utility *utility, const char *name, bool as_template)
+{
+	Oid			database = name == NULL ? InvalidOid : get_database_oid(name, true);
+	bool		allowed = OidIsValid(database) && pg_database_ownercheck(database, GetUserId());
+
+	if (OidIsValid(database) && as_template && !allowed)
+		allowed = have_createdb_privilege();
+	if (!allowed || !kv_shared_available() || IsTransactionBlock() || database == MyDatabaseId)
+	{
+		kv_pass_on(utility);
+		return;
+	}
+	pass_on_alone(utility, database);
+}
+
+/* Gives the statement on while our processes of a database are stopped. */
+static void
+pass_on_alone(Utility *utility, Oid database)
+{
+	kv_database_hold(database);
+	PG_TRY();
+	{
+		kv_pass_on(utility);
+	}
+	PG_FINALLY();
+	{
+		kv_database_release(database);
+	}
+	PG_END_TRY();
+}
