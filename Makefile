@@ -20,7 +20,7 @@ help:
 	@echo 'make install    install it into the Postgres of PG_CONFIG (with sudo where needed)'
 	@echo 'make demo       the whole product in two minutes; KEEP=1 leaves it running'
 	@echo 'make test       all tests;  regress/run sql/NAME, regress/run tap/NAME.pl: one of them'
-	@echo 'make soak       1,000 random topologies against the reference simulator (hours); N=5000: more, SEED=...: again'
+	@echo 'make soak       1,000 random topologies against the reference simulator, then every fault point (hours); N=5000: more, SEED=...: again'
 	@echo 'make bench      the benchmark of DESIGN.md section 6'
 	@echo 'make up, down   a broker and a cluster to play with, in $(PLAY)'
 
@@ -38,6 +38,7 @@ test: deps
 soak: deps
 	$(MAKE) --no-print-directory install
 	N=$${N:-1000} GO_ON=1 TIMEOUT=86400 regress/run random/topologies.py
+	N=all TIMEOUT=86400 regress/run tap/120_fault_points.pl
 
 bench: deps
 	$(MAKE) --no-print-directory install

@@ -15,17 +15,17 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node add_extension wait_until wait_for_view wait_for_sink worker_pid kill_worker restart_after_crash ask);
+our @EXPORT = qw(new_node add_extension wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
 # Makes and starts a node with the library preloaded and the extension in database postgres, and, where a broker is given, the
 # foreign server "broker" for it. Options: broker => KafkaViews::Broker, conf => text for postgresql.conf, extension => 0 to
-# leave the extension out, init => [arguments of PostgreSQL::Test::Cluster::init].
+# leave the extension out, init => [arguments of PostgreSQL::Test::Cluster::init], install_path => folder with another Postgres' bin/.
 sub new_node
 {
 	my ($name, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name, install_path => $options{install_path});
 
 	$node->init(@{ $options{init} // [] });
 	$node->append_conf('postgresql.conf', join "\n",
@@ -119,7 +119,14 @@ sub worker_pid
 sub kill_worker
 {
 	my ($node, $pattern, $signal) = @_;
-	my $pid = worker_pid($node, $pattern);
+
+	return kill_process($node, worker_pid($node, $pattern), $signal);
+}
+
+# Sends a signal (default KILL) to a process of the node; returns its pid.
+sub kill_process
+{
+	my ($node, $pid, $signal) = @_;
 
 	$node->{kv_checkpointer} = checkpointer($node) if ($signal // 'KILL') eq 'KILL';
 	kill $signal // 'KILL', $pid or die "could not signal $pid: $!";
