@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, __file__.rsplit("/", 1)[0] + "/support")
 from aggregates import array_agg, count_rows, simple
 from definitions import Arm, Group, Hop, Input, Join, Record, Topic, View, Window
-from expressions import US, compare, difference_at_most, session, tumble
+from expressions import US, compare, constant, difference_at_most, session, tumble
 from simulate import Simulation
 
 LEFT = [(1, None), (3, "A"), (5, "B"), (7, None), (9, "C"), (12, None), (15, "D")]
@@ -218,6 +218,31 @@ def windows():
     check("retention is silent", spans(simulation.states["v"].sink_rows()), [(0, 10, "a"), (20, 30, "bd")])
 
 
+def readers_of_retention():
+    """What a keyed view removes is gone for the views over it."""
+    s1 = stream("s1")
+    counted = window_view(tumble(Input("a", s1).time, 10 * US), Window("during", lambda value: value[1]), retention_s=15, source=s1)
+    one = Input("c", counted)
+    copied = View("w", [Arm([one], [], [], [("during", one.column("during")), ("vals", one.column("vals"))])], key=["during"])
+    simulation = Simulation([counted, copied])
+    simulation.play([record(s1, 1, "a"), record(s1, 24, "b")])
+    check("readers of retention: up to the moment", spans(simulation.states["w"].rows()), [(0, 10, "a"), (20, 30, "b")])
+    simulation.play([record(s1, 25, "c")])
+    check("readers of retention", spans(simulation.states["w"].rows()), [(20, 30, "bc")])
+
+
+def own_conditions():
+    """A row that a condition of ON about it alone leaves out is late for nothing, unless it would be there without a match."""
+    for kind, late in (("inner", 0), ("left", 1), ("right", 0), ("full", 1)):
+        s1, s2 = stream("s1"), stream("s2")
+        view = joined(s1, s2, kind, 10)
+        view.arms[0].joins[0].on.append(compare(Input("a", s1).column("val"), "=", constant("yes", "text")))
+        simulation = Simulation([view])
+        simulation.play([record(s1, 100, "yes"), record(s2, 100, "x")])
+        simulation.play([record(s1, 50, "no")])
+        check(f"a late row of the first side that ON leaves out, {kind}", simulation.states["v"].late_rows, late)
+
+
 def partitions():
     """Lateness is a partition's own; a window closes when the slowest partition has passed it."""
     s1 = stream("s1", 2)
@@ -237,7 +262,7 @@ def empty():
     check("an aggregate without rows", Simulation([view]).states["v"].rows(), [{"rows": 0, "greatest": None}])
 
 
-for case in (stream_stream, stream_stream_unmatched, stream_table, table_table, foreign_key, sessions, sessions_close, windows, partitions, empty):
+for case in (stream_stream, stream_stream_unmatched, stream_table, table_table, foreign_key, sessions, sessions_close, windows, readers_of_retention, own_conditions, partitions, empty):
     case()
 print("\n".join(failures) or "all timelines agree")
 sys.exit(1 if failures else 0)
