@@ -273,6 +273,9 @@ sub end
 	return map { my (undef, $low, $high) = split /\t/; [ $low, $high ] } split /\n/, $self->kv_kafka('', 'end', $topic);
 }
 
+# Lets the broker forget a group, as it does by itself after days.
+sub forget_group { my ($self, $group) = @_; $self->kv_kafka('', 'forget-group', $group); return }
+
 # Returns the committed offsets of a group: [topic, partition, offset, metadata] each.
 sub group
 {

@@ -40,7 +40,8 @@ static const char usage_text[] =
 "      %T topic, \\t \\n; default %p\\t%o\\t%t\\t%k\\t%v\\t%h; null is \\N; tab and newline in data are \\t \\n\n"
 "  end TOPIC                      partition <tab> first offset <tab> high watermark\n"
 "  settle TOPIC ...               waits until no transaction is open in them\n"
-"  group GROUP                    topic <tab> partition <tab> committed offset <tab> metadata\n";
+"  group GROUP                    topic <tab> partition <tab> committed offset <tab> metadata\n"
+"  forget-group GROUP             deletes them\n";
 
 Options		options = {
 	.partition = -1,
@@ -126,6 +127,7 @@ main(int argc, char **argv)
 		{"end", 1, print_ends},
 		{"settle", 1, settle_topics},
 		{"group", 1, print_group},
+		{"forget-group", 1, forget_group},
 	};
 	int			letter;
 

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * offsets.c
- *	  The commands of kv_kafka about positions: end, settle, group.
+ *	  The commands of kv_kafka about positions: end, settle, group, forget-group.
  *-------------------------------------------------------------------------
  */
 #include "kv_kafka.h"
@@ -98,4 +98,27 @@ print_group(int argc, char **argv)
 		print_bytes(list->elems[i].metadata ? list->elems[i].metadata : "", list->elems[i].metadata_size);
 		putchar('\n');
 	}
+}
+
+/* Deletes all that the broker remembers of a group, as it does by itself when the group has been silent for long. */
+void
+forget_group(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_DeleteGroup_t *request = rd_kafka_DeleteGroup_new(argv[0]);
+	const rd_kafka_group_result_t **results;
+	rd_kafka_event_t *event;
+	size_t		count;
+
+	rd_kafka_DeleteGroups(rk, &request, 1, NULL, queue);
+	event = rd_kafka_queue_poll(queue, TIMEOUT_MS);
+	if (event == NULL)
+		die("no answer from %s", options.broker);
+	if (rd_kafka_event_error(event))
+		die("%s", rd_kafka_event_error_string(event));
+	results = rd_kafka_DeleteGroups_result_groups(rd_kafka_event_DeleteGroups_result(event), &count);
+	if (count != 1 || rd_kafka_group_result_error(results[0]))
+		die("%s: %s", argv[0], count != 1 ? "no answer" : rd_kafka_error_string(rd_kafka_group_result_error(results[0])));
+	rd_kafka_event_destroy(event);
 }

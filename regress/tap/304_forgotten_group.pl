@@ -1,0 +1,113 @@
+# Kafka has committed a batch, Postgres has not noted it, and until it could Kafka forgets the group: nobody knows then whether the batch
+# is out. Publishing stops, for a pipeline and for ordinary transactions, says which statement decides, and goes on by it; where
+# nothing was under way a forgotten group stops nothing.
+
+use strict;
+use warnings;
+use KafkaViews;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = KafkaViews::Broker->new;
+my $node = new_node('main', broker => $broker);
+
+$broker->create($_, 1, 'retention.ms=-1') for qw(input output facts);
+$node->safe_psql('postgres', q{
+	CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
+	CREATE FOREIGN TABLE input (id int) SERVER broker OPTIONS (topic 'input');
+	CREATE FOREIGN TABLE output (id int) SERVER broker OPTIONS (topic 'output');
+	BEGIN;
+	CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM input;
+	SELECT kafka.attach_sink('passed', 'output');
+	COMMIT;
+	INSERT INTO facts VALUES (1);
+});
+$broker->produce('input', '\N' . qq(\t{"id":1}));
+wait_for_view($node, 'passed');
+wait_for_sink($broker, 'facts', 1);
+
+my $prefix = $node->safe_psql('postgres', q{SELECT instance || '.' || kafka_database FROM kafka_state.identity});
+my $group = $node->safe_psql('postgres', "SELECT '$prefix.' || pipeline || '.' || token FROM kafka_state.pipeline");
+my $transactions = $node->safe_psql('postgres', "SELECT '$prefix.tx.broker.' || token FROM kafka_state.transaction_batch");
+
+# Stops the node at once while a lock keeps the publisher from noting what the code has it publish, and starts it when Kafka has
+# forgotten the group.
+sub forget_while_locked
+{
+	my ($table, $forgotten, $code) = @_;
+	my $session = $node->background_psql('postgres', on_error_die => 1);
+
+	$session->query_safe("BEGIN; LOCK TABLE $table IN SHARE MODE");
+	$code->();
+	wait_until('the publisher to wait', sub { return $node->safe_psql('postgres',
+		"SELECT count(*) FROM pg_locks WHERE relation = '$table'::regclass AND NOT granted") eq '1' });
+	$node->stop('immediate');
+	eval { $session->quit };
+	$broker->forget_group($forgotten);
+	$node->start;
+	return;
+}
+
+sub publisher_error
+{
+	return $node->safe_psql('postgres', q{SELECT error || '; ' || error_hint FROM kafka_state.processes() WHERE kind = 'publisher' AND error IS NOT NULL});
+}
+
+sub ids { my ($topic) = @_; return join ' ', map { /(\d+)/ } $broker->consume($topic, format => '%v') }
+
+# nothing is under way
+wait_until('the first batch to be noted', sub { $node->safe_psql('postgres', 'SELECT published FROM kafka_state.transaction_batch') eq 't' });
+$node->stop;
+$broker->forget_group($_) for $group, $transactions;
+$node->start;
+$broker->produce('input', '\N' . qq(\t{"id":2}));
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (2)');
+wait_for_view($node, 'passed');
+wait_for_sink($broker, 'facts', 2);
+is(ids($_), '1 2', "a group that is forgotten while nothing is under way stops nothing: $_") for qw(facts output);
+
+# a batch of a pipeline
+forget_while_locked('kafka_state.published', $group, sub {
+	$broker->produce('input', '\N' . qq(\t{"id":3}));
+	wait_for_sink($broker, 'output', 3);
+});
+wait_until('the pipeline to stop', sub { $node->safe_psql('postgres', 'SELECT publish_error FROM kafka.pipelines') =~ /Kafka has forgotten/ });
+my $hint = $node->safe_psql('postgres', 'SELECT publish_error_hint FROM kafka.pipelines');
+like($hint, qr/SELECT kafka\.resume\('passed', published => N\): .* (\d+) if none of them is there, (\d+) if all are/, 'it says what to do');
+my ($none, $all) = $hint =~ /(\d+) if none of them is there, (\d+) if all are/;
+$broker->produce('input', '\N' . qq(\t{"id":4}));
+$node->safe_psql('postgres', "SELECT kafka.resume('passed', published => $all)");
+wait_for_view($node, 'passed');
+is(ids('output'), '1 2 3 4', 'told that all is out, it publishes what comes after');
+
+forget_while_locked('kafka_state.published', $group, sub {
+	$broker->produce('input', '\N' . qq(\t{"id":5}));
+	wait_for_sink($broker, 'output', 5);
+});
+wait_until('the pipeline to stop', sub { $node->safe_psql('postgres', 'SELECT publish_error FROM kafka.pipelines') =~ /Kafka has forgotten/ });
+($none) = $node->safe_psql('postgres', 'SELECT publish_error_hint FROM kafka.pipelines') =~ /(\d+) if none/;
+$node->safe_psql('postgres', "SELECT kafka.resume('passed', published => $none)");
+wait_for_view($node, 'passed');
+is(ids('output'), '1 2 3 4 5 5', 'told that nothing is out, it publishes what waited');
+
+# a batch of ordinary transactions; the publisher is stopped until the lock is there, because the lock stands in the way of the INSERT too
+for my $published ('true', 'false')
+{
+	my $id = $published eq 'true' ? 3 : 4;
+	my $publisher = kill_worker($node, 'publisher', 'STOP');
+	$node->safe_psql('postgres', "INSERT INTO facts VALUES ($id)");
+	forget_while_locked('kafka_state.transaction_outbox', $transactions, sub {
+		kill 'CONT', $publisher;
+		wait_for_sink($broker, 'facts', $id);
+	});
+	wait_until('the publisher to stop', sub { publisher_error() =~ /Kafka has forgotten/ });
+	like(publisher_error(), qr/SELECT kafka\.resume_transactions\('broker', published => true\)/, 'it says what to do');
+	$node->safe_psql('postgres', "SELECT kafka.resume_transactions('broker', published => $published)");
+	wait_until('the batch to be noted', sub { $node->safe_psql('postgres', 'SELECT published FROM kafka_state.transaction_batch') eq 't' });
+	is(ids('facts'), $published eq 'true' ? '1 2 3' : '1 2 3 4 4', "told published => $published");
+}
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (5)');
+wait_for_sink($broker, 'facts', 6);
+is(ids('facts'), '1 2 3 4 4 5', 'and it goes on');
+
+done_testing();
