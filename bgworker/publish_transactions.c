@@ -46,6 +46,9 @@
 /* A claim holds so long in this process: far less than Kafka remembers. */
 #define CLAIM_MS (60 * 60 * 1000)
 
+/* Instance, database, server and token, with room to spare; a longer one is only compared as far as that. */
+#define MAX_NAME 512
+
 /* A topic whose partition 0 has a number of ours. */
 typedef struct Claim
 {
@@ -60,6 +63,8 @@ struct TransactionOutput
 	bool		checked;		/* with this producer: known is read, and how much of an unfinished batch is out */
 	int64		known;			/* greatest batch that Kafka has */
 	List	   *claims;			/* Claim *, in context */
+	char		kafka_name[MAX_NAME];	/* of the producer */
+	char	   *replaced_by;	/* the owner of the server that has taken the place of this one, until the name changes; NULL: none has */
 	bool		more;			/* the last attempt found something to publish */
 	MemoryContext context;		/* of the producer */
 	MemoryContext batch;		/* of one batch */
@@ -87,6 +92,7 @@ static void read_first_topic(TransactionOutput *output, TransactionBatch *curren
 static void note_topic(const OutboxMessage *message, void *arg);
 static MessageSet *read_part(TransactionOutput *output, const TransactionBatch *current, int64 *end);
 static void find_out(TransactionOutput *output, TransactionBatch *current);
+static void stop_replaced(const TransactionOutput *output, const TransactionBatch *current) pg_attribute_noreturn();
 static void stop_forgotten(const TransactionBatch *current) pg_attribute_noreturn();
 static void claim(TransactionOutput *output, TransactionBatch *current);
 static bool is_claimed(TransactionOutput *output, const char *topic);
@@ -123,6 +129,14 @@ kv_transactions_publish(void *arg)
 	if (!output->more)
 		return;
 	KV_FAULT_POINT("transactions_read");
+	if (strncmp(output->kafka_name, current.kafka_name, MAX_NAME - 1) != 0)
+	{
+		kv_transactions_failed(output);
+		output->replaced_by = NULL;
+		strlcpy(output->kafka_name, current.kafka_name, MAX_NAME);
+	}
+	if (output->replaced_by != NULL)
+		stop_replaced(output, &current);
 	if (output->txn == NULL)
 	{
 		output->txn = kv_txn_open(output->context, output->serverid, current.role, current.kafka_name);
@@ -187,6 +201,7 @@ look(TransactionOutput *output, TransactionBatch *current)
 	{
 		bool		exists = read_batch_row(output, current);
 
+		kv_recovery_note_era();
 		found = (exists && !current->published) || has_rows(current);
 		if (found && !exists)
 		{
@@ -402,15 +417,18 @@ find_out(TransactionOutput *output, TransactionBatch *current)
 	foreach(cell, offsets)
 	{
 		KafkaOffset *offset = lfirst(cell);
-		OutboxPlace place;
-		char	   *owner;
-		char	   *frontiers;
+		OutboxMetadata metadata;
 
-		if (offset->metadata == NULL || !kv_recovery_parse(offset->metadata, &place, &owner, &frontiers))
+		if (offset->metadata == NULL || !kv_recovery_parse(offset->metadata, &metadata))
 			continue;
+		if (kv_recovery_is_replaced(&metadata))
+		{
+			output->replaced_by = MemoryContextStrdup(TopMemoryContext, metadata.owner);
+			stop_replaced(output, current);
+		}
 		found = found || (current->topic != NULL && strcmp(offset->topic, current->topic) == 0);
-		if (kv_place_is_before(greatest, place))
-			greatest = place;
+		if (kv_place_is_before(greatest, metadata.place))
+			greatest = metadata.place;
 	}
 	MemoryContextSwitchTo(save);
 
@@ -425,6 +443,18 @@ find_out(TransactionOutput *output, TransactionBatch *current)
 	}
 	output->known = greatest.batch;
 	output->checked = true;
+}
+
+/* Raises the error of a database whose place has been taken; without asking Kafka again, which would fence whoever has it. */
+static void
+stop_replaced(const TransactionOutput *output, const TransactionBatch *current)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("messages of ordinary transactions are published to server \"%s\" by a server that has taken the place of this one",
+					current->server),
+			 errdetail("Their owner in Kafka is %s. This database does not have what was published since.", output->replaced_by),
+			 errhint("Make this server a standby of that one, or run kafka.fork() here, to go on under new names.")));
 }
 
 /* Raises the error of a batch of which nobody knows whether it is out. */

@@ -224,16 +224,20 @@ find_output(int64 pipeline)
 static void
 update_output(Output *output, const OutboxPipeline *pipeline)
 {
+	bool		renamed = output->token == NULL || strcmp(output->token, pipeline->token) != 0;
+
 	if (output->name == NULL || strcmp(output->name, pipeline->name) != 0)
 		output->name = MemoryContextStrdup(TopMemoryContext, pipeline->name);
-	if (output->resumed != pipeline->resumed)
+	if (renamed)
+		output->token = MemoryContextStrdup(TopMemoryContext, pipeline->token);
+	if (renamed || output->resumed != pipeline->resumed)
 	{
 		output->stopped = false;
 		output->fenced = false;
 		kv_slot_clear_error(output->slot);
 	}
-	if (output->recovered && output->owner != pipeline->owner)
-		give_up(output);		/* another user mapping */
+	if (output->recovered && (renamed || output->owner != pipeline->owner))
+		give_up(output);		/* another user mapping, or kafka.fork() */
 	output->serverid = pipeline->serverid;
 	output->owner = pipeline->owner;
 	output->resumed = pipeline->resumed;

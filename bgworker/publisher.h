@@ -15,6 +15,18 @@ typedef struct OutboxPlace
 	int64		part;
 } OutboxPlace;
 
+/* What Kafka knows of an output: the metadata of its last Kafka transaction. */
+typedef struct OutboxMetadata
+{
+	bool		found;
+	OutboxPlace place;
+	char	   *owner;			/* the process that published it */
+	char	   *frontiers;		/* JSON object; NULL: they did not fit */
+	/* its database: see kv_recovery_is_replaced */
+	int64		adoptions;
+	int64		timeline;
+} OutboxMetadata;
+
 /* Publishing for one pipeline. */
 typedef struct Output
 {
@@ -24,6 +36,7 @@ typedef struct Output
 	Oid			serverid;
 	Oid			owner;			/* role whose user mapping is used */
 	int64		resumed;		/* kafka_state.pipeline.resumed as last seen */
+	char	   *token;			/* of its names in Kafka */
 	bool		listed;			/* in the last look at the catalogs */
 	KvSlot	   *slot;			/* SLOT_OUTPUT, for status */
 	/* Kafka; recovery.c fills it */
@@ -50,8 +63,15 @@ typedef struct Output
 extern bool kv_recover(Output *output);
 /* Metadata of a Kafka transaction; palloc'd. */
 extern char *kv_recovery_metadata(OutboxPlace place, const char *frontiers);
-/* Place and owner that metadata names; false: it is none of ours. */
-extern bool kv_recovery_parse(const char *metadata, OutboxPlace *place, char **owner, char **frontiers);
+/* Reads it; false: it is none of ours. */
+extern bool kv_recovery_parse(const char *text, OutboxMetadata *metadata);
+/* Reads what metadata says of this database; before kv_recovery_metadata and kv_recovery_is_replaced. Runs: in a transaction. */
+extern void kv_recovery_note_era(void);
+/*
+ * Is it from a database that has taken this one's place: adopted more often, or on a later timeline? That one has gone its own
+ * way since, so the numbers it gave mean something else here.
+ */
+extern bool kv_recovery_is_replaced(const OutboxMetadata *metadata);
 /* Is a behind b? */
 extern bool kv_place_is_before(OutboxPlace a, OutboxPlace b);
 

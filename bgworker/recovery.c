@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -51,23 +52,18 @@ typedef struct Known
 	bool		unpublished;	/* messages after the note */
 } Known;
 
-/* What Kafka knows. */
-typedef struct Metadata
-{
-	bool		found;
-	OutboxPlace place;
-	char	   *owner;
-	char	   *frontiers;
-} Metadata;
+static int64 adoptions;			/* of this database */
 
 static void read_known(Output *output, Known *known);
 static void read_positions(Output *output);
-static void read_metadata(Output *output, Metadata *metadata);
+static void read_metadata(Output *output, OutboxMetadata *metadata);
 static void check_owner(Output *output);
-static void decide(Output *output, const Known *known, Metadata *metadata);
-static void note_redo(Output *output, Metadata *metadata);
+static void check_replaced(Output *output, const OutboxMetadata *metadata);
+static void decide(Output *output, const Known *known, OutboxMetadata *metadata);
+static void note_redo(Output *output, OutboxMetadata *metadata);
 static void commit_owner(Output *output);
 static const char *my_owner(void);
+static int64 number_field(Jsonb *object, const char *name);
 static char *text_field(Jsonb *object, const char *name);
 
 
@@ -76,7 +72,7 @@ bool
 kv_recover(Output *output)
 {
 	Known		known = {0};
-	Metadata	metadata = {0};
+	OutboxMetadata metadata = {0};
 	MemoryContext save = MemoryContextSwitchTo(output->context);
 
 	output->slot->phase = PIPELINE_STARTING;
@@ -117,6 +113,7 @@ read_known(Output *output, Known *known)
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	kv_recovery_note_era();
 	row = kv_pipeline_get(output->pipeline, false);
 	known->last_batch = row->batch;
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
@@ -163,15 +160,15 @@ read_positions(Output *output)
 
 /* Reads the group's offsets into output->offsets and finds the greatest batch among their metadata. */
 static void
-read_metadata(Output *output, Metadata *metadata)
+read_metadata(Output *output, OutboxMetadata *metadata)
 {
 	kv_txn_read_offsets(output->serverid, output->owner, output->kafka_name, output->offsets, output->noffsets);
 	for (int i = 0; i < output->noffsets; i++)
 	{
-		Metadata	one = {.found = true};
+		OutboxMetadata one = {.found = true};
 
 		if (output->offsets[i].metadata == NULL ||
-			!kv_recovery_parse(output->offsets[i].metadata, &one.place, &one.owner, &one.frontiers))
+			!kv_recovery_parse(output->offsets[i].metadata, &one))
 			continue;
 		if (!metadata->found || kv_place_is_before(metadata->place, one.place))
 			*metadata = one;
@@ -182,9 +179,10 @@ read_metadata(Output *output, Metadata *metadata)
 static void
 check_owner(Output *output)
 {
-	Metadata	metadata = {0};
+	OutboxMetadata metadata = {0};
 
 	read_metadata(output, &metadata);
+	check_replaced(output, &metadata);
 	if (metadata.found && strcmp(metadata.owner, my_owner()) != 0)
 	{
 		output->stopped = true;
@@ -198,10 +196,25 @@ check_owner(Output *output)
 	output->fenced = false;
 }
 
+/* Raises an error if a copy of this database has taken its place in Kafka. */
+static void
+check_replaced(Output *output, const OutboxMetadata *metadata)
+{
+	if (!metadata->found || !kv_recovery_is_replaced(metadata))
+		return;
+	output->stopped = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("pipeline \"%s\" is published by a server that has taken the place of this one", output->name),
+			 errdetail("Its owner in Kafka is %s. This database does not have what was published since.", metadata->owner),
+			 errhint("Make this server a standby of that one, or run kafka.fork() here, to go on under new names.")));
+}
+
 /* Sets output->published; raises an error where Kafka and Postgres contradict each other. */
 static void
-decide(Output *output, const Known *known, Metadata *metadata)
+decide(Output *output, const Known *known, OutboxMetadata *metadata)
 {
+	check_replaced(output, metadata);
 	if (metadata->found && metadata->place.batch > known->last_batch)
 	{
 		if (metadata->place.part != 0 && !(known->decided && known->note.batch == metadata->place.batch - 1))
@@ -241,7 +254,7 @@ decide(Output *output, const Known *known, Metadata *metadata)
  * the positions are those before it; its number is not used again.
  */
 static void
-note_redo(Output *output, Metadata *metadata)
+note_redo(Output *output, OutboxMetadata *metadata)
 {
 	StringInfoData positions;
 
@@ -282,37 +295,64 @@ commit_owner(Output *output)
 	output->committed_at = GetCurrentTimestamp();
 }
 
+/* See the header. */
+void
+kv_recovery_note_era(void)
+{
+	adoptions = kv_identity_adoptions();
+}
+
+/* See the header. */
+bool
+kv_recovery_is_replaced(const OutboxMetadata *metadata)
+{
+	return metadata->adoptions > adoptions ||
+		(metadata->adoptions == adoptions && metadata->timeline > GetWALInsertionTimeLine());
+}
+
 /* Writes what travels with the offsets. Frontiers are left out where they would not fit. */
 char *
 kv_recovery_metadata(OutboxPlace place, const char *frontiers)
 {
-	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\"", place.batch, place.part, my_owner());
+	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\",\"adoptions\":" INT64_FORMAT ",\"timeline\":%u",
+								 place.batch, place.part, my_owner(), adoptions, GetWALInsertionTimeLine());
 	char	   *metadata = psprintf("%s,\"frontiers\":%s}", start, frontiers);
 
 	return strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
 }
 
-/* Reads it, frontiers NULL where they are missing; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
+/* Reads it; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
 bool
-kv_recovery_parse(const char *metadata, OutboxPlace *place, char **owner, char **frontiers)
+kv_recovery_parse(const char *text, OutboxMetadata *metadata)
 {
 	Jsonb	   *object;
 	char	   *number;
 
-	if (metadata[0] != '{')
+	if (text[0] != '{')
 		return false;
-	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(metadata)));
+	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 	number = text_field(object, "batch");
 	if (number == NULL)
 		return false;
-	place->batch = pg_strtoint64(number);
-	number = text_field(object, "part");
-	place->part = number == NULL ? 0 : pg_strtoint64(number);
-	*owner = text_field(object, "owner");
-	*frontiers = text_field(object, "frontiers");
-	if (*owner == NULL)
-		*owner = pstrdup("");
+	metadata->found = true;
+	metadata->place.batch = pg_strtoint64(number);
+	metadata->place.part = number_field(object, "part");
+	metadata->adoptions = number_field(object, "adoptions");
+	metadata->timeline = number_field(object, "timeline");
+	metadata->owner = text_field(object, "owner");
+	metadata->frontiers = text_field(object, "frontiers");
+	if (metadata->owner == NULL)
+		metadata->owner = pstrdup("");
 	return true;
+}
+
+/* Gives a field of an object as a number, 0 if it has none. */
+static int64
+number_field(Jsonb *object, const char *name)
+{
+	char	   *number = text_field(object, name);
+
+	return number == NULL ? 0 : pg_strtoint64(number);
 }
 
 /* Is a behind b? All of a batch is more than any part of it. */

@@ -41,6 +41,20 @@ kv_identity_prefix(void)
 	return psprintf("%s.%u", instance, database);
 }
 
+int64
+kv_identity_adoptions(void)
+{
+	int64		adoptions = 0;
+	bool		isnull;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	if (kv_sql_read("SELECT adoptions FROM kafka_state.identity", 0, NULL, NULL, NULL, 1) > 0)
+		adoptions = DatumGetInt64(kv_sql_value(0, 1, &isnull));
+	kv_sql_leave(&sql);
+	return adoptions;
+}
+
 /* Gives the name of this instance: kafka.instance, or the stored one, or the system identifier. */
 static char *
 instance_name(void)
@@ -144,7 +158,7 @@ kv_identity_take(bool new_names)
 		};
 
 		kv_sql_run("UPDATE kafka_state.identity SET system_identifier = $1, data_directory = $2, database = $3, "
-				   "instance = coalesce(nullif($4, ''), instance)", 4, types, values, NULL);
+				   "instance = coalesce(nullif($4, ''), instance), adoptions = adoptions + 1", 4, types, values, NULL);
 	}
 	kv_sql_leave(&sql);
 	kv_identity_ensure();

@@ -5,6 +5,7 @@
 #include "kafka_views.h"
 
 extern char *kv_identity_prefix(void);	/* what every name in Kafka begins with: "<instance>.<database oid>" */
+extern int64 kv_identity_adoptions(void);	/* how often kafka.adopt() has put a copy in the place of the original */
 /* Writes the fingerprint if there is none yet: before the first pipeline, before the first publishing of transactions. */
 extern void kv_identity_ensure(void);
 /* Makes this database, as it is now, the one that is known to Kafka; new_tokens: under new names (kafka.fork). */

@@ -467,7 +467,7 @@ kv_outbox_pipelines(int64 pipeline)
 		"      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		") "
 		"SELECT p.pipeline, p.name, p.paused, pg_catalog.min(f.ftserver::bigint)::oid, "
-		"  (SELECT c.relowner FROM kafka_state.view v JOIN pg_catalog.pg_class c ON c.oid = v.relation WHERE v.pipeline = p.pipeline ORDER BY v.view LIMIT 1), p.resumed "
+		"  (SELECT c.relowner FROM kafka_state.view v JOIN pg_catalog.pg_class c ON c.oid = v.relation WHERE v.pipeline = p.pipeline ORDER BY v.view LIMIT 1), p.resumed, p.token "
 		"FROM kafka_state.pipeline p "
 		"JOIN reads r USING (pipeline) "
 		"JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = r.relid "
@@ -495,6 +495,7 @@ kv_outbox_pipelines(int64 pipeline)
 		found->serverid = DatumGetObjectId(kv_sql_value(i, 4, &isnull));
 		found->owner = DatumGetObjectId(kv_sql_value(i, 5, &isnull));
 		found->resumed = DatumGetInt64(kv_sql_value(i, 6, &isnull));
+		found->token = kv_sql_text(i, 7);
 		result = lappend(result, found);
 		MemoryContextSwitchTo(save);
 	}

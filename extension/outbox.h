@@ -42,6 +42,7 @@ typedef struct OutboxPipeline
 {
 	int64		pipeline;
 	char	   *name;
+	char	   *token;
 	bool		paused;
 	int64		resumed;		/* how often a person let it go on */
 	Oid			serverid;		/* of the topics it reads, and of its sinks */

@@ -23,7 +23,8 @@ CREATE TABLE kafka_state.identity (
 	system_identifier text NOT NULL,
 	data_directory text NOT NULL,
 	database oid NOT NULL,
-	kafka_database oid NOT NULL		-- the one whose number is in the Kafka names: kafka.adopt() leaves it
+	kafka_database oid NOT NULL,		-- the one whose number is in the Kafka names: kafka.adopt() leaves it
+	adoptions bigint NOT NULL DEFAULT 0	-- kafka.adopt() since then: who has fewer than Kafka knows of has been replaced
 );
 COMMENT ON TABLE kafka_state.identity IS 'Who this database is to Kafka; where the fingerprint does not match, nothing starts until kafka.adopt() or kafka.fork()';
 
