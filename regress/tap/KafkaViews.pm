@@ -183,6 +183,29 @@ sub new
 	return $self;
 }
 
+# Starts two brokers of one cluster, whose topics are on both; the second may be stopped and killed, and what it led is led by the
+# first until it is back.
+sub pair
+{
+	my ($class) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir('properties');
+
+	PostgreSQL::Test::Utils::append_to_file("$dir/properties", <<~'PROPERTIES');
+		default.replication.factor=2
+		offsets.topic.replication.factor=2
+		transaction.state.log.replication.factor=2
+		min.insync.replicas=1
+		leader.imbalance.check.interval.seconds=2
+		leader.imbalance.per.broker.percentage=0
+		PROPERTIES
+	local $ENV{KAFKA_PROPERTIES} = "$dir/properties";
+	my $first = $class->new;
+	local $ENV{KAFKA_JOIN} = "$first->{dir}/broker";
+	my $second = $class->new;
+
+	return ($first, $second);
+}
+
 # The broker that all tests of this run share: quicker, never to be stopped; topics need names of the test's own.
 sub shared
 {

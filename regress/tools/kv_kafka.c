@@ -29,6 +29,7 @@ static const char usage_text[] =
 "  configure TOPIC config=value ...   the rest goes back to the broker's defaults\n"
 "  trim TOPIC                     deletes its records\n"
 "  topics                         name <tab> partitions, sorted by name\n"
+"  leaders                        topic <tab> partition <tab> broker that leads it\n"
 "  produce TOPIC [--partition N] [--hex|--copy] [--full]\n"
 "      standard input, a record a line: [partition=N ][ts=MS ][header=NAME:VALUE ]KEY<tab>VALUE\n"
 "      no tab: no key; \\N alone: null; --hex: key and value are hex digits;\n"
@@ -122,6 +123,7 @@ main(int argc, char **argv)
 		{"configure", 2, configure_topic},
 		{"trim", 1, trim_topic},
 		{"topics", 0, list_topics},
+		{"leaders", 0, list_leaders},
 		{"produce", 1, produce},
 		{"consume", 1, consume},
 		{"end", 1, print_ends},

@@ -51,6 +51,7 @@ extern void add_partitions(int argc, char **argv);
 extern void configure_topic(int argc, char **argv);
 extern void trim_topic(int argc, char **argv);
 extern void list_topics(int argc, char **argv);
+extern void list_leaders(int argc, char **argv);
 extern void produce(int argc, char **argv);
 extern void consume(int argc, char **argv);
 extern void print_ends(int argc, char **argv);

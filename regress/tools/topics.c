@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * topics.c
- *	  The commands of kv_kafka about whole topics: create, delete, add-partitions, configure, trim, topics.
+ *	  The commands of kv_kafka about whole topics: create, delete, add-partitions, configure, trim, topics, leaders.
  *-------------------------------------------------------------------------
  */
 #include "kv_kafka.h"
@@ -45,7 +45,7 @@ create_topic(int argc, char **argv)
 
 	if (next < argc && strchr(argv[next], '=') == NULL)
 		partitions = (int) parse_number(argv[next++], "PARTITIONS");
-	topic = rd_kafka_NewTopic_new(argv[0], partitions, 1, errstr, sizeof(errstr));
+	topic = rd_kafka_NewTopic_new(argv[0], partitions, -1 /* as the broker does by default */ , errstr, sizeof(errstr));
 	if (topic == NULL)
 		die("%s", errstr);
 	for (; next < argc; next++)
@@ -178,4 +178,16 @@ list_topics(int argc, char **argv)
 	qsort(metadata->topics, metadata->topic_cnt, sizeof(*metadata->topics), compare_topics);
 	for (int i = 0; i < metadata->topic_cnt; i++)
 		printf("%s\t%d\n", metadata->topics[i].topic, metadata->topics[i].partition_cnt);
+}
+
+void
+list_leaders(int argc, char **argv)
+{
+	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
+	const struct rd_kafka_metadata *metadata = fetch_metadata(rk, NULL);
+
+	qsort(metadata->topics, metadata->topic_cnt, sizeof(*metadata->topics), compare_topics);
+	for (int i = 0; i < metadata->topic_cnt; i++)
+		for (int n = 0; n < metadata->topics[i].partition_cnt; n++)
+			printf("%s\t%d\t%d\n", metadata->topics[i].topic, metadata->topics[i].partitions[n].id, metadata->topics[i].partitions[n].leader);
 }
