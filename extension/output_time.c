@@ -30,6 +30,10 @@ kv_output_time(ViewDef *view, const char *event_time)
 		if (view->shape == SHAPE_APPEND)
 			view->time_attno = passed_through_time(view);
 	}
+	else if (view->shape == SHAPE_KEYED)
+		return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.event_time",
+						  "Its rows change, so views over it read it as a table, whose rows have no time.",
+						  "Leave the option out; rows of windows have a time under kafka.emit = 'final'.");
 	else
 	{
 		for (int i = 0; i < view->result->natts; i++)

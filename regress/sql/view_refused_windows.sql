@@ -12,6 +12,7 @@ CREATE FOREIGN TABLE refunds (order_id bigint, refunded_at timestamp) SERVER vie
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT order_id FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT customer_id, count(*) FROM orders GROUP BY customer_id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT count(*) FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'latest') AS SELECT customer_id, max(created_at) AS latest FROM orders GROUP BY customer_id;
 
 -- windows of something else than the time of the streams
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT kafka.tumble(due_at, '1 hour') AS due, count(*) FROM orders GROUP BY due;
