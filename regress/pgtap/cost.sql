@@ -47,7 +47,15 @@ INSERT INTO forms (view, query) VALUES
 	('collected', 'SELECT customer, array_agg(id) AS ids FROM orders GROUP BY customer'),
 	('latest', 'SELECT DISTINCT ON (customer) customer, id, at FROM orders ORDER BY customer, at DESC'),
 	('least', 'SELECT DISTINCT ON (customer) customer, id FROM orders ORDER BY customer, amount, at DESC'),
+	('sessions', $$SELECT customer, kafka.session(at, '1 s') AS during, count(*) AS n, avg(amount) AS amount FROM orders GROUP BY customer, during$$),
+	('sessions_null', $$SELECT CASE WHEN customer % 2 = 0 THEN customer END AS even, CASE WHEN customer % 2 = 1 THEN customer END AS odd, kafka.session(at, '1 us') AS during, max(id) AS id
+		FROM orders GROUP BY 1, 2, during HAVING max(amount) < 1000$$),
+	('sessions_rows', $$SELECT customer, kafka.session(at, '1 s') AS during, array_agg(id) AS ids, count(DISTINCT part) AS parts FROM orders GROUP BY customer, during$$),
+	('sessions_joined', $$SELECT o.customer, kafka.session(greatest(o.at, p.at), '1 s') AS during, kafka.last(p.id, p.at) AS id FROM orders o
+		JOIN payments p ON p.order_id = o.id AND p.at BETWEEN o.at AND o.at + interval '1 hour' GROUP BY o.customer, during$$),
 	('table_filtered', $$SELECT customer, name FROM customers WHERE name <> ''$$),
+	('tables_united', $$SELECT 'as it is' AS kind, customer, name FROM customers UNION ALL SELECT 'large', customer, upper(name) FROM customers$$),
+	('tables_united_totals', 'SELECT customer, count(*) AS n, max(name) AS name FROM (SELECT customer, name FROM customers UNION ALL SELECT customer, name FROM shops) u GROUP BY customer'),
 	('tables_joined', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s JOIN customers c ON c.customer = s.customer'),
 	('tables_left', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s LEFT JOIN customers c ON c.customer = s.customer'),
 	('table_totals', 'SELECT customer, count(*) AS n FROM shops GROUP BY customer'),
@@ -67,6 +75,9 @@ INSERT INTO forms (view, query, options) VALUES
 	('windows_grace', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.grace = '1 hour'$$),
 	('windows_kept', $$SELECT kafka.tumble(at, '1 ms') AS during, avg(amount) AS amount FROM orders GROUP BY 1$$, $$, kafka.retention = '1 hour'$$),
 	('rows_kept', 'SELECT id, at FROM orders', $$, kafka.retention = '1 hour'$$),
+	('sessions_grace', $$SELECT customer, kafka.session(at, '1 s') AS during, string_agg(part, ',') AS parts FROM orders GROUP BY customer, during$$, $$, kafka.grace = '1 hour'$$),
+	('sessions_final', $$SELECT customer, kafka.session(at, '1 s') AS during, count(*) AS n FROM orders GROUP BY customer, during$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$),
+	('sessions_rows_final', $$SELECT customer, kafka.session(at, '1 s') AS during, kafka.first(part, at) AS part FROM orders GROUP BY customer, during$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$),
 	('windows_final', $$SELECT kafka.tumble(at, '1 ms') AS during, count(*) AS n FROM orders GROUP BY 1$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$),
 	('values_final', $$SELECT kafka.tumble(at, '1 ms') AS during, count(DISTINCT customer) AS n FROM orders GROUP BY 1$$, $$, kafka.emit = 'final', kafka.grace = '1 hour'$$);
 INSERT INTO forms (view, query, stored) VALUES ('given', 'SELECT o.id, c.name FROM orders o JOIN customers c ON c.customer = o.customer', false);
@@ -102,7 +113,7 @@ END $$;
 CREATE VIEW tables AS
 	SELECT f.view, c.oid, c.relname FROM forms f JOIN kafka_state.view v ON v.relation = f.view::regclass
 	JOIN pg_class c ON c.relkind = 'r' AND (c.oid = v.relation OR c.relname = 'regions' AND f.view = 'related'
-		OR c.relnamespace = 'kafka_state'::regnamespace AND c.relname ~ ('^[a-z]+_' || v.view || '(_|$)') AND c.relname !~ '^outbox');
+		OR c.relnamespace = 'kafka_state'::regnamespace AND c.relname ~ ('^[a-z_]+_' || v.view || '(_|$)') AND c.relname !~ '^outbox');
 CREATE VIEW work AS
 	SELECT t.view, sum(u.seq_tup_read) AS scanned, sum(coalesce(u.idx_tup_fetch, 0)) AS fetched, sum(u.n_tup_ins + u.n_tup_upd + u.n_tup_del) AS changed,
 		sum(b.heap_blks_hit + b.heap_blks_read + coalesce(b.idx_blks_hit + b.idx_blks_read, 0)) AS blocks
@@ -124,7 +135,7 @@ BEGIN
 END $$;
 
 SELECT write_tables(1, 100000, 'first '), write_orders(1, 100000, 10) \g /dev/null
-SELECT ok(kafka.wait_for_view('over_totals', '300s'), '100,000 rows are applied');
+SELECT ok(kafka.wait_for_view('over_totals', '600s'), '100,000 rows are applied');
 VACUUM ANALYZE;
 CREATE TABLE done (round text, number int, view text, scanned numeric, fetched numeric, changed numeric, blocks numeric);
 CREATE TABLE before AS TABLE work;
