@@ -31,6 +31,7 @@
 #include "applied.h"
 #include "apply.h"
 #include "batch.h"
+#include "batch_size.h"
 #include "consumer.h"
 #include "dead_letter.h"
 #include "delta.h"
@@ -84,7 +85,7 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 	begin_numbered(pipeline);
 	KV_FAULT_POINT("batch_numbered");
 
-	while (taken < kv_batch_rows)
+	while (taken < kv_batch_size(pipeline))
 	{
 		int64		records;
 
@@ -170,7 +171,7 @@ collect(Pipeline *pipeline)
 	Bitmapset  *seen = NULL;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	while (taken < kv_batch_rows)
+	while (taken < kv_batch_size(pipeline))
 	{
 		Partition  *partition;
 		MergeResult result = kv_merge_peek(pipeline, &partition);

@@ -167,6 +167,8 @@ typedef struct Pipeline
 	/* state */
 	bool		bootstrap_done; /* false: only tables are read so far */
 	int64		batch_number;
+	int64		batch_size;		/* batch_size.c: most records of a batch; 0: kafka.batch_rows */
+	int			fitting_batches;	/* of that size, in a row */
 	bool		outbox_written;
 	int64		uncommitted_dead_letters,	/* of the current batch */
 				uncommitted_null_values,

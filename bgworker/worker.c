@@ -13,8 +13,8 @@
  * Nothing is in memory alone, so this is also how a worker goes on after kill -9.
  *
  * The only PG_TRY blocks: run_once, where an error of a run becomes a FAILED phase
- * and a message in the slot, and run_batch, where a conflict with another session
- * becomes another attempt at the same batch.
+ * and a message in the slot, and run_batch, where a conflict with another session, or a batch that does not fit,
+ * becomes another attempt.
  */
 #include "postgres.h"
 
@@ -33,6 +33,7 @@
 
 #include "advance.h"
 #include "batch.h"
+#include "batch_size.h"
 #include "buffer_logging.h"
 #include "consumer.h"
 #include "fault_point.h"
@@ -333,7 +334,7 @@ static bool
 should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *must_run)
 {
 	if (kv_merge_ready(pipeline))
-		return kv_consumer_pending(pipeline) >= kv_batch_rows ||
+		return kv_consumer_pending(pipeline) >= kv_batch_size(pipeline) ||
 			now - clock->batch_began >= (int64) kv_batch_interval_ms * 1000;
 	if (pipeline->redo)
 		return *must_run = kv_redo_is_over(pipeline);
@@ -349,7 +350,7 @@ should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *mu
 
 /*
  * Runs a batch. The PG_TRY makes another attempt of a conflict with another session (deadlock,
- * lock), for which the records need not be fetched again.
+ * lock), for which the records need not be fetched again, and a smaller one of a batch that is too large (batch_size.c).
  */
 static void
 run_batch(Pipeline *pipeline, bool must_run)
@@ -357,6 +358,7 @@ run_batch(Pipeline *pipeline, bool must_run)
 	for (volatile int tries = 1;; tries++)
 	{
 		ErrorData  *volatile error = NULL;
+		volatile int64 taken = 0;
 
 		PG_TRY();
 		{
@@ -368,13 +370,19 @@ run_batch(Pipeline *pipeline, bool must_run)
 			error = CopyErrorData();
 			FlushErrorState();
 			AbortOutOfAnyTransaction();
+			taken = pipeline->uncommitted_records;
 			kv_batch_failed(pipeline);
 			MemoryContextSwitchTo(pipeline->context);
 		}
 		PG_END_TRY();
 		if (error == NULL)
+		{
+			kv_batch_size_fits(pipeline);
 			return;
-		if (!is_conflict(error->sqlerrcode) || tries >= CONFLICT_TRIES)
+		}
+		if (kv_batch_size_halve(pipeline, taken, error))
+			tries = 0;
+		else if (!is_conflict(error->sqlerrcode) || tries >= CONFLICT_TRIES)
 			ReThrowError(error);
 		FreeErrorData(error);
 		pg_usleep(10000L * tries);
