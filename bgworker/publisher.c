@@ -332,8 +332,13 @@ publish_output(void *arg)
 	Load		load = {0};
 	bool		idle;
 
-	if (!output->recovered && !kv_recover(output))
+	if (!output->recovered)
+	{
+		/* all outputs recover before one publishes: their workers wait for that, and a sink that is down may take a while */
+		if (kv_recover(output))
+			more_to_publish = true;
 		return;
+	}
 	MemoryContextReset(load_context);
 	read_load(output, &load);
 	KV_FAULT_POINT("publish_read");

@@ -1,0 +1,101 @@
+# Topics without what a pipeline needs: a sink that is not there, records that were deleted before they were read. The one stops the publishing of
+# that pipeline alone, the other that pipeline alone; each gives a hint, and where that is followed everything goes on.
+
+use strict;
+use warnings;
+use KafkaViews;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = KafkaViews::Broker->new;
+my $node = new_node('main', broker => $broker);
+
+$broker->create($_, 1, 'retention.ms=-1') for qw(input_a input_b input_c output_a output_b);
+for my $name (qw(a b c))
+{
+	$node->safe_psql('postgres', qq{
+		CREATE FOREIGN TABLE input_$name (id int) SERVER broker OPTIONS (topic 'input_$name');
+		CREATE FOREIGN TABLE output_$name (id int) SERVER broker OPTIONS (topic 'output_$name');
+	});
+}
+
+# Makes the view of a pipeline with its sink; again, after the view was dropped.
+sub make
+{
+	my ($name) = @_;
+
+	$node->safe_psql('postgres', qq{
+		BEGIN;
+		CREATE MATERIALIZED VIEW view_$name WITH (kafka.continuous) AS SELECT id FROM input_$name;
+		SELECT kafka.attach_sink('view_$name', 'output_$name');
+		COMMIT;
+	});
+	return;
+}
+
+sub feed
+{
+	my ($name, @ids) = @_;
+
+	$broker->produce("input_$name", map { '\N' . qq(\t{"id":$_}) } @ids);
+	return;
+}
+
+sub ids { my ($topic) = @_; return join ' ', map { /(\d+)/ } $broker->consume($topic, format => '%v') }
+sub rows { my ($name) = @_; return $node->safe_psql('postgres', "SELECT string_agg(id::text, ' ' ORDER BY id) FROM view_$name") }
+
+# Waits until a pipeline says something like the pattern; returns the hint.
+sub wait_for_error
+{
+	my ($name, $column, $pattern) = @_;
+
+	wait_until("view_$name to report $pattern", sub {
+		return $node->safe_psql('postgres', "SELECT $column FROM kafka.pipelines WHERE pipeline = 'view_$name'") =~ $pattern });
+	return $node->safe_psql('postgres', "SELECT ${column}_hint FROM kafka.pipelines WHERE pipeline = 'view_$name'");
+}
+
+# The others do not notice.
+my $beside = 0;
+sub check_beside
+{
+	my ($what) = @_;
+
+	feed('b', ++$beside);
+	wait_for_view($node, 'view_b');
+	is(ids('output_b'), join(' ', 1 .. $beside), "$what: another pipeline goes on");
+	return;
+}
+
+make($_) for qw(a b c);
+feed('a', 1 .. 3);
+feed('b', ++$beside);
+wait_for_view($node, $_) for qw(view_a view_b);
+is(ids('output_a'), '1 2 3', 'it publishes');
+
+# a sink that does not exist
+feed('c', 1, 2);
+like(wait_for_error('c', 'publish_error', qr/could not find topic "output_c"/), qr/Create the topic in Kafka/, 'the sink is not there');
+is(rows('c'), '1 2', 'the view is kept up all the same');
+check_beside('sink missing');
+$broker->create('output_c', 1, 'retention.ms=-1');
+wait_for_view($node, 'view_c');
+is(ids('output_c'), '1 2', 'the hint followed: publishing goes on by itself');
+
+# records that are deleted before they were read
+$node->safe_psql('postgres', q{SELECT kafka.pause('view_a')});
+wait_until('it to pause', sub { $node->safe_psql('postgres', q{SELECT phase FROM kafka.pipelines WHERE pipeline = 'view_a'}) eq 'paused' });
+feed('a', 4 .. 6);
+$broker->trim('input_a');
+feed('a', 7, 8);
+$node->safe_psql('postgres', q{SELECT kafka.resume('view_a')});
+like(wait_for_error('a', 'error', qr/records of topic "input_a" partition 0 were deleted before pipeline "view_a" read them/),
+	qr/Drop the views of the pipeline and create them again/, 'records are missing');
+is(rows('a'), '1 2 3', 'the view stays as it was');
+check_beside('records missing');
+$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW view_a');
+make('a');
+wait_for_view($node, 'view_a');
+is(rows('a'), '7 8', 'the hint followed: it goes on without them');
+is(ids('output_a'), '1 2 3 7 8', 'and publishes what is there');
+
+done_testing();
