@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
@@ -52,6 +53,7 @@ static char *string_option(List *options, const char *name);
 static Oid	view_named(RangeVar *name);
 static bool names_stored_view(RangeVar *name);
 static Oid	relation_named(RangeVar *name);
+static List *topics_of(Oid relid);
 
 
 void
@@ -268,6 +270,7 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 {
 	Oid			relid = InvalidOid;
 	bool		is_view;
+	List	   *topics;
 	ListCell   *cell;
 
 	kv_check_not_state(relation_named(stmt->relation));
@@ -298,15 +301,14 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 		if (command->subtype == AT_AttachPartition)
 			refuse_inherited(list_make1(castNode(PartitionCmd, command->def)->name), false);
 	}
-	if (OidIsValid(relid) && kv_topic_is(relid))
-	{
-		kv_check_alter_topic(relid, stmt);
-		kv_pass_on(utility);
-		CommandCounterIncrement();
-		kv_topic_check(relid);	/* raises an error for options that do not go together */
-		return;
-	}
+	topics = topics_of(relid);
+	foreach(cell, topics)
+		kv_check_alter_topic(lfirst_oid(cell), stmt);
 	kv_pass_on(utility);
+	if (topics != NIL)
+		CommandCounterIncrement();
+	foreach(cell, topics)
+		kv_topic_check(lfirst_oid(cell));	/* raises an error for options that do not go together */
 }
 
 /*
@@ -343,7 +345,8 @@ refuse_inherited(List *names, bool parents)
 static void
 handle_rename(Utility *utility, RenameStmt *stmt)
 {
-	Oid			topic = InvalidOid;
+	List	   *topics = NIL;
+	ListCell   *cell;
 
 	if (stmt->relation != NULL)
 		kv_check_not_state(relation_named(stmt->relation));
@@ -374,17 +377,14 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 				 errmsg("cannot rename trigger \"%s\" of continuous view \"%s\"", KV_REFUSE_TRIGGER, stmt->relation->relname)));
 	if (stmt->renameType == OBJECT_COLUMN &&
 		(stmt->relationType == OBJECT_FOREIGN_TABLE || stmt->relationType == OBJECT_TABLE))
-		topic = relation_named(stmt->relation);
-	if (OidIsValid(topic) && !kv_topic_is(topic))
-		topic = InvalidOid;
-	if (OidIsValid(topic))
-		kv_check_rename_topic_column(topic, stmt->subname);
+		topics = topics_of(relation_named(stmt->relation));
+	foreach(cell, topics)
+		kv_check_rename_topic_column(lfirst_oid(cell), stmt->subname);
 	kv_pass_on(utility);
-	if (OidIsValid(topic))
-	{
+	if (topics != NIL)
 		CommandCounterIncrement();
-		kv_topic_check(topic);	/* event_time names its column */
-	}
+	foreach(cell, topics)
+		kv_topic_check(lfirst_oid(cell));	/* event_time names its column */
 }
 
 static void
@@ -526,4 +526,23 @@ static Oid
 relation_named(RangeVar *name)
 {
 	return RangeVarGetRelid(name, NoLock, true);
+}
+
+/* Lists the topics that a change of a relation's columns changes: itself, and those among its children or partitions. */
+static List *
+topics_of(Oid relid)
+{
+	List	   *topics = NIL;
+	ListCell   *cell;
+
+	if (!OidIsValid(relid))
+		return NIL;
+	if (!has_subclass(relid))
+		return kv_topic_is(relid) ? list_make1_oid(relid) : NIL;
+	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	{
+		if (kv_topic_is(lfirst_oid(cell)))
+			topics = lappend_oid(topics, lfirst_oid(cell));
+	}
+	return topics;
 }

@@ -126,6 +126,17 @@ CREATE TABLE heir () INHERITS (u);
 CREATE FOREIGN TABLE heir () INHERITS (u) SERVER view_alter OPTIONS (topic 'heir');
 CREATE TABLE heir (LIKE u);
 ALTER TABLE heir INHERIT u;
+-- a parent's columns are those of the topics among its partitions
+CREATE TABLE records (k int, v text, kind int) PARTITION BY LIST (kind);
+CREATE FOREIGN TABLE part (k int OPTIONS (key 'true'), v text, kind int) SERVER view_alter OPTIONS (topic 'view_alter_part', mode 'upsert');
+ALTER TABLE records ATTACH PARTITION part DEFAULT;
+CREATE MATERIALIZED VIEW of_part WITH (kafka.continuous, kafka.pipeline = 'view_alter_part') AS SELECT p.v, t2.id FROM t2 LEFT JOIN part p ON p.kind = t2.k2 WITH NO DATA;
+ALTER TABLE records RENAME COLUMN v TO w;
+ALTER TABLE records DROP COLUMN k;
+ALTER TABLE records ALTER COLUMN k TYPE bigint;
+ALTER TABLE records ADD COLUMN more int;
+ALTER TABLE records DETACH PARTITION part;
+ALTER TABLE records RENAME COLUMN v TO w;
 -- what has no use for the name of its key field may rename it
 CREATE FOREIGN TABLE named (k int OPTIONS (key 'true'), v text) SERVER view_alter OPTIONS (topic 'view_alter_named', mode 'upsert');
 CREATE MATERIALIZED VIEW x WITH (kafka.continuous, kafka.pipeline = 'view_alter_x') AS SELECT k, v FROM named WITH NO DATA;
