@@ -337,7 +337,7 @@ kv_left_join_equalities(Closure *closure, int rti)
 	return equalities;
 }
 
-/* Tells whether only unmatched rows are left of a left join; see closure.h. An equality is true of no null. */
+/* Tells whether only unmatched rows are left of a left join; see closure.h. A strict condition is true of no null. */
 bool
 kv_entry_is_absent(Closure *closure, int rti)
 {
@@ -358,11 +358,8 @@ kv_entry_is_absent(Closure *closure, int rti)
 		foreach(other, closure->conditions)
 		{
 			JoinCondition *joined = lfirst(other);
-			Node	   *left;
-			Node	   *right;
 
-			if (joined->nullable == rti && kv_join_equality(joined->clause, &left, &right) &&
-				(equal(strip(left), var) || equal(strip(right), var)))
+			if (joined->nullable == rti && list_member(find_nonnullable_vars(joined->clause), var))
 				return true;
 		}
 	}

@@ -2,7 +2,7 @@
  * full_join.c: a FULL JOIN of tables as two arms.
  *
  * L FULL JOIN R is L LEFT JOIN R, united with R LEFT JOIN L where L has no match and all its columns are null. No match is said by a
- * column of L that the condition compares for equality, which is null of no row that matches. So each arm is what the other
+ * column of L, most often one that the condition compares for equality, which is null of no row that matches. So each arm is what the other
  * rooms know, with an anchor of its own. What USING makes one column (COALESCE of both) is that of L in the first arm, because where R
  * has a row they are equal, and that of R in the second. What is joined left further on by a column of L finds nothing in the
  * second arm, and is left out of it.
@@ -11,6 +11,7 @@
 
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 
@@ -29,6 +30,7 @@ typedef struct FullSide
 
 static Query *kept_arm(Query *query);
 static Query *unmatched_arm(Query *query, Var *absent);
+static Var *told_by(Node *condition, int rti);
 static Var *compared_column(Node *condition, int rti);
 static Query *rewrite(Query *query, List *steps, FullSide *side, Node *condition);
 static bool is_never_true(Node *condition);
@@ -54,11 +56,11 @@ kv_full_join_arms(Query *query, List **arms)
 {
 	List	   *steps = kv_normalize_steps(query);
 	Node	   *condition = ((FromStep *) lsecond(steps))->condition;
-	Var		   *absent = compared_column(condition, ((FromStep *) linitial(steps))->rti);
+	Var		   *absent = told_by(condition, ((FromStep *) linitial(steps))->rti);
 
 	if (absent == NULL)
-		return kv_refusal(exprLocation(condition), "continuous view \"%s\" cannot use a FULL JOIN of tables without equal columns",
-						  "Rows of a table are found by its columns.",
+		return kv_refusal(exprLocation(condition), "continuous view \"%s\" cannot use a FULL JOIN of tables whose condition can hold of nulls",
+						  "That a row has no match is told by a column of the first table that is never null in one that has.",
 						  "Make a continuous view that has the expression as a column, and join that.");
 	*arms = lappend(*arms, kept_arm(query));
 	*arms = lappend(*arms, unmatched_arm(query, absent));
@@ -97,6 +99,21 @@ unmatched_arm(Query *query, Var *absent)
 	test->nulltesttype = IS_NULL;
 	test->location = -1;
 	return rewrite(arm, list_concat(list_make2(second, first), list_copy_tail(steps, 2)), &side, (Node *) test);
+}
+
+/* Gives a column of an entry of which a condition holds only where it is not null, one that is compared for equality first; NULL: none. */
+static Var *
+told_by(Node *condition, int rti)
+{
+	Var		   *compared = compared_column(condition, rti);
+	ListCell   *cell;
+
+	if (compared)
+		return compared;
+	foreach(cell, find_nonnullable_vars(condition))
+		if (lfirst_node(Var, cell)->varno == rti && lfirst_node(Var, cell)->varattno > 0)
+			return copyObject(lfirst(cell));
+	return NULL;
 }
 
 /* Gives a column of an entry that a condition compares with another entry for equality; NULL: none. */

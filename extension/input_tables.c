@@ -14,14 +14,19 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
+#include "nodes/nodeFuncs.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
 #include "utils/regproc.h"
 
 #include "delta_query.h"
 #include "equality.h"
 
-static char *probe_index(const ViewInput *input, const List *columns);
+static List *probe_values(const Probe *probe);
+static char *probe_index(const ViewInput *input, const Probe *probe);
+static char *index_expression(const ViewInput *input, const ProbeExpr *probe);
 static List *copy_columns(const ViewInput *input);
 static List *updated_columns(const ViewInput *input);
 
@@ -67,10 +72,11 @@ kv_input_tables(ViewInput *input, bool unlogged)
 	}
 	foreach(cell, input->probes)
 	{
-		List	   *columns = ((Probe *) lfirst(cell))->columns;
-		char	   *index = list_member(indexed, columns) ? NULL : probe_index(input, columns);
+		Probe	   *probe = lfirst(cell);
+		List	   *compared = probe->exprs == NIL ? probe->columns : list_make2(probe->columns, probe_values(probe));
+		char	   *index = list_member(indexed, compared) ? NULL : probe_index(input, probe);
 
-		indexed = lappend(indexed, columns);
+		indexed = lappend(indexed, compared);
 		if (index)
 			statements = lappend(statements, index);
 	}
@@ -89,14 +95,31 @@ kv_buffer_is_unlogged(const ViewInput *input)
 	return get_rel_persistence(RangeVarGetRelid(name, NoLock, false)) == RELPERSISTENCE_UNLOGGED;
 }
 
-/* Gives the statement that creates the index for a probe, NULL: its columns have no order. */
-static char *
-probe_index(const ViewInput *input, const List *columns)
+/* Lists the expressions of a probe, each with its collation. */
+static List *
+probe_values(const Probe *probe)
 {
-	List	   *names = NIL;
+	List	   *values = NIL;
 	ListCell   *cell;
 
-	foreach(cell, columns)
+	foreach(cell, probe->exprs)
+	{
+		ProbeExpr  *value = lfirst(cell);
+
+		values = lappend(values, list_make2(value->expr, list_make1_oid(value->collation)));
+	}
+	return values;
+}
+
+/* Gives the statement that creates the index for a probe, NULL: its columns have no order. */
+static char *
+probe_index(const ViewInput *input, const Probe *probe)
+{
+	List	   *names = NIL;
+	StringInfoData keys;
+	ListCell   *cell;
+
+	foreach(cell, probe->columns)
 	{
 		AttrNumber	attno = lfirst_int(cell);
 
@@ -104,10 +127,30 @@ probe_index(const ViewInput *input, const List *columns)
 			return NULL;
 		names = lappend(names, get_attname(input->relid, attno, false));
 	}
+	initStringInfo(&keys);
+	appendStringInfoString(&keys, kv_statement_columns(names, ""));
+	foreach(cell, probe->exprs)
+		appendStringInfo(&keys, "%s%s", keys.len > 0 ? ", " : "", index_expression(input, lfirst(cell)));
 	/* the event time behind the keys makes a bound on it a range of the index */
-	if (input->time_attno > 0 && !list_member_int(columns, input->time_attno))
-		names = lappend(names, get_attname(input->relid, input->time_attno, false));
-	return psprintf("CREATE INDEX ON %s (%s)", input->buffer_name, kv_statement_columns(names, ""));
+	if (input->time_attno > 0 && !list_member_int(probe->columns, input->time_attno))
+		appendStringInfo(&keys, ", %s", quote_identifier(get_attname(input->relid, input->time_attno, false)));
+	return psprintf("CREATE INDEX ON %s (%s)", input->buffer_name, keys.data);
+}
+
+/* Gives an expression as a key of an index on the input's table, whose columns have the names of the input's. */
+static char *
+index_expression(const ViewInput *input, const ProbeExpr *probe)
+{
+	Node	   *expr = copyObject(probe->expr);
+	char	   *text;
+
+	ChangeVarNodes(expr, input->rti, 1, 0);
+	text = deparse_expression(expr, deparse_context_for(get_rel_name(input->relid), input->relid), false, false);
+	if (!IsA(expr, Var))
+		text = psprintf("(%s)", text);
+	if (OidIsValid(probe->collation) && probe->collation != exprCollation(expr))
+		text = psprintf("%s COLLATE %s", text, generate_collation_name(probe->collation));
+	return text;
 }
 
 /* Gives the names of an input's used columns; see input_tables.h. */

@@ -1,5 +1,5 @@
 /*
- * join_graph.c: reads the conditions of a view's joins: equalities, and time
+ * join_graph.c: reads the conditions of a view's joins: equalities (probes.c), and time
  * bounds between streams closed over all pairs (DESIGN.md 2.4).
  *
  * D[i][j] is the least upper bound of t_j - t_i that the conditions imply, t being
@@ -41,7 +41,6 @@
 #include "utils/typcache.h"
 
 #include "outer_join.h"
-#include "row_source.h"
 
 /* An event time plus an offset between least and most us. */
 typedef struct TimeTerm
@@ -53,12 +52,6 @@ typedef struct TimeTerm
 
 static void append_conditions(Node *node, int nullable, List **conditions);
 static void append_left_conditions(Node *jtnode, List **conditions);
-static Refusal *check_equalities(ViewArm *arm, List *conditions);
-static void keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only);
-static void use_equality(ViewArm *arm, JoinCondition *condition, int *component, List **probes);
-static bool use_constant(ViewArm *arm, Node *side, Bitmapset *constant_members, Bitmapset *members, int *component, List **probes);
-static void connect(int *component, int nentries, Bitmapset *members);
-static void add_probe(ViewArm *arm, List **probes, Node *side, Bitmapset *others);
 static void read_time_conditions(ViewArm *arm, List *conditions);
 static void bound_by(ViewArm *arm, Node *left, Node *right);
 static bool bound_difference(ViewArm *arm, Node *left, Node *right);
@@ -69,7 +62,6 @@ static int64 add_bounds(int64 a, int64 b);
 static Refusal *refuse_unbounded(ViewArm *arm, int i, int j);
 static void set_retention(ViewArm *arm);
 static void set_closing(ViewArm *arm, int i);
-static int	location_of_entry(ViewArm *arm, int rti);
 
 #define BOUND(arm, i, j) ((arm)->time_bounds[(i) * (arm)->ninputs + (j)])
 
@@ -81,7 +73,7 @@ kv_join_graph(ViewArm *arm)
 	Refusal    *refusal;
 	int			ninputs = arm->ninputs;
 
-	refusal = check_equalities(arm, conditions);
+	refusal = kv_probes(arm, conditions);
 	if (refusal)
 		return refusal;
 
@@ -161,174 +153,6 @@ append_left_conditions(Node *jtnode, List **conditions)
 		return;
 	append_left_conditions(join->larg, conditions);
 	append_conditions(join->quals, ((RangeTblRef *) join->rarg)->rtindex, conditions);
-}
-
-/* Notes the probes, and checks that equalities connect all inputs. */
-static Refusal *
-check_equalities(ViewArm *arm, List *conditions)
-{
-	int			nentries = list_length(arm->query->rtable);
-	int		   *component = palloc(sizeof(int) * (nentries + 1));
-	List	  **probes = palloc0(sizeof(List *) * (nentries + 1));
-	ListCell   *cell;
-
-	for (int rti = 1; rti <= nentries; rti++)
-		component[rti] = rti;
-	for (int rti = 1; rti <= nentries; rti++)
-	{
-		List	   *used = kv_row_source_vars(rt_fetch(rti, arm->query->rtable));
-
-		connect(component, nentries, bms_add_member(pull_varnos(NULL, (Node *) used), rti));
-	}
-	foreach(cell, conditions)
-		use_equality(arm, lfirst(cell), component, probes);
-
-	for (int i = 0; i < arm->ninputs; i++)
-	{
-		ViewInput  *input = &arm->inputs[i];
-
-		keep_probes(arm, input, probes[input->rti], true);
-		if (input->probes == NIL)
-			keep_probes(arm, input, probes[input->rti], false);
-		if (component[input->rti] != component[arm->inputs[0].rti])
-			return kv_refusal(location_of_entry(arm, input->rti),
-							  psprintf("continuous view \"%%s\" cannot join \"%s\" without an equality",
-									   rt_fetch(input->rti, arm->query->rtable)->eref->aliasname),
-							  "Every new row would be compared with all rows of the other inputs.",
-							  "Join on equal columns; further conditions of any kind may be added.");
-	}
-	return NULL;
-}
-
-/* Keeps the probes of an input that one whose rows come or change can make, or all. A table that is looked up itself asks no other. */
-static void
-keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only)
-{
-	ListCell   *cell;
-
-	foreach(cell, probes)
-	{
-		Probe	   *probe = lfirst(cell);
-		bool		driven = false;
-
-		for (int i = 0; i < arm->ninputs; i++)
-			driven |= (kv_input_drives(&arm->inputs[i]) || arm->ndriving == 0) && bms_is_member(arm->inputs[i].rti, probe->others);
-		if (driven || !driving_only)
-			input->probes = lappend(input->probes, probe);
-	}
-}
-
-/*
- * Connects what an equality compares. A condition of a left join selects rows
- * of its nullable table alone: it connects that one, not the tables on its other side with each other.
- */
-static void
-use_equality(ViewArm *arm, JoinCondition *condition, int *component, List **probes)
-{
-	int			nentries = list_length(arm->query->rtable);
-	Node	   *left;
-	Node	   *right;
-	Bitmapset  *left_members;
-	Bitmapset  *right_members;
-	Bitmapset  *connected;
-
-	if (!kv_join_equality(condition->clause, &left, &right))
-		return;
-	left_members = pull_varnos(NULL, left);
-	right_members = pull_varnos(NULL, right);
-	if (use_constant(arm, left, right_members, left_members, component, probes) ||
-		use_constant(arm, right, left_members, right_members, component, probes))
-		return;
-	if (bms_is_empty(left_members) || bms_is_empty(right_members) || bms_overlap(left_members, right_members))
-		return;
-	connected = bms_union(left_members, right_members);
-	if (condition->nullable != 0)
-	{
-		if (!bms_is_member(condition->nullable, connected))
-			return;
-		connected = bms_del_member(connected, condition->nullable);
-		connected = bms_add_member(bms_make_singleton(condition->nullable), bms_next_member(connected, -1));
-	}
-	connect(component, nentries, connected);
-	add_probe(arm, probes, left, right_members);
-	add_probe(arm, probes, right, left_members);
-}
-
-/*
- * Connects a table whose column equals a constant to everything: each new row meets the same few of its
- * rows. (A member of a union may have a constant where others have a column.) False: it is no such equality.
- */
-static bool
-use_constant(ViewArm *arm, Node *side, Bitmapset *constant_members, Bitmapset *members, int *component, List **probes)
-{
-	int			rti;
-
-	if (!bms_is_empty(constant_members) || !bms_get_singleton_member(members, &rti))
-		return false;
-	for (int i = 0; i < arm->ninputs; i++)
-	{
-		if (arm->inputs[i].rti != rti || kv_input_drives(&arm->inputs[i]))
-			continue;
-		connect(component, list_length(arm->query->rtable), bms_add_member(bms_make_singleton(rti), arm->inputs[0].rti));
-		add_probe(arm, probes, side, NULL);
-	}
-	return true;
-}
-
-/* Tells whether it is an equality; see join_graph.h. */
-bool
-kv_join_equality(Node *node, Node **left, Node **right)
-{
-	OpExpr	   *clause = (OpExpr *) node;
-
-	if (!IsA(node, OpExpr) || list_length(clause->args) != 2)
-		return false;
-	*left = linitial(clause->args);
-	*right = lsecond(clause->args);
-	return op_mergejoinable(clause->opno, exprType(*left)) || op_hashjoinable(clause->opno, exprType(*left));
-}
-
-/* Makes one component of the members' components. */
-static void
-connect(int *component, int nentries, Bitmapset *members)
-{
-	int			member = -1;
-	int			target = component[bms_next_member(members, -1)];
-
-	while ((member = bms_next_member(members, member)) >= 0)
-	{
-		int			from = component[member];
-
-		for (int rti = 1; rti <= nentries; rti++)
-			if (component[rti] == from)
-				component[rti] = target;
-	}
-}
-
-/* Notes that others can be used to look up rows by the column that side is. */
-static void
-add_probe(ViewArm *arm, List **probes, Node *side, Bitmapset *others)
-{
-	Var		   *var;
-	Probe	   *probe = NULL;
-	ListCell   *cell;
-
-	while (IsA(side, RelabelType))
-		side = (Node *) ((RelabelType *) side)->arg;
-	if (!IsA(side, Var))
-		return;
-
-	var = (Var *) side;
-	foreach(cell, probes[var->varno])
-		if (bms_equal(((Probe *) lfirst(cell))->others, others))
-			probe = lfirst(cell);
-	if (!probe)
-	{
-		probe = palloc0(sizeof(Probe));
-		probe->others = others;
-		probes[var->varno] = lappend(probes[var->varno], probe);
-	}
-	probe->columns = list_append_unique_int(probe->columns, var->varattno);
 }
 
 /*
@@ -562,7 +386,7 @@ refuse_unbounded(ViewArm *arm, int i, int j)
 	else
 		hint = psprintf("Give \"%s\" an event-time column (option event_time of the topic table, or of the view it is), and add a condition on the event times of both.",
 						times[0] ? names[1] : names[0]);
-	return kv_refusal(location_of_entry(arm, pair[1]->rti),
+	return kv_refusal(kv_probes_location(arm, pair[1]->rti),
 					  psprintf("continuous view \"%%s\" cannot join the streams \"%s\" and \"%s\" without a time bound", names[0], names[1]),
 					  psprintf("Nothing says how much later than a row of \"%s\" a row of \"%s\" may be, so rows would have to be kept for ever.",
 							   rt_fetch(arm->inputs[i].rti, arm->query->rtable)->eref->aliasname,
@@ -611,21 +435,4 @@ set_closing(ViewArm *arm, int i)
 	preserved->close_us = Max(preserved->lateness_us, add_bounds(partner->lateness_us, BOUND(arm, i, j)));
 	preserved->retain_us = Max(preserved->retain_us, preserved->close_us);
 	partner->retain_us = Max(partner->retain_us, add_bounds(preserved->close_us, BOUND(arm, j, i)));
-}
-
-/* Gives the place of the first use of an input's column: conditions first. */
-static int
-location_of_entry(ViewArm *arm, int rti)
-{
-	ListCell   *cell;
-
-	foreach(cell, pull_var_clause((Node *) list_make2(arm->query->jointree, arm->query->targetList),
-								  PVC_RECURSE_AGGREGATES | PVC_RECURSE_WINDOWFUNCS | PVC_RECURSE_PLACEHOLDERS))
-	{
-		Var		   *var = lfirst(cell);
-
-		if (IsA(var, Var) && var->varno == rti)
-			return var->location;
-	}
-	return -1;
 }

@@ -7,20 +7,13 @@
 #define KV_JOIN_GRAPH_H
 
 #include "view_def.h"
+#include "probes.h"
 #include "refuse.h"
 
 #define KV_UNBOUNDED PG_INT64_MAX
 
-typedef struct JoinCondition
-{
-	Node	   *clause;
-	int			nullable;		/* range table entry whose left join it belongs to, 0: WHERE or an inner join */
-} JoinCondition;
-
 /* The ANDed conditions of an arm (List of JoinCondition *), constants folded. */
 extern List *kv_join_conditions(const ViewArm *arm);
-/* Is it an equality that an index or a hash can answer? Gives its sides. */
-extern bool kv_join_equality(Node *node, Node **left, Node **right);
 /*
  * Fills lateness_us, retain_us and probes of the arm's inputs. Refuses joins
  * without an equality and streams joined without a time bound.

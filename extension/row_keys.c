@@ -100,7 +100,7 @@ check_reach(ViewArm *arm)
 				return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot find rows of \"%s\" from a changed row of \"%s\"",
 											   rt_fetch(arm->inputs[i].rti, arm->query->rtable)->eref->aliasname,
 											   rt_fetch(arm->inputs[from].rti, arm->query->rtable)->eref->aliasname),
-								  "They are joined on an expression or on the result of a function, and rows are found by columns.",
+								  "They are joined on the result of a function in FROM, or on an expression that no index can hold: of several tables, of no type with an order, or dependent on a setting such as TimeZone.",
 								  "Make a continuous view that has the expression as a column (of a function's rows: WITH ORDINALITY, with its number selected), and join that.");
 		}
 	}

@@ -38,11 +38,19 @@ typedef enum InputKind
 	INPUT_RELATION				/* ordinary table: its rows of now, looked up */
 } InputKind;
 
-/* Columns of an input that are compared for equality with something that depends on others. */
+/* An expression of an input's columns that is compared for equality. */
+typedef struct ProbeExpr
+{
+	Node	   *expr;
+	Oid			collation;		/* by which it is compared */
+} ProbeExpr;
+
+/* What of an input is compared for equality with something that depends on others. */
 typedef struct Probe
 {
 	Bitmapset  *others;			/* their range table entries; NULL: constants */
 	List	   *columns;		/* AttrNumbers of the input */
+	List	   *exprs;			/* of ProbeExpr *: what is more than a column, or compared otherwise than a column's own equality does */
 } Probe;
 
 typedef struct ViewInput

@@ -25,6 +25,12 @@ INSERT INTO views (view, query) VALUES
 	('dearest', 'SELECT DISTINCT ON (state, customer) customer, state, amount * 2 AS twice FROM orders ORDER BY state NULLS FIRST, customer DESC, amount DESC NULLS LAST, id'),
 	('cheapest', 'SELECT DISTINCT ON (t.country) t.country, c.name, o.id FROM orders o JOIN customers c ON c.id = o.customer LEFT JOIN cities t ON t.city = c.city ORDER BY t.country, o.amount NULLS FIRST, o.id'),
 	('line_of', 'SELECT DISTINCT ON (o.customer % 2) o.customer % 2 AS odd, l.what FROM orders o LEFT JOIN lines l ON l.id = o.id ORDER BY o.customer % 2, l.line DESC NULLS LAST, o.id, l.what'),
+	-- joined on expressions
+	('on_number', 'SELECT o.id, c.id AS customer, c.name FROM orders o JOIN customers c ON c.id = o.customer % 10 + 0'),
+	('on_texts', 'SELECT o.id, c.id AS customer, o.amount, c.city FROM orders o JOIN customers c ON upper(c.name) = upper(o.state)'),
+	('left_on_texts', 'SELECT c.id, t.city, t.country, o.id AS order FROM customers c LEFT JOIN cities t ON lower(t.city) = lower(c.city) AND t.country IS NOT NULL LEFT JOIN orders o ON o.id::text = c.mentor::text'),
+	('full_on_number', 'SELECT o.id, c.id AS customer, o.state FROM orders o FULL JOIN customers c ON c.id + 1 = o.customer + 1'),
+	('groups_on_texts', 'SELECT upper(c.name) AS name, count(*) AS n, sum(o.amount) AS amount FROM orders o JOIN customers c ON upper(c.name) = upper(o.state) GROUP BY 1'),
 	('first_of_all', $$SELECT DISTINCT ON (what) what, kind, id FROM (SELECT 'order' AS kind, id, state AS what FROM orders UNION ALL SELECT 'customer', id, name FROM customers) u ORDER BY what, id, kind$$),
 	('open', $$SELECT id, customer, amount * 2 AS twice FROM orders WHERE state = 'open'$$),
 	('named', $$SELECT o.id, o.amount, c.name, t.country FROM orders o JOIN customers c ON c.id = o.customer LEFT JOIN cities t ON t.city = c.city$$),
@@ -125,7 +131,7 @@ SELECT is((SELECT sum(dead_letters) FROM kafka.views), 0::numeric, 'no dead lett
 
 -- keys: what tells the rows apart
 SELECT is((SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = view::regclass AND contype = 'u'), 'UNIQUE NULLS NOT DISTINCT (' || key || ')', 'key of ' || view)
-	FROM (VALUES ('open', 'id'), ('named', 'id'), ('listed', 'id, line'), ('of_customers', 'id'), ('per_customer', 'customer'), ('states', 'state, customer'), ('full_keys', 'id'), ('full_references', 'id, customer'), ('newest', 'customer'), ('dearest', 'state, customer'),
+	FROM (VALUES ('open', 'id'), ('named', 'id'), ('listed', 'id, line'), ('of_customers', 'id'), ('per_customer', 'customer'), ('states', 'state, customer'), ('full_keys', 'id'), ('full_references', 'id, customer'), ('newest', 'customer'), ('on_number', 'id'), ('on_texts', 'id, customer'), ('dearest', 'state, customer'),
 	('united', 'kind, id')) k (view, key);
 ALTER SYSTEM RESET kafka.batch_rows;
 SELECT pg_reload_conf() \g /dev/null
