@@ -248,15 +248,17 @@ sub drop_views
 	return;
 }
 
-# Waits until everything is applied and published.
+# Waits until everything is applied and published, all of it in one question, as a connection costs more than the answer.
 sub wait_for_all
 {
 	my ($world) = @_;
+	my $waits = join ' AND ', map { "kafka.wait_for_view('$_', interval '5 s')" } views($world);
 
-	wait_for_view($world->{node}, $_) for views($world);
-	wait_until('all that sessions wrote to be published', sub {
-		my ($status, $answer) = ask($world->{node}, 'postgres',
-			'SELECT NOT EXISTS (SELECT FROM kafka_state.transaction_outbox) AND bool_and(published) FROM kafka_state.transaction_batch');
+	wait_until('everything to be applied and published', sub {
+		my ($status, $answer) = ask($world->{node}, 'postgres', <<~"SQL");
+			SELECT $waits AND NOT EXISTS (SELECT FROM kafka_state.transaction_outbox)
+			  AND (SELECT bool_and(published) FROM kafka_state.transaction_batch)
+			SQL
 		return defined $answer && $answer eq 't' });
 	return;
 }
@@ -267,34 +269,34 @@ sub views { my ($world) = @_; return (qw(paid names totals minutes), @{ $world->
 sub check_world
 {
 	my ($world) = @_;
-	my ($node, $broker) = @$world{qw(node broker)};
 	my $paid = join ',', grep { $_ % 5 } 1 .. $world->{orders};
+	my $in_postgres = look_into_postgres($world);
 	my @wrong;
 	my $expect = sub {
 		my ($what, $got, $expected) = @_;
 		push @wrong, "$what:\n   got      $got\n   expected $expected" if $got ne $expected;
 	};
 
-	$expect->("$_ differs from its query", $node->safe_psql('postgres', "SELECT * FROM kafka.verify('$_')"), '') for qw(totals minutes);
-	$expect->("$_ differs from its query", differences($world, $_), '') for grep { !/^(totals|minutes)$/ } views($world);
-	$expect->('late rows', $node->safe_psql('postgres', 'SELECT sum(late_rows) FROM kafka_state.view'), '0');
-	$expect->('orders in paid', $node->safe_psql('postgres', q{SELECT string_agg(order_id::text, ',' ORDER BY order_id) FROM paid}), $paid);
-	$expect->('orders counted', $node->safe_psql('postgres', 'SELECT sum(n) FROM totals'), $world->{orders});
-	$expect->('messages of emails', join(',', sort { $a <=> $b } map { $_->[0] } messages($world, 'emails')), $paid);
-	$expect->("messages of $_", join(',', sort { $a <=> $b } map { $_->[0] } messages($world, $_)), $paid) for grep { /^over/ } views($world);
-	$expect->('messages of minutes', join(',', map { $_->[1]{n} } messages($world, 'minutes')),
-		$node->safe_psql('postgres', q{SELECT string_agg(n::text, ',' ORDER BY minute) FROM minutes}));
-	$expect->('messages of facts', join(',', sort { $a <=> $b } map { $_->[1]{id} } messages($world, 'facts')),
-		$node->safe_psql('postgres', q{SELECT string_agg(id::text, ',' ORDER BY id) FROM fact}));
-	$expect->('order of facts', join(' ', backwards('id', messages($world, 'facts'))), '');
-	for my $sink ([ 'totals', 'customer_id' ], [ 'names', 'name' ])
+	$expect->("$_ differs from its query", $in_postgres->{"differences of $_"}, '') for views($world);
+	$expect->('late rows', $in_postgres->{late}, '0');
+	$expect->('dead letters', $in_postgres->{dead}, '0');
+	$expect->('orders in paid', $in_postgres->{paid}, $paid);
+	$expect->('orders counted', $in_postgres->{counted}, $world->{orders});
+	for my $view ('emails', grep { /^over/ } views($world))
 	{
-		my ($view, $key) = @$sink;
-		my %last = map { $_->[0] => $_->[1]{n} } messages($world, $view);
+		$expect->("messages of $view", join(',', sort { $a <=> $b } map { $_->[0] } messages($world, $view)), $paid);
+	}
+	$expect->('messages of minutes', join(',', map { $_->[1]{n} } messages($world, 'minutes')), $in_postgres->{minutes});
+	my @facts = messages($world, 'facts');
+	$expect->('messages of facts', join(',', sort { $a <=> $b } map { $_->[1]{id} } @facts), $in_postgres->{facts});
+	$expect->('order of facts', join(' ', backwards('id', @facts)), '');
+	for my $view (qw(totals names))
+	{
+		my @messages = messages($world, $view);
+		my %last = map { $_->[0] => $_->[1]{n} } @messages;
 
-		$expect->("order of $view", join(' ', backwards('n', messages($world, $view))), '');
-		$expect->("last messages of $view", join(',', map { "$_=$last{$_}" } sort keys %last),
-			$node->safe_psql('postgres', "SELECT string_agg($key || '=' || n, ',' ORDER BY $key) FROM $view"));
+		$expect->("order of $view", join(' ', backwards('n', @messages)), '');
+		$expect->("last messages of $view", join(',', map { "$_=$last{$_}" } sort keys %last), $in_postgres->{$view});
 	}
 	$expect->("messages of $_ that no commit followed", join(',', aborted_for_good($world, $_)), '') for qw(emails facts minutes);
 	return @wrong;
@@ -308,13 +310,32 @@ my %query = (
 	over => 'SELECT order_id, amount FROM paid',
 );
 
-# Gives rows that only the view or only its query has.
-sub differences
+# Asks for everything that is compared, in one session; returns a hash of texts.
+sub look_into_postgres
 {
-	my ($world, $view) = @_;
-	my $query = $query{ $view =~ s/_.*//r };
+	my ($world) = @_;
+	my %questions = (
+		late => 'SELECT sum(late_rows) FROM kafka_state.view',
+		dead => 'SELECT count(*) FROM kafka.dead_letters',
+		paid => q{SELECT string_agg(order_id::text, ',' ORDER BY order_id) FROM paid},
+		counted => 'SELECT sum(n) FROM totals',
+		minutes => q{SELECT string_agg(n::text, ',' ORDER BY minute) FROM minutes},
+		facts => q{SELECT string_agg(id::text, ',' ORDER BY id) FROM fact},
+		totals => q{SELECT string_agg(customer_id || '=' || n, ',' ORDER BY customer_id) FROM totals},
+		names => q{SELECT string_agg(name || '=' || n, ',' ORDER BY name) FROM names},
+	);
 
-	return $world->{node}->safe_psql('postgres', "(TABLE $view EXCEPT ALL $query) UNION ALL ($query EXCEPT ALL TABLE $view)");
+	for my $view (views($world))
+	{
+		my $query = $query{ $view =~ s/_.*//r };
+
+		$questions{"differences of $view"} = $query
+		  ? "(TABLE $view EXCEPT ALL $query) UNION ALL ($query EXCEPT ALL TABLE $view)" : "SELECT * FROM kafka.verify('$view')";
+	}
+	my @names = sort keys %questions;
+	my $answers = $world->{node}->safe_psql('postgres', join '', map { "\\echo == $_\n$questions{$_};\n" } @names);
+
+	return { map { /^(.*?)\n(.*?)\n?\z/s ? ($1, $2) : () } split /^== /m, "$answers\n" };
 }
 
 # Reads a sink: [key, value as a structure] each, in order.
