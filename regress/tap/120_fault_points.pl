@@ -50,6 +50,7 @@ my $done = 0;
 for my $fault (@faults)
 {
 	last if !defined $ENV{N} && time - $began > $time;
+	note(name($fault));
 	my @wrong = run_fault($world, @$fault);
 	$done++;
 	# what is wrong now is wrong for the next ones too

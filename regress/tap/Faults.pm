@@ -43,6 +43,7 @@ my %leads = (
 # What is done to the process that stands there, or to what it needs; "error" and "conflict" happen in it.
 my %actions = (
 	'kill' => sub { my ($world, $pid) = @_; kill_process($world->{node}, $pid); restart_after_crash($world->{node}) },
+	'kill twice' => \&kill_twice,
 	'stop' => sub { my ($world, $pid) = @_; kill 'TERM', $pid },
 	'kill postmaster' => sub { my ($world) = @_; $world->{node}->kill9; restart_after_crash($world->{node}) },
 	'immediate' => sub { my ($world) = @_; $world->{node}->stop('immediate'); $world->{node}->start },
@@ -147,8 +148,7 @@ sub run_fault
 	feed($world, 120) if $lead eq 'records';
 	$wait_for_session = write_facts_in_background($world) if $lead =~ /session/;
 
-	my $pid = wait_until("a process at $point", sub { my ($file) = reached($world); return $file && $file =~ /(\d+)$/ && $1 });
-	$actions{$action}->($world, $pid);
+	$actions{$action}->($world, who_stands($world));
 	release($world);
 	$wait_for_session->() if $wait_for_session;
 
@@ -158,6 +158,19 @@ sub run_fault
 	my @wrong = check_world($world);
 	drop_views($world) if $lead eq 'view';
 	return @wrong;
+}
+
+# Kills the process, and, in what that makes them do, whoever comes to a point which is only there.
+sub kill_twice
+{
+	my ($world, $pid) = @_;
+	my @points = ((grep { !/committed/ } @{ $leads{crash} }), grep { /^recover/ } @{ $leads{publisher} });
+
+	arm($world, $points[ int(rand(@points)) ], 'wait');
+	$actions{kill}->($world, $pid);
+	unlink $world->{node}->data_dir . "/kafka_fault.$pid";
+	$actions{kill}->($world, who_stands($world));
+	return;
 }
 
 # Arms a point by a file that is there all at once.
@@ -173,6 +186,14 @@ sub arm
 
 # The file of who stands at the armed point.
 sub reached { my ($world) = @_; return glob($world->{node}->data_dir . '/kafka_fault.[0-9]*') }
+
+# Waits for it; returns its pid.
+sub who_stands
+{
+	my ($world) = @_;
+
+	return wait_until('a process at the fault point', sub { my ($file) = reached($world); return $file && $file =~ /(\d+)$/ && $1 });
+}
 
 # Lets who stands there go on.
 sub release { my ($world) = @_; unlink reached($world); return }
