@@ -19,15 +19,12 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "access/xact.h"
 
 #include "broker.h"
 #include "consumer.h"
-#include "fault_point.h"
-#include "position.h"
-#include "view_options.h"
+#include "start_offsets.h"
 
 /* At once from one partition; librdkafka moves whole lists, so more gains nothing. */
 #define POLL_ROWS 10000
@@ -49,12 +46,6 @@ typedef struct ConsumerCleanup
 static void open_handle(Pipeline *pipeline);
 static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions);
 static void init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored);
-static const PositionRow *find_position(List *positions, Oid relation, int partition);
-static void check_partitions(Pipeline *pipeline, const TopicInput *input, List *positions, int count);
-static void check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored);
-static void resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition);
-static bool start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *start, int64 *time_ms);
-static void store_positions(Pipeline *pipeline, List *created);
 static void close_partitions(void *arg);
 static bool poll_partition(Pipeline *pipeline, Partition *partition, rd_kafka_message_t **messages, int room);
 static void drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages);
@@ -85,33 +76,11 @@ kv_consumer_open(Pipeline *pipeline)
 	old = MemoryContextSwitchTo(pipeline->context);
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
-		TopicInput *input = &pipeline->topics[i];
-		bool		known = false;
-		ListCell   *lc;
-
-		/* ALTER FOREIGN TABLE can make them one; librdkafka would abort */
-		for (int j = 0; j < i; j++)
-			if (strcmp(pipeline->topics[j].topic->topic, input->topic->topic) == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						 errmsg("foreign tables %s and %s are the same topic \"%s\"",
-								pipeline->topics[j].topic->relation_name, input->topic->relation_name, input->topic->topic),
-						 errhint("Set the option topic of one of them back. The pipeline tries again by itself.")));
-		foreach(lc, positions)
-			known = known || ((PositionRow *) lfirst(lc))->relation == input->topic->relid;
-		find_partitions(pipeline, input, positions);
-		for (int n = 0; n < input->npartitions; n++)
-		{
-			Partition  *partition = &input->partitions[n];
-
-			if (find_position(positions, input->topic->relid, n) != NULL)
-				continue;
-			resolve_start(pipeline, partition, known);
-			created = lappend(created, partition);
-		}
+		find_partitions(pipeline, &pipeline->topics[i], positions);
+		created = list_concat(created, kv_start_resolve(pipeline, &pipeline->topics[i], positions));
 	}
 	if (created != NIL)
-		store_positions(pipeline, created);
+		kv_start_store(pipeline, created);
 	MemoryContextSwitchTo(old);
 }
 
@@ -176,20 +145,16 @@ find_partitions(Pipeline *pipeline, TopicInput *input, List *positions)
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("could not read topic \"%s\"", input->topic->topic),
 				 errdetail("%s", rd_kafka_err2str(rd_kafka_last_error()))));
-	check_partitions(pipeline, input, positions, count);
+	kv_start_check(pipeline, input, positions, count);
 	input->partitions = palloc0(sizeof(Partition) * Max(count, 1));
 	for (int n = 0; n < count; n++)
 	{
-		const PositionRow *stored = find_position(positions, input->topic->relid, n);
-
-		if (stored != NULL)
-			check_position(pipeline, input, stored);
 		input->npartitions = n + 1;
-		init_partition(pipeline, input, n, stored);
+		init_partition(pipeline, input, n, kv_start_stored(positions, input->topic->relid, n));
 	}
 }
 
-/* Sets a partition up; without a stored position resolve_start says where it begins. */
+/* Sets a partition up; without a stored position kv_start_resolve says where it begins. */
 static void
 init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored)
 {
@@ -219,152 +184,6 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	if (partition->queue == NULL)
 		elog(ERROR, "librdkafka has no queue for topic \"%s\" partition %d", input->topic->topic, number);
 	rd_kafka_queue_io_event_enable(partition->queue, pipeline->consumer->wakeup_fd, "\1\0\0\0\0\0\0\0", 8);
-}
-
-/* Finds the stored position of a partition, or NULL. */
-static const PositionRow *
-find_position(List *positions, Oid relation, int partition)
-{
-	ListCell   *lc;
-
-	foreach(lc, positions)
-	{
-		PositionRow *row = lfirst(lc);
-
-		if (row->relation == relation && row->partition == partition)
-			return row;
-	}
-	return NULL;
-}
-
-/* Raises an error where a partition that was read is gone; Kafka takes none away but with the topic. */
-static void
-check_partitions(Pipeline *pipeline, const TopicInput *input, List *positions, int count)
-{
-	ListCell   *lc;
-
-	foreach(lc, positions)
-	{
-		PositionRow *row = lfirst(lc);
-
-		if (row->relation == input->topic->relid && row->partition >= count)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("topic \"%s\" has no partition %d any more, which pipeline \"%s\" has read",
-							input->topic->topic, row->partition, pipeline->row->name),
-					 errdetail("The topic has %d.", count),
-					 errhint("The topic was probably deleted and created again. Drop the views of the pipeline and create them again to read it from its start.")));
-	}
-}
-
-/* Raises an error where the topic does not have what comes next: going on would lose records or read another topic's. */
-static void
-check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored)
-{
-	int64		low;
-	int64		high;
-
-	kv_broker_offsets(pipeline->consumer, input->topic->topic, stored->partition, METADATA_TIMEOUT_MS, &low, &high);
-	if (stored->next_offset > high)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("topic \"%s\" partition %d ends before the position of pipeline \"%s\"",
-						input->topic->topic, stored->partition, pipeline->row->name),
-				 errdetail("The next offset is " INT64_FORMAT ", the end of the partition " INT64_FORMAT ".", stored->next_offset, high),
-				 errhint("The topic was probably deleted and created again. Drop the views of the pipeline and create them again to read it from its start.")));
-	if (stored->next_offset < low)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("records of topic \"%s\" partition %d were deleted before pipeline \"%s\" read them",
-						input->topic->topic, stored->partition, pipeline->row->name),
-				 errdetail("The next offset is " INT64_FORMAT ", the partition begins at " INT64_FORMAT ".", stored->next_offset, low),
-				 errhint("The topic's retention is shorter than the pipeline stood still. Drop the views of the pipeline and create them again to go on without these records.")));
-}
-
-/*
- * Sets where a partition without a position begins: by the option start of a view, else of the
- * topic; a partition that was added to a known topic at its first record.
- */
-static void
-resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition)
-{
-	TopicInput *input = partition->input;
-	TopicStart	start = input->topic->start;
-	int64		time_ms = input->topic->start_time_ms;
-	int64		low;
-	int64		high;
-
-	kv_broker_offsets(pipeline->consumer, input->topic->topic, partition->number, METADATA_TIMEOUT_MS, &low, &high);
-	partition->start_offset = low;
-	if (!new_partition)
-	{
-		(void) start_by_view_option(pipeline, input, &start, &time_ms);
-		if (start == START_LATEST)
-			partition->start_offset = high;
-		else if (start == START_TIME)
-			partition->start_offset = kv_broker_offset_for_time(pipeline->consumer, input->topic->topic, partition->number,
-																time_ms, METADATA_TIMEOUT_MS);
-	}
-	partition->next_offset = partition->start_offset;
-	partition->committed_offset = partition->start_offset;
-	partition->last_mark = partition->start_offset;
-}
-
-/* Gives the option start of the first view that has one and reads the stream; a table is read whole whatever a view says. */
-static bool
-start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *start, int64 *time_ms)
-{
-	if (input->is_table)
-		return false;
-	for (int i = 0; i < pipeline->nviews; i++)
-	{
-		PipelineView *view = &pipeline->views[i];
-		ContinuousOptions *options = kv_view_options_from_array(view->row->options);
-		bool		reads = false;
-
-		for (int j = 0; j < view->view->ninputs; j++)
-			reads = reads || view->view->inputs[j].relid == input->topic->relid;
-		if (!reads || options->start == NULL)
-			continue;
-		if (pg_strcasecmp(options->start, "earliest") == 0)
-			*start = START_EARLIEST;
-		else if (pg_strcasecmp(options->start, "latest") == 0)
-			*start = START_LATEST;
-		else
-		{
-			Datum		when = DirectFunctionCall3(timestamptz_in, CStringGetDatum(options->start),
-												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-
-			*start = START_TIME;
-			*time_ms = (DatumGetTimestampTz(when) + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000;
-		}
-		return true;
-	}
-	return false;
-}
-
-/* Stores resolved start positions, so that they are resolved once. */
-static void
-store_positions(Pipeline *pipeline, List *created)
-{
-	ListCell   *lc;
-
-	KV_FAULT_POINT("start_resolved");
-	StartTransactionCommand();
-	foreach(lc, created)
-	{
-		Partition  *partition = lfirst(lc);
-		PositionRow row;
-
-		row.relation = partition->input->topic->relid;
-		row.partition = partition->number;
-		row.start_offset = partition->start_offset;
-		row.next_offset = partition->next_offset;
-		row.stream_time = DT_NOBEGIN;
-		kv_position_insert(pipeline->row->pipeline, &row);
-	}
-	CommitTransactionCommand();
-	KV_FAULT_POINT("start_stored");
 }
 
 /* Starts fetching a partition at offset. Runs: either. Blocks: no. */

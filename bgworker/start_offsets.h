@@ -1,0 +1,16 @@
+/* start_offsets.h: where the partitions of a pipeline are read from. */
+#ifndef KV_START_OFFSETS_H
+#define KV_START_OFFSETS_H
+
+#include "pipeline.h"
+#include "position.h"
+
+/* The stored position of a partition, or NULL. */
+extern const PositionRow *kv_start_stored(List *positions, Oid relation, int partition);
+/* Raises an error where the topic is not the one that the positions are of. */
+extern void kv_start_check(Pipeline *pipeline, const TopicInput *input, List *positions, int count);
+/* Sets where partitions without a position begin, by options of views and topic; a list of Partition *. */
+extern List *kv_start_resolve(Pipeline *pipeline, TopicInput *input, List *positions);
+extern void kv_start_store(Pipeline *pipeline, List *created);
+
+#endif							/* KV_START_OFFSETS_H */
