@@ -33,6 +33,7 @@ typedef struct RowRange
 static ErrorData *try_apply(Pipeline *pipeline, PipelineView *only);
 static void apply_range(Pipeline *pipeline, RowRange range);
 static void apply_single(Pipeline *pipeline, int64 row);
+static void add_record(ErrorData *error, const RowSource *source, const PipelineView *view);
 static bool in_range(int64 row, void *arg);
 
 
@@ -150,6 +151,8 @@ apply_single(Pipeline *pipeline, int64 row)
 
 		if (error == NULL)
 			continue;
+		if (kv_fault_of_record(error) && source->partition->input->topic->on_error == ON_ERROR_STOP)
+			add_record(error, source, view);
 		if (!kv_fault_of_record(error) || source->partition->input->topic->on_error == ON_ERROR_STOP)
 			ReThrowError(error);
 		if (view->rows != NULL)
@@ -158,6 +161,18 @@ apply_single(Pipeline *pipeline, int64 row)
 		FreeErrorData(error);
 	}
 	kv_delta_end_views(pipeline);
+}
+
+/* Adds to an error which record makes which view fail, and what can be done. */
+static void
+add_record(ErrorData *error, const RowSource *source, const PipelineView *view)
+{
+	const TopicDef *topic = source->partition->input->topic;
+
+	error->detail = psprintf("It is record " INT64_FORMAT " of topic \"%s\" partition %d, in continuous view %s.%s%s", source->msg->offset, topic->topic,
+							 source->partition->number, view->view->name, error->detail ? " " : "", error->detail ? error->detail : "");
+	if (error->hint == NULL)
+		error->hint = psprintf("Foreign table %s says on_error 'stop'. Set it to 'dead_letter' or 'skip' to go on, or correct what failed.", topic->relation_name);
 }
 
 /* Deals with a head that could not be decoded; with on_error = stop it raises the error. */
