@@ -86,6 +86,8 @@ kv_process_begin(SlotKind kind, const ProcessArgs *args)
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
 	/* a batch and a DROP take their locks in different orders; ours can be run again, so it is the one that notices */
 	SetConfigOption("deadlock_timeout", DEADLOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	/* output triggers fire, and event triggers, whatever the database's sessions do */
+	SetConfigOption("session_replication_role", "origin", PGC_SUSET, PGC_S_OVERRIDE);
 	return slot;
 }
 
