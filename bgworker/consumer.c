@@ -444,7 +444,7 @@ kv_consumer_pending(Pipeline *pipeline)
 
 /*
  * Looks for new partitions, and whether the broker answers at all: a stream that is silent looks the
- * same as one that is cut off. *error: why it does not, else NULL. Runs: outside. Blocks: 1 s a topic.
+ * same as one that is cut off. A topic that is gone is a change too. *error: why it does not, else NULL. Runs: outside. Blocks: 1 s a topic.
  */
 bool
 kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
@@ -458,6 +458,11 @@ kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
 
 		if (count > input->npartitions)
 			return true;
+		if (unknown)
+		{
+			*error = NULL;		/* the next run says that the topic is gone, and looks at what comes in its place */
+			return true;
+		}
 		if (count < 0)
 			return false;
 	}

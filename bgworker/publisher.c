@@ -346,7 +346,8 @@ publish_output(void *arg)
 		GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS);
 	if (load.end.batch != 0 || idle)
 		publish_load(output, &load);
-	if (kv_place_is_before(output->noted, output->published))
+	/* when it was last in Kafka is noted too (made_again.c) */
+	if (idle || kv_place_is_before(output->noted, output->published))
 		note_published(output);
 	if (load.more)
 		more_to_publish = true;

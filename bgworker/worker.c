@@ -37,6 +37,7 @@
 #include "buffer_logging.h"
 #include "consumer.h"
 #include "fault_point.h"
+#include "made_again.h"
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
@@ -62,6 +63,7 @@ typedef enum RunEnd
 volatile bool kv_look_at_members = false;
 
 static char *signature = NULL;	/* of the current run, in TopMemoryContext */
+static bool topics_checked = false; /* since the process started, and since the last error */
 
 /* Clocks of the loop, microseconds as TimestampTz. */
 typedef struct LoopClock
@@ -186,7 +188,10 @@ run_once(int64 id)
 		else if (invalid || definitions_changed(id))
 			end = RUN_CHANGED;
 		else
+		{
 			report_failure(error);
+			topics_checked = false;
+		}
 		FreeErrorData(error);
 	}
 	return end;
@@ -208,6 +213,9 @@ start_and_loop(int64 id, MemoryContext context)
 	kv_consumer_open(pipeline);
 	if (!wait_for_publisher(pipeline))
 		return RUN_CHANGED;
+	if (!topics_checked)
+		kv_made_again_check(pipeline);
+	topics_checked = true;
 	kv_redo_load(pipeline);
 	kv_reload_start(pipeline);
 	kv_buffer_logging_check(pipeline);

@@ -1,5 +1,6 @@
-# Topics without what a pipeline needs: a sink that is not there, records that were deleted before they were read. The one stops the publishing of
-# that pipeline alone, the other that pipeline alone; each gives a hint, and where that is followed everything goes on.
+# Topics without what a pipeline needs: a sink that is not there, records that were deleted before they were read, a topic that was deleted and
+# created again and is longer than what was read. The first stops the publishing of that pipeline alone, the others that
+# pipeline alone; each gives a hint, and where that is followed everything goes on.
 
 use strict;
 use warnings;
@@ -97,5 +98,29 @@ make('a');
 wait_for_view($node, 'view_a');
 is(rows('a'), '7 8', 'the hint followed: it goes on without them');
 is(ids('output_a'), '1 2 3 7 8', 'and publishes what is there');
+
+# a topic that is another one than before; nothing in it tells
+$node->stop;
+$broker->delete('input_a');
+wait_until('the topic to be gone', sub { return $broker->kv_kafka('', 'topics') !~ /^input_a\t/m });
+$broker->create('input_a', 1, 'retention.ms=-1');
+feed('a', 100 .. 120);
+$node->start;
+like(wait_for_error('a', 'error', qr/Kafka has lost the position of pipeline "view_a" in topic "input_a"/),
+	qr/deleted and created again, drop the views of the pipeline and create them again/, 'the topic is another one');
+is(rows('a'), '7 8', 'nothing of it is read');
+check_beside('topic created again');
+$node->safe_psql('postgres', 'DROP MATERIALIZED VIEW view_a');
+make('a');
+wait_for_view($node, 'view_a');
+is(rows('a'), join(' ', 100 .. 120), 'the hint followed: it reads the new topic from its start');
+
+# the same while the pipeline reads it
+$broker->delete('input_a');
+wait_for_error('a', 'error', qr/topic "input_a" does not exist/);
+$broker->create('input_a', 1, 'retention.ms=-1');
+feed('a', 200 .. 240);
+wait_for_error('a', 'error', qr/Kafka has lost the position of pipeline "view_a" in topic "input_a"/);
+is(rows('a'), join(' ', 100 .. 120), 'deleted while it is read: nothing of the new one is');
 
 done_testing();
