@@ -33,6 +33,7 @@
 #include "normalize.h"
 #include "outer_join.h"
 #include "row_source.h"
+#include "spell_out.h"
 
 /* Columns of a delta behind the topic's own, counted from the last of those. */
 #define DELTA_TIME 1
@@ -79,8 +80,10 @@ kv_delta_begin_printing(void)
 char *
 kv_delta_print(Query *query)
 {
-	char	   *text = pg_get_querydef(query, false);
+	char	   *text;
 
+	kv_qualify_sorts(query);
+	text = pg_get_querydef(query, false);
 	while (*text == ' ')
 		text++;
 	return text;
@@ -374,7 +377,11 @@ remap_mutator(Node *node, ColumnMap *map)
 		Var		   *var = copyObject((Var *) node);
 
 		if (map->numbers[var->varno])
+		{
 			var->varattno = map->numbers[var->varno][var->varattno];
+			var->varnosyn = 0;	/* else it is printed by the number it had */
+			var->varattnosyn = 0;
+		}
 		return (Node *) var;
 	}
 	return expression_tree_mutator(node, remap_mutator, map);

@@ -7,7 +7,8 @@
  * of a type it can be cast to: a citext would be compared as a text. Where the operator is not Postgres' own, these
  * forms are written with it.
  *
- * Everything else Postgres' deparser prints qualified, as OPERATOR(schema.=).
+ * Everything else Postgres' deparser prints qualified, as OPERATOR(schema.=); but not the columns of a single table in ORDER BY,
+ * where a bare name is that of a column of the result first.
  */
 #include "spell_out.h"
 
@@ -17,11 +18,13 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "utils/syscache.h"
 
 #include "normalize.h"
 
+static bool sorts_by_hidden_column(Query *query);
 static Node *spell_mutator(Node *node, void *context);
 static Query *spell_query(Query *query);
 static bool has_foreign_using(Node *node, void *context);
@@ -40,7 +43,49 @@ static Node *is_null(Node *value);
 Query *
 kv_spell_out(Query *query)
 {
-	return spell_query(query);
+	query = spell_query(query);
+	kv_qualify_sorts(query);
+	return query;
+}
+
+/*
+ * Has a query print its columns with their tables where ORDER BY would take a bare name for another column, of the result: of one
+ * entry Postgres prints names alone, of two it does not, whether the second is read or not.
+ */
+void
+kv_qualify_sorts(Query *query)
+{
+	RangeTblEntry *second;
+
+	if (list_length(query->rtable) != 1 || !sorts_by_hidden_column(query))
+		return;
+	second = makeNode(RangeTblEntry);
+	second->rtekind = RTE_RESULT;
+	second->eref = makeAlias("kv_unread", NIL);
+	query->rtable = lappend(query->rtable, second);
+}
+
+/* Does a query sort by a column of its only table that has the name of another column of the result? */
+static bool
+sorts_by_hidden_column(Query *query)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->sortClause)
+	{
+		Node	   *sort = get_sortgroupclause_expr(lfirst_node(SortGroupClause, cell), query->targetList);
+		ListCell   *target;
+
+		foreach(target, IsA(sort, Var) && ((Var *) sort)->varattno > 0 ? query->targetList : NIL)
+		{
+			TargetEntry *column = lfirst_node(TargetEntry, target);
+
+			if (!column->resjunk && !equal(column->expr, sort) &&
+				strcmp(column->resname, get_rte_attribute_name(linitial_node(RangeTblEntry, query->rtable), ((Var *) sort)->varattno)) == 0)
+				return true;
+		}
+	}
+	return false;
 }
 
 /* Spells out what stands below a node, then the node. */

@@ -7,5 +7,7 @@
 
 /* Gives an equal query whose text means the same under any search_path; the given one is not changed. */
 extern Query *kv_spell_out(Query *query);
+/* Changes a query that was made for printing, so that the columns in its ORDER BY are not taken for those of the result with the same name. */
+extern void kv_qualify_sorts(Query *query);
 
 #endif							/* KV_SPELL_OUT_H */

@@ -88,6 +88,18 @@ SELECT kafka.resume('closing') \g /dev/null
 SELECT ok(kafka.wait_for_view('compared', '60s'), 'caught up');
 SELECT results_eq('SELECT n, amount FROM compared', 'VALUES (1::bigint, 3::numeric)', 'a row that closing gives meets what the same closing gives a keyed view');
 SELECT is((SELECT sum(dead_letters) FROM kafka.views), 0::numeric, 'no dead letters');
+
+-- a key that is not selected, and is not among the first columns of the view it comes from
+BEGIN;
+CREATE MATERIALIZED VIEW turned WITH (kafka.continuous, kafka.pipeline = 'turned') AS SELECT city, shop + 1 AS next, shop FROM shops;
+CREATE MATERIALIZED VIEW cities WITH (kafka.continuous) AS SELECT b.city, count(*) AS n, max(a.next) AS most FROM turned a LEFT JOIN turned b ON b.next = a.shop GROUP BY b.city;
+-- columns of a single table by which DISTINCT ON sorts, and others of the result with their names
+CREATE MATERIALIZED VIEW renamed WITH (kafka.continuous) AS SELECT DISTINCT ON (t.city) t.city AS next, t.next AS shop, t.shop AS city FROM turned t ORDER BY t.city, t.shop DESC;
+COMMIT;
+SELECT ok(kafka.wait_for_view('cities', '60s'), 'caught up');
+SELECT isnt_empty('TABLE cities', 'there are some');
+SELECT is_empty('SELECT * FROM kafka.verify(''cities'') UNION ALL SELECT * FROM kafka.verify(''renamed'')', 'they equal their queries');
+SELECT set_eq('TABLE renamed', 'SELECT DISTINCT ON (city) city, shop + 1, shop FROM turned ORDER BY city, shop DESC', 'whatever their columns are called');
 ALTER SYSTEM RESET kafka.batch_rows;
 SELECT pg_reload_conf() \g /dev/null
 SELECT * FROM finish();
