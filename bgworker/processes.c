@@ -65,6 +65,18 @@ kv_process_args(void)
 	return args;
 }
 
+/* What our processes need, whatever a server or a database has set for its sessions. */
+static const char *const settings[][2] = {
+	/* a batch and a DROP take their locks in different orders; ours can be run again, so it is the one that notices */
+	{"deadlock_timeout", DEADLOCK_TIMEOUT},
+	{"session_replication_role", "origin"}, /* output triggers fire */
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+};
+
 /* Connects to the database and takes the slot of (kind, database, id); ends the process if the database is held. */
 KvSlot *
 kv_process_begin(SlotKind kind, const ProcessArgs *args)
@@ -84,10 +96,8 @@ kv_process_begin(SlotKind kind, const ProcessArgs *args)
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(args->database, InvalidOid, 0);
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
-	/* a batch and a DROP take their locks in different orders; ours can be run again, so it is the one that notices */
-	SetConfigOption("deadlock_timeout", DEADLOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
-	/* output triggers fire, and event triggers, whatever the database's sessions do */
-	SetConfigOption("session_replication_role", "origin", PGC_SUSET, PGC_S_OVERRIDE);
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 	return slot;
 }
 
