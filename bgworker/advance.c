@@ -145,7 +145,7 @@ idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
 	return input->idle_base + Max(now - input->idle_from, 0);
 }
 
-/* Gives the watermark that a topic had when its last partition became idle, whenever somebody looks; DT_NOBEGIN: none. */
+/* Gives the watermark that a topic had when its last partition became idle, the one with the last record, whenever somebody looks; DT_NOBEGIN: none. */
 static TimestampTz
 last_watermark(const TopicInput *input)
 {
@@ -156,12 +156,12 @@ last_watermark(const TopicInput *input)
 	{
 		const Partition *partition = &input->partitions[n];
 
-		if (partition->stream_time == DT_NOBEGIN || partition->idle_since < last)
+		if (partition->stream_time == DT_NOBEGIN || partition->given_at < last)
 			continue;
-		if (watermark == DT_NOBEGIN || partition->idle_since > last)
+		if (watermark == DT_NOBEGIN || partition->given_at > last)
 			watermark = partition->stream_time;
 		watermark = Min(watermark, partition->stream_time);
-		last = partition->idle_since;
+		last = partition->given_at;
 	}
 	return watermark;
 }

@@ -214,6 +214,7 @@ take_head(Pipeline *pipeline, Partition *partition, Bitmapset **seen)
 			break;
 	}
 	kv_merge_consume(partition);
+	partition->given_at = pipeline->clock;
 	pipeline->uncommitted_records++;
 	return true;
 }

@@ -62,6 +62,7 @@ typedef struct Partition
 	DecodeError head_bad;		/* with DECODE_BAD */
 	MemoryContext head_context; /* holds its values */
 
+	TimestampTz given_at;		/* clock of the batch that took its last record; 0: none in this run */
 	TimestampTz idle_since;		/* advance.c, worker's clock: at its end with nothing new; 0: not idle */
 
 	/* committed state, to go back to when a batch fails */
