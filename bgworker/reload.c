@@ -229,7 +229,11 @@ kv_reload_possible(Pipeline *pipeline, const TopicInput *topic)
 	return possible;
 }
 
-/* Empties the buffers of streams: an earlier reload may have been cut short. */
+/*
+ * Empties the buffers of streams: an earlier reload may have been cut short. Never by TRUNCATE, which makes a new unlogged file:
+ * if the postmaster is killed before that commits and this process aborts in its death, Postgres finds half of the file and
+ * cannot start any more ("could not create file: File exists").
+ */
 static void
 empty_buffers(Pipeline *pipeline)
 {
@@ -239,13 +243,15 @@ empty_buffers(Pipeline *pipeline)
 		KvSql		sql;
 
 		kv_sql_enter_role(&sql, view->view->owner, NULL);
+		kv_maintaining = true;
 		for (int j = 0; j < view->view->ninputs; j++)
 		{
 			ViewInput  *input = &view->view->inputs[j];
 
 			if (is_reloaded(input))
-				kv_sql_ddl("TRUNCATE %s", input->buffer_name);
+				kv_sql_run(psprintf("DELETE FROM %s", input->buffer_name), 0, NULL, NULL, NULL);
 		}
+		kv_maintaining = false;
 		kv_sql_leave(&sql);
 	}
 }
