@@ -51,6 +51,7 @@ static Refusal *check_drivers(ViewDef *view);
 static Refusal *refuse_relation(ViewArm *arm, ViewInput *input);
 static Refusal *refuse_own_stream(ViewDef *view, ViewInput *input);
 static Refusal *refuse_options(const ContinuousOptions *options);
+static Refusal *refuse_bootstrap(ViewDef *view);
 static Refusal *refuse_start(ViewDef *view);
 static Refusal *classify_input(ViewDef *view, ViewInput *input, RangeTblEntry *rte);
 static Bitmapset *keys_not_null(TopicDef *topic);
@@ -91,6 +92,8 @@ kv_analyze(Query *query, const ContinuousOptions *options, Refusal **refusal)
 	*refusal = make_arms(view, layers.arms);
 	if (!*refusal && kv_view_is_table_driven(view))
 		*refusal = refuse_options(options);
+	if (!*refusal && !options->bootstrap)
+		*refusal = refuse_bootstrap(view);
 	if (!*refusal && options->start)
 		*refusal = refuse_start(view);
 	if (!*refusal)
@@ -282,6 +285,17 @@ refuse_options(const ContinuousOptions *options)
 		return NULL;
 	return kv_refusal(-1, psprintf("continuous view \"%%s\" cannot have the option kafka.%s", option),
 					  "It reads tables only, whose rows have no time and are not looked up by a stream.", "Leave the option out.");
+}
+
+/* Refuses to say when tables are read of a view whose streams look none up. */
+static Refusal *
+refuse_bootstrap(ViewDef *view)
+{
+	for (int i = 0; i < view->ninputs; i++)
+		if (kv_input_is_table(&view->inputs[i]))
+			return NULL;
+	return kv_refusal(-1, "continuous view \"%s\" cannot have the option kafka.bootstrap",
+					  "Its streams look up no topic and no view.", "Leave the option out.");
 }
 
 /* Refuses to begin elsewhere in what is read whole, or by another view. */

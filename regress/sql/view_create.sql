@@ -69,7 +69,7 @@ REFRESH MATERIALIZED VIEW plain;
 DROP MATERIALIZED VIEW plain;
 
 -- The function does the same; positions point into its argument.
-SELECT kafka.create_view('view_create.by_function', 'SELECT id, at FROM orders', '{"start": "latest", "bootstrap": false}', false);
+SELECT kafka.create_view('view_create.by_function', 'SELECT id, at FROM orders', '{"start": "latest"}', false);
 SELECT options FROM kafka.views WHERE view = 'by_function'::regclass;
 SELECT kafka.create_view('v', 'SELECT id FROM orders LIMIT 1');
 SELECT kafka.create_view('v', 'SELECT id FROM');

@@ -45,6 +45,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bootstrap = false) AS S
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.start = 'latest') AS SELECT order_id FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.grace = '1 min') AS SELECT order_id FROM orders;
 CREATE VIEW v WITH (kafka.continuous) AS SELECT order_id, amount FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bootstrap = false) AS SELECT c.page FROM clicks c;
 BEGIN;
 CREATE MATERIALIZED VIEW pages WITH (kafka.continuous) AS SELECT page, count(*) AS n FROM clicks GROUP BY page;
 CREATE MATERIALIZED VIEW everything WITH (kafka.continuous) AS SELECT count(*) AS n FROM clicks;
