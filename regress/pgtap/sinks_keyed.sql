@@ -4,7 +4,7 @@
 SELECT no_plan();
 SET timezone = 'UTC';
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic('sinks_keyed_' || t, 2, 'retention.ms=-1') FROM unnest('{in,warm,ends,bin,range,range_json,hop,image,
+SELECT kafka_test.create_topic('sinks_keyed_' || t, 2, 'retention.ms=-1') FROM unnest('{in,warm,ends,bin,range,range_json,hop,session,session_text,session_json,image,
 	int2,int4,int8,text,uuid,bytea,time,number,json,json_time,wide,wide_row,row,total,late,no_null,Made,made_pair}'::text[]) t \g /dev/null
 
 -- a whole topic, keys as bytes
@@ -34,7 +34,7 @@ BEGIN
 	RETURN kafka.wait_for_view('warm', '60s');
 END $$;
 CREATE FUNCTION iso(timestamptz) RETURNS text LANGUAGE sql AS $$ SELECT to_char($1 AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') $$;
-CREATE FUNCTION iso(tstzrange) RETURNS text LANGUAGE sql AS $$ SELECT format('{"start":"%s","end":"%s"}', iso(lower($1)), iso(upper($1))) $$;
+CREATE FUNCTION iso(tstzrange) RETURNS text LANGUAGE sql AS $$ SELECT format('{"start":"%s","end":"%s"%s}', iso(lower($1)), iso(upper($1)), CASE WHEN upper_inc($1) THEN ',"bounds":"[]"' END) $$;
 CREATE FUNCTION bytes(text) RETURNS bytea LANGUAGE sql AS $$ SELECT convert_to($1, 'UTF8') $$;
 
 CREATE FOREIGN TABLE readings (sensor int, room text, heat numeric, at timestamptz) SERVER broker OPTIONS (topic 'sinks_keyed_in', event_time 'at');
@@ -70,6 +70,18 @@ CREATE MATERIALIZED VIEW by_hop WITH (kafka.continuous, kafka.pipeline = 'keyed'
 CREATE FOREIGN TABLE hop_sink (sensor int OPTIONS (key 'true'), during tstzrange OPTIONS (key 'true'), n bigint) SERVER broker OPTIONS (topic 'sinks_keyed_hop', mode 'upsert');
 SELECT kafka.attach_sink('by_hop', 'hop_sink') \g /dev/null
 INSERT INTO sinks VALUES ('hop', 'by_hop', $$bytes(format('{"sensor":%s,"during":%s}', coalesce(sensor::text, 'null'), iso(during)))$$, '{sensor,n}');
+-- a session, which is deleted when it becomes another one; its value from states, and from its rows
+CREATE MATERIALIZED VIEW by_session WITH (kafka.continuous, kafka.pipeline = 'keyed') AS
+	SELECT sensor, kafka.session(at, '5 s') AS during, max(heat) AS heat, min(heat) > 0 AS warm FROM readings GROUP BY sensor, during;
+CREATE FOREIGN TABLE session_sink (sensor int OPTIONS (key 'true'), during tstzrange OPTIONS (key 'true'), heat numeric, warm boolean) SERVER broker OPTIONS (topic 'sinks_keyed_session', mode 'upsert');
+SELECT kafka.attach_sink('by_session', 'session_sink') \g /dev/null
+INSERT INTO sinks VALUES ('session', 'by_session', $$bytes(format('{"sensor":%s,"during":%s}', coalesce(sensor::text, 'null'), iso(during)))$$, '{sensor,heat,warm}');
+CREATE MATERIALIZED VIEW by_session_only WITH (kafka.continuous, kafka.pipeline = 'keyed') AS
+	SELECT kafka.session(at, '1 s') AS during, count(DISTINCT room) AS rooms FROM readings GROUP BY during HAVING count(DISTINCT room) < 2;
+CREATE FOREIGN TABLE session_text_sink (during tstzrange OPTIONS (key 'true'), rooms bigint) SERVER broker OPTIONS (topic 'sinks_keyed_session_text', mode 'upsert');
+CREATE FOREIGN TABLE session_json_sink (during tstzrange OPTIONS (key 'true'), rooms bigint) SERVER broker OPTIONS (topic 'sinks_keyed_session_json', mode 'upsert', key_format 'json');
+SELECT kafka.attach_sink('by_session_only', 'session_text_sink'), kafka.attach_sink('by_session_only', 'session_json_sink') \g /dev/null
+INSERT INTO sinks VALUES ('session_text', 'by_session_only', 'bytes(during::text)', '{rooms}'), ('session_json', 'by_session_only', 'bytes(iso(during))', '{rooms}');
 
 -- every key format with the types it takes
 CREATE TABLE formats (name text, type text, format text, expression text, key text);
@@ -156,6 +168,18 @@ INSERT INTO sinks VALUES ('Made', 'warm', 'bytes(sensor::text)', '{sensor,n,heat
 INSERT INTO sinks SELECT 'made_pair', view, key, columns FROM sinks WHERE topic = 'ends';
 SELECT ok(read('1 a -5 26', '3 c 1 27'), 'more readings');
 SELECT is_empty('SELECT sinks_differ()', 'every sink is its view, those made with the view''s key too');
+
+-- sessions of sensor 2: what was published of each, by its seconds
+CREATE FUNCTION second_session() RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT format('%s-%s %s', extract(second FROM (k#>>'{during,start}')::timestamptz)::int, extract(second FROM (k#>>'{during,end}')::timestamptz)::int, coalesce(value->>'heat', 'gone'))
+	FROM (SELECT convert_from(key, 'UTF8')::jsonb AS k, value, "offset" FROM messages('session')) m WHERE k->>'sensor' = '2' ORDER BY (k#>>'{during,start}')::timestamptz, (k#>>'{during,end}')::timestamptz, "offset"
+$$;
+SELECT results_eq('SELECT second_session()', $$VALUES ('2-2 9'), ('11-11 3'), ('11-11 gone'), ('11-14 10')$$, 'a session goes out once a batch, with a tombstone when it is extended');
+SELECT ok(read('2 a 1 13', '2 b 2 12', '2 a 10 14'), 'readings within a session');
+SELECT results_eq('SELECT second_session()', $$VALUES ('2-2 9'), ('11-11 3'), ('11-11 gone'), ('11-14 10')$$, 'one that stays as it is is not published again');
+SELECT ok(read('2 a 30 7'), 'a reading that bridges two sessions');
+SELECT results_eq('SELECT second_session()', $$VALUES ('2-2 9'), ('2-2 gone'), ('2-14 30'), ('11-11 3'), ('11-11 gone'), ('11-14 10'), ('11-14 gone')$$, 'both go and one comes');
+SELECT is_empty('SELECT sinks_differ()', 'every sink is its view');
 
 -- a null cannot be written as the key of an upsert topic but in JSON: the record that makes it is a dead letter of the view
 CREATE MATERIALIZED VIEW by_room WITH (kafka.continuous) AS SELECT room, count(*) AS n FROM readings GROUP BY room WITH NO DATA;
