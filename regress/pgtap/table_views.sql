@@ -4,10 +4,12 @@
 SELECT no_plan();
 SET timezone = 'UTC';
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic('tv_' || t, 1, 'retention.ms=-1') FROM unnest('{orders,customers,cities,lines}'::text[]) t \g /dev/null
+SELECT kafka_test.create_topic('tv_' || t, 1, 'retention.ms=-1') FROM unnest('{orders,customers,cities,lines,notes}'::text[]) t \g /dev/null
 CREATE FOREIGN TABLE orders (id int OPTIONS (key 'true'), customer int, amount numeric, state text) SERVER broker OPTIONS (topic 'tv_orders', mode 'upsert');
 CREATE FOREIGN TABLE customers (id int OPTIONS (key 'true'), name text, city text, mentor int) SERVER broker OPTIONS (topic 'tv_customers', mode 'upsert');
 CREATE FOREIGN TABLE cities (city text OPTIONS (key 'true'), country text) SERVER broker OPTIONS (topic 'tv_cities', mode 'upsert');
+-- whose key comes last
+CREATE FOREIGN TABLE notes (body text, kind text, id int OPTIONS (key 'true')) SERVER broker OPTIONS (topic 'tv_notes', mode 'upsert');
 CREATE FOREIGN TABLE lines (id int OPTIONS (key 'true'), line int OPTIONS (key 'true'), what text) SERVER broker OPTIONS (topic 'tv_lines', mode 'upsert');
 ALTER SYSTEM SET kafka.batch_rows = 1;
 SELECT pg_reload_conf() \g /dev/null
@@ -21,6 +23,9 @@ INSERT INTO views VALUES
 		$$SELECT customer, (array_agg(state ORDER BY amount, state) FILTER (WHERE amount IS NOT NULL))[1] AS first,
 			(array_agg(state ORDER BY amount DESC, state DESC) FILTER (WHERE amount IS NOT NULL))[1] AS last, (array_agg(state ORDER BY id DESC))[1] AS newest FROM orders GROUP BY customer$$);
 INSERT INTO views (view, query) VALUES
+	('kinds', 'SELECT kind, count(*) AS n FROM notes GROUP BY kind'),
+	('kinds_of_city', 'SELECT c.city, n.kind, count(*) AS n FROM notes n JOIN customers c ON c.id = n.id GROUP BY c.city, n.kind'),
+	('bodies', 'SELECT count(*) AS n FROM notes'),
 	('newest', 'SELECT DISTINCT ON (customer) customer, id, amount, state FROM orders ORDER BY customer, id DESC'),
 	('dearest', 'SELECT DISTINCT ON (state, customer) customer, state, amount * 2 AS twice FROM orders ORDER BY state NULLS FIRST, customer DESC, amount DESC NULLS LAST, id'),
 	('cheapest', 'SELECT DISTINCT ON (t.country) t.country, c.name, o.id FROM orders o JOIN customers c ON c.id = o.customer LEFT JOIN cities t ON t.city = c.city ORDER BY t.country, o.amount NULLS FIRST, o.id'),
@@ -68,6 +73,7 @@ CREATE TABLE now.orders AS TABLE orders;
 CREATE TABLE now.customers AS TABLE customers;
 CREATE TABLE now.cities AS TABLE cities;
 CREATE TABLE now.lines AS TABLE lines;
+CREATE TABLE now.notes AS TABLE notes;
 -- produces records (topic, key, value) and gives what differs of every view then, as text
 CREATE FUNCTION differences(records text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
@@ -93,10 +99,12 @@ END $$;
 CREATE TABLE steps (step int GENERATED ALWAYS AS IDENTITY, what text, records text);
 INSERT INTO steps (what, records) VALUES
 	('rows without partners', $$('orders', '1', '{"customer": 7, "amount": 1.50, "state": "open"}'), ('lines', '{"id": 9, "line": 1}', '{"what": "lost"}')$$),
+	('notes', $$('notes', '7', '{"body": "x", "kind": "a"}'), ('notes', '8', '{"body": "x", "kind": "b"}'), ('notes', '9', '{"body": "y", "kind": "a"}')$$),
 	('the partner', $$('customers', '7', '{"name": "Ann", "city": "Bern", "mentor": 7}')$$),
 	('the partner''s partner', $$('cities', 'Bern', '{"country": "CH"}')$$),
 	('two more of the customer', $$('orders', '2', '{"customer": 7, "amount": 2.1, "state": "paid"}'), ('orders', '3', '{"customer": 7, "amount": 3, "state": "open"}')$$),
 	('all of them change', $$('customers', '7', '{"name": "open", "city": "Oslo", "mentor": 8}'), ('customers', '8', '{"name": "Bob", "city": "Bern", "mentor": null}')$$),
+	('a note changes, and one goes', $$('notes', '9', '{"body": "y", "kind": "b"}'), ('notes', '8', null)$$),
 	('a reference moves', $$('orders', '3', '{"customer": 8, "amount": 3, "state": "open"}')$$),
 	('a scale goes', $$('orders', '1', null)$$),
 	('and comes back', $$('orders', '1', '{"customer": 7, "amount": 1.50, "state": null}')$$),
@@ -124,7 +132,7 @@ ALTER SYSTEM SET kafka.batch_rows = 100000;
 SELECT pg_reload_conf() \g /dev/null
 SELECT is_empty(format('SELECT * FROM differences(%L)', records), what || ', large batches') FROM steps ORDER BY step;
 SELECT is_empty(format('SELECT * FROM differences(%L)', string_agg(records, ', ' ORDER BY step)), 'all in one') FROM steps;
-SELECT is_empty(format('SELECT * FROM differences(%L)', (SELECT string_agg(records, ', ' ORDER BY step) FROM steps WHERE step < 15)), 'and up to the middle');
+SELECT is_empty(format('SELECT * FROM differences(%L)', (SELECT string_agg(records, ', ' ORDER BY step) FROM steps WHERE step < 17)), 'and up to the middle');
 SELECT is_empty(format('SELECT * FROM kafka.verify(%L)', view), 'verify ' || view) FROM views;
 SELECT is((SELECT array_agg(total::text || ' ' || n) FROM per_customer WHERE customer = 7), '{NaN 4}', 'by value');
 SELECT is((SELECT sum(dead_letters) FROM kafka.views), 0::numeric, 'no dead letters');
