@@ -11,8 +11,8 @@
  * Rows that an outer join of streams leaves without a match are made when time closes them, or at once where they come late;
  * join_graph.c has the times and the proof that this is once.
  *
- * Rows of an append-only view are inserted as they are found, or given to the worker where the view is unstored. Where views or sinks read them, they are in
- * the order of the records that made them, so that it does not matter to them where batches end: if several inputs drive, the rows of all
+ * Rows of an append-only view are inserted, or given to the worker where the view is unstored, in the order of the records that made them: so messages of one
+ * key keep the order of their changes, and it does not matter to sinks and views over it where batches end. If several inputs drive, the rows of all
  * are captured first. Rows that one record makes have no order among each other, and a join of streams finds all pairs of a batch by the last
  * input, so its rows are only in the order of that one's records. Rows under an aggregate
  * are captured (or, where a single stream drives, taken as they come), aggregated, and
@@ -54,18 +54,19 @@ static void add_lookups(ViewDef *view, List **statements);
 static void add_rows(ViewDef *view, int driver, List **statements);
 static MaintenanceStatement *take_closed(ViewDef *view, int number);
 static void add_unmatched(ViewDef *view, int number, bool late, List **statements);
-static bool has_order(const ViewDef *view, const ViewArm *arm);
+static bool must_order(const ViewDef *view, const ViewArm *arm);
 static void add_place(ViewDef *view, Query *query, int number);
 static MaintenanceStatement *write_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input);
 static MaintenanceStatement *made_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input);
 static List *made_names(const ViewDef *view);
 static MaintenanceStatement *write_in_order(ViewDef *view);
 static MaintenanceStatement *insert_rows(ViewDef *view, StatementPhase phase, char *title, char *rows, int input);
-static void sort_by_place(Query *query, TargetEntry *place);
+static void sort_by(Query *query, TargetEntry *target);
 static MaintenanceStatement *append_to_buffer(ViewDef *view, int number);
 static void add_evictions(ViewDef *view, List **statements);
 static char *driven_title(ViewDef *view, int driver, const char *action);
 static char *unmatched_title(ViewDef *view, int number, bool late);
+static const char *rows_action(const ViewDef *view);
 
 /* Compiles the statements; see accumulate.h. */
 void
@@ -99,7 +100,7 @@ kv_accumulate(ViewDef *view, List **statements, List **reload)
 			*statements = lappend(*statements, take_closed(view, i));
 			add_unmatched(view, i, false, statements);
 		}
-	if (!view->groups && view->ndriving > 1 && has_order(view, NULL))
+	if (!view->groups && view->ndriving > 1)
 		*statements = lappend(*statements, write_in_order(view));
 	if (view->sessions)
 		*statements = list_concat(*statements, kv_session_statements(groups));
@@ -199,9 +200,9 @@ add_rows(ViewDef *view, int driver, List **statements)
 	}
 	if (!view->groups)
 	{
-		if (has_order(view, arm))
+		if (must_order(view, arm))
 			add_place(view, query, driver);
-		*statements = lappend(*statements, write_rows(view, arm, PHASE_COMPUTE, driven_title(view, driver, view->unstored ? "compute" : "insert"),
+		*statements = lappend(*statements, write_rows(view, arm, PHASE_COMPUTE, driven_title(view, driver, rows_action(view)),
 													  kv_delta_query(view, query, driver), driver));
 	}
 	else if (!kv_view_is_direct(view))
@@ -242,7 +243,7 @@ add_unmatched(ViewDef *view, int number, bool late, List **statements)
 		kv_delta_add_condition(query, kv_retention_lateness(view, number, false));
 	if (!view->groups)
 	{
-		if (has_order(view, arm))
+		if (must_order(view, arm))
 			add_place(view, query, input);
 		statement = write_rows(view, arm, phase, title, kv_delta_unmatched(view, query, number, late), input);
 	}
@@ -253,11 +254,11 @@ add_unmatched(ViewDef *view, int number, bool late, List **statements)
 	*statements = lappend(*statements, statement);
 }
 
-/* Does somebody see the order of the view's rows, and is it not that of the delta anyway? arm NULL: of any. */
+/* Must rows of an arm be put in order, or is it that of the delta anyway? */
 static bool
-has_order(const ViewDef *view, const ViewArm *arm)
+must_order(const ViewDef *view, const ViewArm *arm)
 {
-	return (view->unstored || view->read_by_views) && (view->ndriving > 1 || arm->ninputs > 1);
+	return view->ndriving > 1 || list_length(arm->query->rtable) > 1;
 }
 
 /* Adds to a query of an input's arm the place of its record in processing order, null for rows that time makes (-1). */
@@ -274,10 +275,10 @@ add_place(ViewDef *view, Query *query, int number)
 static MaintenanceStatement *
 write_rows(ViewDef *view, const ViewArm *arm, StatementPhase phase, char *title, Query *query, int input)
 {
-	if (has_order(view, arm) && view->ndriving > 1)
+	if (view->ndriving > 1)
 		return made_rows(view, arm, phase, title, query, input);
-	if (has_order(view, arm))
-		sort_by_place(query, llast_node(TargetEntry, query->targetList));
+	if (must_order(view, arm))
+		sort_by(query, llast_node(TargetEntry, query->targetList));
 	if (kv_note_times_of_rows(view))
 		return insert_rows(view, phase, title, kv_note_row_times(view, query, kv_note_event_time(arm, query, input)), input);
 	return insert_rows(view, phase, title, kv_delta_print(query), input);
@@ -324,7 +325,10 @@ write_in_order(ViewDef *view)
 		query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) var, number, list_nth(view->row_names, number - 1), false));
 	}
 	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) makeVar(1, ncolumns + 1, INT8OID, -1, InvalidOid, 0), ncolumns + 1, NULL, true));
-	sort_by_place(query, llast_node(TargetEntry, query->targetList));
+	sort_by(query, llast_node(TargetEntry, query->targetList));
+	/* those that time makes have no place */
+	query->targetList = lappend(query->targetList, makeTargetEntry((Expr *) makeVar(1, ncolumns + 2, TIMESTAMPTZOID, -1, InvalidOid, 0), ncolumns + 2, NULL, true));
+	sort_by(query, llast_node(TargetEntry, query->targetList));
 	if (kv_note_times_of_rows(view))
 		rows = kv_note_row_times(view, query, (Node *) makeVar(1, ncolumns + 2, TIMESTAMPTZOID, -1, InvalidOid, 0));
 	else
@@ -352,16 +356,16 @@ insert_rows(ViewDef *view, StatementPhase phase, char *title, char *rows, int in
 	return statement;
 }
 
-/* Orders a query by the target that is a place, and selects the others only. */
+/* Orders a query by a target too, and does not select that. */
 static void
-sort_by_place(Query *query, TargetEntry *place)
+sort_by(Query *query, TargetEntry *target)
 {
 	SortGroupClause *clause = makeNode(SortGroupClause);
 
-	place->resjunk = true;
-	clause->tleSortGroupRef = assignSortGroupRef(place, query->targetList);
-	get_sort_group_operators(INT8OID, true, true, false, &clause->sortop, &clause->eqop, NULL, &clause->hashable);
-	query->sortClause = list_make1(clause);
+	target->resjunk = true;
+	clause->tleSortGroupRef = assignSortGroupRef(target, query->targetList);
+	get_sort_group_operators(exprType((Node *) target->expr), true, true, false, &clause->sortop, &clause->eqop, NULL, &clause->hashable);
+	query->sortClause = lappend(query->sortClause, clause);
 }
 
 /* Puts the rows of a delta that are not late and can join into their buffer. */
@@ -414,6 +418,13 @@ unmatched_title(ViewDef *view, int number, bool late)
 {
 	ViewInput  *partner = kv_outer_join_partner(kv_input_arm(view, number), &view->inputs[number]);
 
-	return psprintf("%s %s rows of %s without a row of %s", view->unstored ? "compute" : !view->groups ? "insert" : "take", late ? "late" : "closed",
+	return psprintf("%s %s rows of %s without a row of %s", view->groups ? "take" : rows_action(view), late ? "late" : "closed",
 					get_rel_name(view->inputs[number].relid), get_rel_name(partner->relid));
+}
+
+/* Says what statements do that make rows of a view without groups. */
+static const char *
+rows_action(const ViewDef *view)
+{
+	return view->unstored || view->ndriving > 1 ? "compute" : "insert";
 }

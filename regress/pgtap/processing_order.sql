@@ -1,11 +1,13 @@
 -- The rows of a view come to those that read it in the order of the records that made them, wherever batches end (DESIGN.md 2.2): unions, joins
--- with tables, views whose rows are not stored. The readers show the order: an array, the last of equal times, the row that stands.
-SELECT plan(8);
+-- with tables, views whose rows are not stored. The readers show the order: an array, the last of equal times, the row that stands, a topic.
+SELECT plan(10);
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic(t, 1, 'retention.ms=-1') FROM unnest('{order_a,order_b,order_names}'::text[]) t \g /dev/null
+SELECT kafka_test.create_topic(t, 1, 'retention.ms=-1') FROM unnest('{order_a,order_b,order_names,order_sink,order_named_sink}'::text[]) t \g /dev/null
 CREATE FOREIGN TABLE a (n int, k int, at timestamptz) SERVER broker OPTIONS (topic 'order_a', event_time 'at');
 CREATE FOREIGN TABLE b (n int, k int, at timestamptz) SERVER broker OPTIONS (topic 'order_b', event_time 'at');
 CREATE FOREIGN TABLE names (k int OPTIONS (key 'true'), name text) SERVER broker OPTIONS (topic 'order_names', mode 'upsert');
+CREATE FOREIGN TABLE sink (n int) SERVER broker OPTIONS (topic 'order_sink');
+CREATE FOREIGN TABLE named_sink (n int) SERVER broker OPTIONS (topic 'order_named_sink');
 SELECT kafka_test.produce('order_names', $$SELECT i::text, jsonb_build_object('k', i, 'name', 'name ' || i) FROM generate_series(0, 2) i$$) \g /dev/null
 
 BEGIN;
@@ -17,6 +19,10 @@ CREATE MATERIALIZED VIEW in_order_unstored WITH (kafka.continuous) AS SELECT arr
 CREATE MATERIALIZED VIEW per_k WITH (kafka.continuous) AS SELECT DISTINCT ON (k) k, n FROM united ORDER BY k, date_trunc('day', at);
 CREATE MATERIALIZED VIEW sessions WITH (kafka.continuous) AS SELECT kafka.session(at, '1 hour') AS during, array_agg(n) AS ns FROM united GROUP BY during;
 CREATE MATERIALIZED VIEW names_in_order WITH (kafka.continuous) AS SELECT array_agg(n) AS ns FROM named;
+-- only topics see the order of these
+CREATE MATERIALIZED VIEW sunk WITH (kafka.continuous, kafka.pipeline = 'p') AS SELECT n FROM a UNION ALL SELECT n FROM b;
+CREATE MATERIALIZED VIEW named_sunk WITH (kafka.continuous, kafka.pipeline = 'p') AS SELECT a.n FROM a JOIN names ON names.k = a.k;
+SELECT kafka.attach_sink('sunk', 'sink'), kafka.attach_sink('named_sunk', 'named_sink') \g /dev/null
 COMMIT;
 -- n rises with the time; a has the numbers divisible by 3, so the topics take turns
 CREATE FUNCTION send(first int, last int) RETURNS void LANGUAGE sql AS $$
@@ -37,6 +43,10 @@ SELECT results_eq('SELECT ns FROM in_order_unstored', 'SELECT ns FROM all_n', 's
 SELECT results_eq('SELECT k, n FROM per_k ORDER BY k', 'VALUES (0, 1), (1, 2), (2, 4)', 'DISTINCT ON keeps the row of the earliest record');
 SELECT results_eq('SELECT ns FROM sessions', 'SELECT ns FROM all_n', 'and sessions');
 SELECT results_eq('SELECT ns FROM names_in_order', 'SELECT array_agg(n) FROM generate_series(3, 60, 3) n', 'rows that meet a table are in the order of the stream');
+SELECT results_eq($$SELECT (value::jsonb->>'n')::int FROM kafka_test.await('order_sink', 60) ORDER BY "offset"$$, 'SELECT generate_series(1, 60)',
+	'the messages of a stored union that no view reads are in the order of the records');
+SELECT results_eq($$SELECT (value::jsonb->>'n')::int FROM kafka_test.await('order_named_sink', 20) ORDER BY "offset"$$, 'SELECT generate_series(3, 60, 3)',
+	'and those of a stored join with a table');
 SELECT send(61, 61), caught_up(), send(62, 62), caught_up() \g /dev/null
 SELECT kafka.pause('p') \g /dev/null
 SELECT send(63, 70) \g /dev/null
