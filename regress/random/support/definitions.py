@@ -268,7 +268,7 @@ class View:
                 options.append(f"kafka.{name} = '{interval(length)[10:-1]}'")
         if self.final:
             options.append("kafka.emit = 'final'")
-        if not self.bootstrap:
+        if not self.bootstrap and any(not (source.is_stream or isinstance(source, Relation)) for source in self.sources):
             options.append("kafka.bootstrap = false")
         if self.time_option:
             options.append(f"kafka.event_time = '{self.time}'")
