@@ -153,12 +153,20 @@ kv_aggregate_needs_order(const Aggref *aggregate)
 	return false;
 }
 
-/* Leaves out DISTINCT where it makes no difference; see aggregate.h. */
+/* Leaves out DISTINCT where it makes no difference, and folds delimiters; see aggregate.h. */
 Node *
 kv_aggregate_simplify(Node *node)
 {
 	if (node == NULL)
 		return NULL;
+	if (IsA(node, Aggref) && kv_aggregate_combine_kind((Aggref *) node) == COMBINE_APPEND_TEXT)
+	{
+		Aggref	   *aggregate = copyObject((Aggref *) node);
+		TargetEntry *delimiter = lsecond_node(TargetEntry, aggregate->args);
+
+		delimiter->expr = (Expr *) eval_const_expressions(NULL, (Node *) delimiter->expr);
+		return (Node *) aggregate;
+	}
 	if (IsA(node, Aggref) && ((Aggref *) node)->aggdistinct)
 	{
 		Aggref	   *aggregate = copyObject((Aggref *) node);
@@ -176,11 +184,11 @@ kv_aggregate_simplify(Node *node)
 	return expression_tree_mutator(node, kv_aggregate_simplify, NULL);
 }
 
-/* Gives string_agg's delimiter, NULL: it is not the same for every row. */
+/* Gives string_agg's delimiter, which kv_aggregate_simplify has folded; NULL: it is not the same for every row. */
 static Const *
 delimiter_of(const Aggref *aggregate)
 {
-	Node	   *delimiter = eval_const_expressions(NULL, copyObject((Node *) lsecond_node(TargetEntry, aggregate->args)->expr));
+	Expr	   *delimiter = lsecond_node(TargetEntry, aggregate->args)->expr;
 
 	return IsA(delimiter, Const) ? (Const *) delimiter : NULL;
 }
@@ -208,12 +216,19 @@ kv_aggregate_check(const Aggref *aggregate)
 						  psprintf("continuous view \"%%s\" must use the same delimiter for every row in %s", name),
 						  "The texts of two batches are joined without the rows they are made of, so there is no telling which delimiter belongs between them.",
 						  "Use a constant, or put the delimiter into the value.");
-	if (kv_aggregate_standing_kind(aggregate) != COMBINE_NONE &&
-		!OidIsValid(lookup_type_cache(lsecond_oid(aggregate->aggargtypes), TYPECACHE_LT_OPR)->lt_opr))
-		return kv_refusal(aggregate->location,
-						  psprintf("continuous view \"%%s\" cannot sort by a value of type %s", format_type_be(lsecond_oid(aggregate->aggargtypes))),
-						  "The type has no order.", "Sort by a value of another type, such as the event time.");
 	return check_kept(aggregate, name);
+}
+
+/* Refuses to find the first or last by what has no order; see aggregate.h. */
+Refusal *
+kv_aggregate_check_order(const Aggref *aggregate)
+{
+	if (kv_aggregate_standing_kind(aggregate) == COMBINE_NONE ||
+		OidIsValid(lookup_type_cache(lsecond_oid(aggregate->aggargtypes), TYPECACHE_LT_OPR)->lt_opr))
+		return NULL;
+	return kv_refusal(aggregate->location,
+					  psprintf("continuous view \"%%s\" cannot sort by a value of type %s", format_type_be(lsecond_oid(aggregate->aggargtypes))),
+					  "The type has no order.", "Sort by a value of another type, such as the event time.");
 }
 
 /*
@@ -475,7 +490,7 @@ kv_aggregate_merges(const Aggref *aggregate)
 {
 	ListCell   *cell;
 
-	if (aggregate->aggdistinct || aggregate->aggorder || aggregate->aggkind != AGGKIND_NORMAL)
+	if (kv_aggregate_check(aggregate) != NULL || aggregate->aggdistinct)
 		return false;
 	foreach(cell, columns_of(aggregate, 1))
 	{
@@ -484,7 +499,7 @@ kv_aggregate_merges(const Aggref *aggregate)
 		if (column->combine > COMBINE_BIT_XOR && column->combine != COMBINE_STATES)
 			return false;
 	}
-	return kv_aggregate_check(aggregate) == NULL;
+	return true;
 }
 
 /* Collects the aggregates of a tree; see aggregate.h. */

@@ -52,9 +52,11 @@ typedef struct StateColumn
 
 /* Refuses aggregates whose state cannot be kept. */
 extern Refusal *kv_aggregate_check(const Aggref *aggregate);
+/* Refuses kafka.first and kafka.last by a value whose type has no order, whatever keeps the view up to date. */
+extern Refusal *kv_aggregate_check_order(const Aggref *aggregate);
 /* Have two aggregates the same arguments and FILTER? */
 extern bool kv_aggregate_same_values(const Aggref *one, const Aggref *other);
-/* Leaves out DISTINCT where it makes no difference. */
+/* Leaves out DISTINCT where it makes no difference, and folds delimiters of string_agg: as the owner, while the view is analysed. */
 extern Node *kv_aggregate_simplify(Node *node);
 /* How partial results of one of Postgres' own aggregates combine; COMBINE_NONE for those that are not their own state. */
 extern CombineKind kv_aggregate_combine_kind(const Aggref *aggregate);

@@ -143,17 +143,22 @@ check_aggregates(ViewDef *view, List *group_exprs)
 						  "continuous view \"%s\" must group by every column it selects",
 						  "That the column depends on the table's primary key holds for the table's rows of now only.",
 						  "Add the column to GROUP BY.");
-	if (kv_view_is_table_driven(view))
-		return NULL;			/* groups of tables can be computed again, with any aggregate */
 	foreach(cell, kv_aggregate_collect(trees))
 	{
 		Aggref	   *aggregate = lfirst_node(Aggref, cell);
-		Refusal    *refusal = sessions ? NULL : kv_aggregate_check(aggregate);
+		Refusal    *refusal = kv_aggregate_check_order(aggregate);
+
+		if (!refusal && kv_view_is_table_driven(view))
+			continue;			/* groups of tables can be computed again, with any aggregate */
+		if (!refusal && !sessions)
+			refusal = kv_aggregate_check(aggregate);
 
 		if (refusal)
 			return refusal;
 		view->ordered |= !sessions && kv_aggregate_needs_order(aggregate);
 	}
+	if (kv_view_is_table_driven(view))
+		return NULL;
 
 	view->own_state = view->keys != NIL && query->havingQual == NULL;
 	foreach(cell, query->targetList)

@@ -1,27 +1,51 @@
 /*
  * maintenance.c: what keeps a view up to date, whichever way.
  *
- * Why it exists: who runs, shows or stores the statements of a view need not know what drives it.
+ * Why it exists: who runs, shows or stores the statements of a view need not know what drives it. Invariant: they are compiled as the view's owner.
  */
 #include "maintenance.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 
 #include "accumulate.h"
 #include "distinct_values.h"
 #include "recompute.h"
+
+/* Who was current before a compilation. */
+typedef struct Caller
+{
+	Oid			user;
+	int			sec_context;
+} Caller;
+
+static void become_owner(const ViewDef *view, Caller *caller);
 
 /* Compiles the statements; see maintenance.h. */
 MaintenancePlan *
 kv_maintenance(ViewDef *view)
 {
 	MaintenancePlan *plan = palloc0(sizeof(MaintenancePlan));
+	Caller		caller;
 
+	become_owner(view, &caller);
 	if (kv_view_is_table_driven(view))
 		plan->statements = kv_recompute(view);
 	else
 		kv_accumulate(view, &plan->statements, &plan->reload);
+	SetUserIdAndSecContext(caller.user, caller.sec_context);
 	return plan;
+}
+
+/*
+ * Becomes the view's owner, because compiling folds expressions, and that calls functions of the
+ * view: as anybody else, a worker above all, it would lend that role to whoever wrote them. An error goes back by its abort.
+ */
+static void
+become_owner(const ViewDef *view, Caller *caller)
+{
+	GetUserIdAndSecContext(&caller->user, &caller->sec_context);
+	SetUserIdAndSecContext(view->owner, caller->sec_context | SECURITY_RESTRICTED_OPERATION);
 }
 
 /* Makes the plan of a statement; see maintenance.h. */
@@ -44,7 +68,13 @@ kv_maintenance_make_plan(MemoryContext context, const ViewDef *view, const Maint
 List *
 kv_maintenance_tables(ViewDef *view)
 {
-	return kv_view_is_table_driven(view) ? kv_recompute_tables(view) : kv_accumulate_tables(view);
+	List	   *statements;
+	Caller		caller;
+
+	become_owner(view, &caller);
+	statements = kv_view_is_table_driven(view) ? kv_recompute_tables(view) : kv_accumulate_tables(view);
+	SetUserIdAndSecContext(caller.user, caller.sec_context);
+	return statements;
 }
 
 /* Gives the statements for first rows; see maintenance.h. */

@@ -43,6 +43,7 @@ static char *storage_clauses(NewView *new, bool keyed);
 static void add_option(StringInfo text, DefElem *option);
 static void guard_state(const char *qualified_name);
 static Oid	named_relation(const char *qualified_name);
+static void bind_made(ViewDef *view);
 static void bind_named(Oid relid, const char *qualified_name);
 
 
@@ -124,7 +125,11 @@ kv_make_buffers(NewView *new)
 
 	kv_sql_enter_engine(&sql);
 	foreach(cell, kv_maintenance_tables(view))
+	{
 		kv_sql_ddl("%s", (char *) lfirst(cell));
+		/* at once: an index folds its expressions as the owner of its table */
+		bind_made(view);
+	}
 	foreach(cell, kv_maintenance_relations(view))
 		guard_state(lfirst(cell));
 	kv_sql_leave(&sql);
@@ -152,6 +157,21 @@ guard_state(const char *qualified_name)
 	if (get_rel_persistence(named_relation(qualified_name)) == RELPERSISTENCE_PERMANENT)
 		kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
 				   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", qualified_name);
+}
+
+/* Does what kv_bind_view does for the tables that are there by now. */
+static void
+bind_made(ViewDef *view)
+{
+	ListCell   *cell;
+
+	foreach(cell, kv_maintenance_relations(view))
+	{
+		List	   *name = stringToQualifiedNameList(lfirst(cell));
+
+		if (OidIsValid(RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true)))
+			bind_named(view->relid, lfirst(cell));
+	}
 }
 
 /* Makes the buffers, copies and companion of a view live and die with it, for its owner. */

@@ -12,6 +12,9 @@ CREATE FOREIGN TABLE words (word text OPTIONS (key 'true') COLLATE any_case, ord
 CREATE FOREIGN TABLE plain (word text OPTIONS (key 'true'), order_id bigint) SERVER view_refused_tables OPTIONS (topic 'plain', mode 'upsert');
 CREATE TABLE regions (region text PRIMARY KEY, title text);
 
+-- aggregates
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, kafka.last(order_id, to_jsonb(tags)::json) FROM orders GROUP BY customer_id;
+
 -- the key: what tells the rows apart must be selected as it is
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT amount FROM orders;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id::text, amount FROM orders;

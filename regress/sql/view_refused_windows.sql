@@ -79,6 +79,7 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.retention = '1 day') AS
 
 -- sessions
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT order_id, kafka.session(created_at, '5 min') AS during FROM orders;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT kafka.session(created_at, '5 min') AS during, kafka.last(order_id, to_jsonb(zone)::json) FROM orders GROUP BY during;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT lower(kafka.session(created_at, '5 min')) AS since, count(*) FROM orders GROUP BY since;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT during, count(*) FROM (SELECT kafka.session(created_at, '5 min') AS during FROM orders) o GROUP BY during;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT customer_id, max(upper(kafka.session(created_at, '5 min'))) FROM orders GROUP BY customer_id;
