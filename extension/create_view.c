@@ -208,8 +208,19 @@ group_location(Query *groups)
 static List *
 add_bounds(NewView *new)
 {
-	List	   *added = new->options->bound_us < 0 ? NIL : kv_default_bound(new->query, new->options->bound_us);
+	bool		hidden = false;
+	List	   *added = NIL;
+	Refusal    *refusal;
 
+	/* nothing is added to what can be maintained as it is */
+	if (new->options->bound_us >= 0 && kv_analyze(copyObject(new->query), new->options, &refusal) == NULL)
+		added = kv_default_bound(new->query, new->options->bound_us, &hidden);
+	if (added == NIL && new->options->bound_given && hidden)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("continuous view \"%s\" cannot have the option kafka.bound", new->name),
+				 errdetail("Conditions on what a subquery, WITH query or view gives may bound its streams already, which is not known before that is taken apart."),
+				 errhint("Leave the option out, and write conditions on the event times where they are missing.")));
 	if (added == NIL && new->options->bound_given)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

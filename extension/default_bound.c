@@ -6,20 +6,28 @@
  *
  * First the pairs of which the query compares the times, in one direction; then, in FROM order, those that no
  * bound between others implies. The place of a condition is the innermost join of both, or WHERE.
+ *
+ * Invariant: what the query bounds itself is never made narrower. Only one FROM is looked at, before subqueries are taken apart (normalize.c). So nothing
+ * is added where bounds may come through one: beside a subquery with a stream, and where times that a subquery gives stand in a condition, there and inside.
  */
 #include "default_bound.h"
 
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "analyze.h"
 #include "delta_query.h"
 #include "join_graph.h"
+#include "normalize.h"
 
 /* One FROM with its streams, as an arm of which nothing else is known. */
 typedef struct StreamJoin
@@ -30,7 +38,22 @@ typedef struct StreamJoin
 	List	  **added;			/* of char * */
 } StreamJoin;
 
-static void visit(Query *query, int64 bound_us, List **added);
+/* What holds for the query with all that is inside of it. */
+typedef struct Visit
+{
+	int64		bound_us;
+	List	   *withs;			/* of CommonTableExpr *: all that stand around */
+	List	   *added;			/* of char * */
+	bool		hidden;			/* something had to be left out */
+} Visit;
+
+static void visit(Visit *all, Query *query);
+static void supply_all(StreamJoin *join, Query *query);
+static bool compares_times(Node *node, void *context);
+static bool gives_time(Query *query, Node *node);
+static bool hides_bounds(Visit *all, Query *query);
+static bool gives_stream(RangeTblEntry *rte, List *withs);
+static bool reads_stream(Query *query, List *withs);
 static void find_streams(StreamJoin *join, Query *query);
 static JoinExpr *outer_join(StreamJoin *join, Node *jtnode);
 static bool has_stream(StreamJoin *join, Node *jtnode);
@@ -45,46 +68,148 @@ static JoinExpr *innermost_join(Node *jtnode, int one, int other);
 
 /* Adds what is missing; see default_bound.h. */
 List *
-kv_default_bound(Query *query, int64 bound_us)
+kv_default_bound(Query *query, int64 bound_us, bool *hidden)
 {
-	List	   *added = NIL;
+	Visit		all = {.bound_us = bound_us};
 
-	visit(query, bound_us, &added);
-	return added;
+	*hidden = compares_times((Node *) query, NULL);
+	if (*hidden)
+		return NIL;
+	visit(&all, query);
+	*hidden = all.hidden;
+	return all.added;
 }
 
 /* Adds it to a query and to those inside of it. */
 static void
-visit(Query *query, int64 bound_us, List **added)
+visit(Visit *all, Query *query)
 {
-	StreamJoin	join = {.bound_us = bound_us,.added = added};
-	int64	   *written;
-	int			ninputs;
+	StreamJoin	join = {.bound_us = all->bound_us,.added = &all->added};
+	int			nwiths = list_length(all->withs);
 	ListCell   *cell;
 
+	all->withs = list_concat(all->withs, query->cteList);
 	foreach(cell, query->rtable)
 		if (lfirst_node(RangeTblEntry, cell)->rtekind == RTE_SUBQUERY)
-			visit(lfirst_node(RangeTblEntry, cell)->subquery, bound_us, added);
+			visit(all, lfirst_node(RangeTblEntry, cell)->subquery);
 	foreach(cell, query->cteList)
-		visit(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), bound_us, added);
+		visit(all, castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery));
 
 	find_streams(&join, query);
-	ninputs = join.arm.ninputs;
-	if (ninputs < 2)
-		return;
-	join.outer = outer_join(&join, (Node *) query->jointree);
-	kv_join_begin_bounds(&join.arm);
-	if (join.outer)
-		read_quals(&join, join.outer->quals);
+	if (join.arm.ninputs > 1 && hides_bounds(all, query))
+		all->hidden = true;
+	else if (join.arm.ninputs > 1)
+		supply_all(&join, query);
+	all->withs = list_truncate(all->withs, nwiths);
+}
+
+/* Adds what is missing between the streams of a FROM. */
+static void
+supply_all(StreamJoin *join, Query *query)
+{
+	int			ninputs = join->arm.ninputs;
+	int64	   *written;
+
+	join->outer = outer_join(join, (Node *) query->jointree);
+	kv_join_begin_bounds(&join->arm);
+	if (join->outer)
+		read_quals(join, join->outer->quals);
 	else
-		read_conditions(&join, (Node *) query->jointree);
-	written = memcpy(palloc(sizeof(int64) * ninputs * ninputs), join.arm.time_bounds, sizeof(int64) * ninputs * ninputs);
-	kv_join_close_bounds(&join.arm);
+		read_conditions(join, (Node *) query->jointree);
+	written = memcpy(palloc(sizeof(int64) * ninputs * ninputs), join->arm.time_bounds, sizeof(int64) * ninputs * ninputs);
+	kv_join_close_bounds(&join->arm);
 	for (int compared = 1; compared >= 0; compared--)
 		for (int i = 0; i < ninputs; i++)
 			for (int j = i + 1; j < ninputs; j++)
 				if ((written[i * ninputs + j] != KV_UNBOUNDED || written[j * ninputs + i] != KV_UNBOUNDED) == (compared == 1))
-					supply(&join, i, j);
+					supply(join, i, j);
+}
+
+/* Has the query, or one inside of it, a condition on what could be a time, or a comparison of times, that a subquery gives? */
+static bool
+compares_times(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, compares_times, context);
+	return gives_time((Query *) node, (Node *) ((Query *) node)->jointree) || query_tree_walker((Query *) node, compares_times, context, 0);
+}
+
+/* Does such a column of anything but a table stand in a query's conditions? */
+static bool
+gives_time(Query *query, Node *node)
+{
+	ListCell   *cell;
+
+	foreach(cell, pull_var_clause(flatten_join_alias_vars(query, copyObject(node)), 0))
+	{
+		Var		   *var = lfirst(cell);
+		RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
+
+		if ((rte->rtekind != RTE_RELATION || kv_is_plain_view(rte)) &&
+			(var->vartype == TIMESTAMPTZOID || var->vartype == TIMESTAMPOID || var->vartype == INTERVALOID || var->vartype == BOOLOID))
+			return true;
+	}
+	return false;
+}
+
+/* Can a bound between the streams of a query's FROM come through a subquery in it? */
+static bool
+hides_bounds(Visit *all, Query *query)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
+
+		if (rte->rtekind == RTE_SUBQUERY && rte->lateral && rte->subquery->jointree->quals != NULL)
+			return true;
+		if ((rte->rtekind != RTE_RELATION || kv_is_plain_view(rte)) && gives_stream(rte, all->withs))
+			return true;
+	}
+	return false;
+}
+
+/* Does an entry of FROM give rows of a stream? */
+static bool
+gives_stream(RangeTblEntry *rte, List *withs)
+{
+	ViewInput	input = {.relid = rte->relid};
+	Relation	relation;
+	bool		found = false;
+	ListCell   *cell;
+
+	if (rte->rtekind == RTE_SUBQUERY)
+		return reads_stream(rte->subquery, withs);
+	if (rte->rtekind == RTE_CTE && !rte->self_reference)
+	{
+		/* names may be hidden by nearer ones: then too many are asked */
+		foreach(cell, withs)
+			if (strcmp(lfirst_node(CommonTableExpr, cell)->ctename, rte->ctename) == 0 && !lfirst_node(CommonTableExpr, cell)->cterecursive)
+				found |= reads_stream(castNode(Query, lfirst_node(CommonTableExpr, cell)->ctequery), withs);
+	}
+	if (rte->rtekind != RTE_RELATION)
+		return found;
+	if (!kv_is_plain_view(rte))
+		return kv_analyze_input(&input, rte) == NULL && kv_input_drives(&input);
+	relation = table_open(rte->relid, AccessShareLock);
+	found = reads_stream(get_view_query(relation), NIL);
+	table_close(relation, NoLock);
+	return found;
+}
+
+static bool
+reads_stream(Query *query, List *withs)
+{
+	ListCell   *cell;
+
+	withs = list_concat_copy(withs, query->cteList);
+	foreach(cell, query->rtable)
+		if (gives_stream(lfirst_node(RangeTblEntry, cell), withs))
+			return true;
+	return false;
 }
 
 /* Takes the streams with an event time that a query names in FROM itself. */

@@ -38,7 +38,6 @@ static Refusal *expand_query(Query *query, List **arms);
 static Refusal *expand_union(Query *query, int rti, Query *united, List **arms);
 static int	find_subquery(Node *jtnode, Query *query, bool nullable, bool direct, Refusal **refusal);
 static bool is_nulled_with_its_table(RangeTblEntry *rte);
-static bool is_plain_view(RangeTblEntry *rte);
 static Query *subquery_of(RangeTblEntry *rte, Refusal **refusal);
 static Refusal *refuse_subquery(Query *subquery, RangeTblEntry *rte);
 static void pull_up(Query *query, int rti, Query *subquery);
@@ -132,7 +131,7 @@ find_subquery(Node *jtnode, Query *query, bool nullable, bool direct, Refusal **
 		int			rti = ((RangeTblRef *) jtnode)->rtindex;
 		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 
-		if (rte->rtekind != RTE_SUBQUERY && !is_plain_view(rte))
+		if (rte->rtekind != RTE_SUBQUERY && !kv_is_plain_view(rte))
 			return 0;
 		if (kv_row_source_is(rte) && (nullable || !kv_row_source_is_expressions(rte->subquery)))
 			return 0;
@@ -192,9 +191,9 @@ is_nulled_with_its_table(RangeTblEntry *rte)
 	return true;
 }
 
-/* Is it a view to be expanded? An unstored continuous view is an input of its own. */
-static bool
-is_plain_view(RangeTblEntry *rte)
+/* Is it a view to be expanded? See normalize.h. */
+bool
+kv_is_plain_view(RangeTblEntry *rte)
 {
 	return rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW && kv_view_by_relation(rte->relid, true) == NULL;
 }

@@ -26,6 +26,8 @@ extern List *kv_normalize_steps(Query *query);
 extern void kv_normalize_from(Query *query, List *steps);
 /* Gives the query with FROM and WHERE of the list: its entries are the steps, in their order, and no others. Uses query and list up. */
 extern Query *kv_normalize_rebuild(Query *query, StepList *list);
+/* Is an entry of a range table a view to be expanded? An unstored continuous view is an input of its own. */
+extern bool kv_is_plain_view(RangeTblEntry *rte);
 /* Makes names unique by appending _1, _2 ...; taken is a list of char *. */
 extern char *kv_unique_name(const char *name, List *taken);
 

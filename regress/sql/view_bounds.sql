@@ -49,6 +49,13 @@ CREATE MATERIALIZED VIEW by_default WITH (kafka.continuous) AS SELECT o.id, p.id
 SELECT shown('by_default');
 CREATE MATERIALIZED VIEW bounded WITH (kafka.continuous) AS SELECT o.id, p.id AS payment FROM orders o JOIN payments p ON p.order_id = o.id AND p."paid at" = o.at WITH NO DATA;
 CREATE MATERIALIZED VIEW alone WITH (kafka.continuous) AS SELECT id FROM orders WITH NO DATA;
+-- what a WITH query or a condition around a subquery bounds is not made narrower
+CREATE MATERIALIZED VIEW bounded_beside WITH (kafka.continuous) AS
+	WITH paid AS (SELECT order_id, "paid at" AS at FROM payments)
+	SELECT o.id, c.id AS parcel FROM orders o JOIN paid ON paid.order_id = o.id AND paid.at BETWEEN o.at AND o.at + interval '1 hour'
+		JOIN parcels c ON c.order_id = o.id AND c.at BETWEEN paid.at AND paid.at + interval '1 hour' WITH NO DATA;
+CREATE MATERIALIZED VIEW bounded_around WITH (kafka.continuous) AS
+	SELECT x.id FROM (SELECT o.id, o.at, c.at AS sent FROM orders o JOIN parcels c ON c.order_id = o.id) x WHERE x.sent BETWEEN x.at AND x.at + interval '1 hour' WITH NO DATA;
 RESET kafka.default_bound;
 
 -- where there is nothing to add, or no place for it
@@ -60,6 +67,11 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bound = '1 hour') AS SE
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bound = '1 hour') AS SELECT o.id FROM orders o JOIN (SELECT order_id FROM payments) p ON p.order_id = o.id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bound = '1 hour') AS
 	SELECT o.id FROM orders o JOIN parcels c ON c.order_id = o.id JOIN (SELECT order_id FROM payments) p ON p.order_id = o.id;
+CREATE VIEW paid AS SELECT order_id, "paid at" AS at FROM payments;
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bound = '1 hour') AS
+	SELECT o.id FROM orders o JOIN paid p ON p.order_id = o.id AND p.at <= o.at + interval '2 hours' JOIN parcels c ON c.order_id = o.id AND c.at <= p.at + interval '2 hours';
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bound = '1 hour') AS
+	WITH sent AS (SELECT o.id, o.at, c.at AS sent FROM orders o JOIN parcels c ON c.order_id = o.id) SELECT id FROM sent WHERE sent <= at + interval '2 hours';
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bound = '1 month') AS SELECT o.id FROM orders o JOIN payments p ON p.order_id = o.id;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.bound = '-1 hour') AS SELECT o.id FROM orders o JOIN payments p ON p.order_id = o.id;
 
