@@ -54,7 +54,9 @@ for my $fault (@faults)
 	my @wrong = run_fault($world, @$fault);
 	$done++;
 	# what is wrong now is wrong for the next ones too
-	ok(!@wrong, name($fault)) or BAIL_OUT(join "\n", @wrong);
+	next if ok(!@wrong, name($fault));
+	diag("SEED=$seed", map { "\n$_" } @wrong);
+	BAIL_OUT(name($fault));
 }
 diag("SEED=$seed: $done of $all faults");
 ok($done, 'faults were run');
