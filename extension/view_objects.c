@@ -6,7 +6,8 @@
  *	unstored view	the same place, made the same way: a real view with the defining
  *					query, which needs no definition_N beside it
  *	definition_N	real view with the defining query        \
- *	buffer_N_i, lookup_N_i, rows_N_i, groups_N (maintenance.c) | in kafka_state; made by the engine, owned by the user
+ *	buffer_N_i, lookup_N_i, rows_N_i, groups_N, distinct_N_i,  | in kafka_state; made by the engine, owned by the user
+ *	session_rows_N (maintenance.c)                            /
  *
  * Invariant: what is in kafka_state lives and dies with the result table or unstored view: an internal
  * dependency takes it along when that is dropped, and takes the table along
@@ -150,13 +151,12 @@ kv_make_buffers(NewView *new)
 	kv_sql_leave(&sql);
 }
 
-/* Refuses direct writes to a table that holds state; an unlogged one is but a copy of records, and the engine empties it. */
+/* Refuses direct writes to a table that holds state. */
 static void
 guard_state(const char *qualified_name)
 {
-	if (get_rel_persistence(named_relation(qualified_name)) == RELPERSISTENCE_PERMANENT)
-		kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
-				   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", qualified_name);
+	kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
+			   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", qualified_name);
 }
 
 /* Does what kv_bind_view does for the tables that are there by now. */
