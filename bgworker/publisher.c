@@ -144,14 +144,15 @@ kv_publisher_main(Datum main_arg)
 	proc_exit(0);
 }
 
-/* Settings that publishing relies on: commits wait for a synchronous standby, whatever the configuration says. */
+/* Settings that publishing relies on: commits wait until a synchronous standby has flushed, whatever the configuration says. */
 static void
 set_up_process(void)
 {
 	/* a cancelled wait for a standby counts as one that succeeded (syncrep.c), so there is no cancelling here */
 	pqsignal(SIGINT, SIG_IGN);
-	if (synchronous_commit <= SYNCHRONOUS_COMMIT_LOCAL_FLUSH)
-		SetConfigOption("synchronous_commit", "on", PGC_SUSET, PGC_S_OVERRIDE);
+	/* set whatever it is now, so that a reload of the configuration does not change it either; "on" waits for more than remote_write */
+	SetConfigOption("synchronous_commit", synchronous_commit == SYNCHRONOUS_COMMIT_REMOTE_APPLY ? "remote_apply" : "on",
+					PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* Brings the list of outputs up to date with the catalogs. */

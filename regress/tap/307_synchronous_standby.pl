@@ -35,15 +35,22 @@ wait_until('the standby to be synchronous', sub { $node->safe_psql('postgres', '
 $broker->produce('input', '\N' . qq(\t{"id":2}));
 wait_for_view($node, 'passed');
 
+# the configuration is changed while the publisher runs, to what would not wait
+$node->append_conf('postgresql.conf', 'synchronous_commit = local');
+$node->reload;
+wait_until('the configuration to be read', sub { $node->safe_psql('postgres', 'SHOW synchronous_commit') eq 'local' });
+$broker->produce('input', '\N' . qq(\t{"id":3}));
+wait_for_view($node, 'passed');
+
 # away: the worker commits asynchronously and goes on, the publisher waits
 $standby->stop;
-$broker->produce('input', '\N' . qq(\t{"id":3}));
-$node->safe_psql('postgres', 'SET synchronous_commit = local; INSERT INTO facts VALUES (2)');
-wait_until('the view to have the record', sub { $node->safe_psql('postgres', 'SELECT count(*) FROM passed') eq '3' });
+$broker->produce('input', '\N' . qq(\t{"id":4}));
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (2)');
+wait_until('the view to have the record', sub { $node->safe_psql('postgres', 'SELECT count(*) FROM passed') eq '4' });
 wait_until('the publisher to wait for the standby', sub { $node->safe_psql('postgres',
 	q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'kafka_views publisher' AND wait_event = 'SyncRep'}) eq '1' });
 sub ids { my ($topic) = @_; return join ' ', map { /(\d+)/ } $broker->consume($topic, format => '%v') }
-is(ids('output'), '1 2', 'no change goes out that the standby does not have');
+is(ids('output'), '1 2 3', 'no change goes out that the standby does not have');
 is(ids('facts'), '1', 'nor a message of an ordinary transaction');
 
 # lost there and then: the standby goes on without what it never had, and nobody has seen that
@@ -54,7 +61,7 @@ wait_for_view($standby, 'passed');
 $standby->safe_psql('postgres', 'INSERT INTO facts VALUES (3)');
 wait_for_sink($broker, 'facts', 2);
 is(ids('facts'), '1 3', 'a transaction that was lost was never seen');
-is(ids('output'), '1 2 3', 'every change once');
+is(ids('output'), '1 2 3 4', 'every change once');
 is($standby->safe_psql('postgres', q{SELECT * FROM kafka.verify('passed')}), '', 'the view equals its query');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM kafka_state.redo'), 0, 'there was nothing to be done again');
 
