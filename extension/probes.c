@@ -182,22 +182,19 @@ add_probe(List **probes, OpExpr *equality, Node *side, Bitmapset *others)
 		var = (Var *) ((RelabelType *) var)->arg;
 	if (!bms_get_singleton_member(pull_varnos(NULL, side), &rti))
 		return;
-	if (!IsA(var, Var) || !compares_column(equality, var))
+	if (IsA(var, Var) && compares_column(equality, var))
 	{
-		if (can_be_indexed(equality, side))
-		{
-			probe = probe_of(&probes[rti], others);
-			expr = palloc(sizeof(ProbeExpr));
-			expr->expr = side;
-			expr->collation = equality->inputcollid;
-			probe->exprs = lappend(probe->exprs, expr);
-			return;
-		}
-		if (!IsA(var, Var))
-			return;
+		probe = probe_of(&probes[rti], others);
+		probe->columns = list_append_unique_int(probe->columns, var->varattno);
 	}
-	probe = probe_of(&probes[rti], others);
-	probe->columns = list_append_unique_int(probe->columns, var->varattno);
+	else if (can_be_indexed(equality, side))
+	{
+		probe = probe_of(&probes[rti], others);
+		expr = palloc(sizeof(ProbeExpr));
+		expr->expr = side;
+		expr->collation = equality->inputcollid;
+		probe->exprs = lappend(probe->exprs, expr);
+	}
 }
 
 /* Would an index on the column itself serve the equality: is it the column's own, under the column's collation? */

@@ -41,6 +41,8 @@ CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT name FROM customers
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.name FROM orders o JOIN customers c ON c.name = o.tags::text;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.customer_id FROM orders o CROSS JOIN LATERAL unnest(o.tags) AS tag JOIN customers c ON c.favourite = tag;
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, c.customer_id FROM orders o CROSS JOIN customers c;
+CREATE FOREIGN TABLE changes (change int OPTIONS (key 'true'), made_by xid) SERVER view_refused_tables OPTIONS (topic 'changes', mode 'upsert');
+CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT a.change, b.change AS other FROM changes a JOIN changes b ON b.made_by = a.made_by;
 -- inputs and options
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous) AS SELECT o.order_id, r.title FROM orders o JOIN regions r ON r.region = o.tags[1];
 CREATE MATERIALIZED VIEW v WITH (kafka.continuous, kafka.event_time = 'order_id') AS SELECT order_id FROM orders;
