@@ -78,6 +78,7 @@ typedef struct TransactionBatch
 	bool		claimed;
 	int64		part;			/* not published yet, but for rows up to this seq */
 	char	   *topic;			/* of its first message, which holds its number in Kafka; NULL: the batch is empty */
+	char	   *token;			/* in kafka_name; another one: kafka.fork() came in between */
 	char	   *kafka_name;
 	char	   *server;
 	Oid			role;
@@ -87,7 +88,7 @@ static bool look(TransactionOutput *output, TransactionBatch *current);
 static bool read_batch_row(TransactionOutput *output, TransactionBatch *current);
 static bool has_rows(const TransactionBatch *current);
 static void insert_batch_row(const TransactionBatch *current);
-static void begin_batch(TransactionOutput *output, TransactionBatch *current);
+static bool begin_batch(TransactionOutput *output, TransactionBatch *current);
 static void read_first_topic(TransactionOutput *output, TransactionBatch *current);
 static void note_topic(const OutboxMessage *message, void *arg);
 static MessageSet *read_part(TransactionOutput *output, const TransactionBatch *current, int64 *end);
@@ -145,8 +146,8 @@ kv_transactions_publish(void *arg)
 	begin = current.published;	/* nothing is unfinished */
 	if (!output->checked)
 		find_out(output, &current);
-	if (begin)
-		begin_batch(output, &current);
+	if (begin && !begin_batch(output, &current))
+		return;
 	if (!current.published && current.topic != NULL)
 	{
 		if (!current.claimed)
@@ -242,7 +243,8 @@ read_batch_row(TransactionOutput *output, TransactionBatch *current)
 		current->published = DatumGetBool(kv_sql_value(0, 2, &isnull));
 		current->part = DatumGetInt64(kv_sql_value(0, 4, &isnull));
 		current->claimed = DatumGetBool(kv_sql_value(0, 5, &isnull));
-		current->kafka_name = psprintf("%s.tx.%s.%s", prefix, current->server, kv_sql_text(0, 3));
+		current->token = MemoryContextStrdup(output->batch, kv_sql_text(0, 3));
+		current->kafka_name = psprintf("%s.tx.%s.%s", prefix, current->server, current->token);
 		current->kafka_name = MemoryContextStrdup(output->batch, current->kafka_name);
 	}
 	kv_sql_leave(&sql);
@@ -282,18 +284,19 @@ insert_batch_row(const TransactionBatch *current)
 
 /*
  * Makes the next batch of what is visible now: its rows are those of the statement's own snapshot. Flushed, and with it
- * the transactions it shows, whatever synchronous_commit says.
+ * the transactions it shows, whatever synchronous_commit says. False: kafka.fork() has made the rows that wait a batch meanwhile.
  */
-static void
+static bool
 begin_batch(TransactionOutput *output, TransactionBatch *current)
 {
 	static const char text[] =
 		"UPDATE kafka_state.transaction_batch SET batch = greatest(batch, $2) + 1, previous = snapshot, snapshot = pg_catalog.pg_current_snapshot(),"
-		" published = false, claimed = false, part = 0 WHERE server = $1 RETURNING batch";
+		" published = false, claimed = false, part = 0 WHERE server = $1 AND published RETURNING batch";
 	const Oid	types[] = {TEXTOID, INT8OID};
 	Datum		values[2];
 	MemoryContext save = CurrentMemoryContext;
 	bool		isnull;
+	bool		begun;
 	KvSql		sql;
 
 	StartTransactionCommand();
@@ -301,26 +304,32 @@ begin_batch(TransactionOutput *output, TransactionBatch *current)
 	values[0] = CStringGetTextDatum(current->server);
 	values[1] = Int64GetDatum(output->known);
 	kv_sql_enter_engine(&sql);
-	if (kv_sql_run(text, 2, types, values, NULL) != 1)
-		elog(ERROR, "server \"%s\" has lost its row in kafka_state.transaction_batch", current->server);
-	current->batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
+	begun = kv_sql_run(text, 2, types, values, NULL) == 1;
+	if (begun)
+		current->batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 	kv_sql_leave(&sql);
-	current->published = current->claimed = false;
-	current->part = 0;
-	UpdateActiveSnapshotCommandId();
-	read_first_topic(output, current);
+	if (begun)
+	{
+		current->published = current->claimed = false;
+		current->part = 0;
+		UpdateActiveSnapshotCommandId();
+		read_first_topic(output, current);
+	}
 	ForceSyncCommit();
 	KV_FAULT_POINT("transactions_numbered");
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	KV_FAULT_POINT("transactions_begun");
 	MemoryContextSwitchTo(save);
+	if (!begun)
+		return false;
 	/* flushed before the batch goes out, as everything is */
 	if (current->topic != NULL && is_claimed(output, current->topic))
 	{
 		update_batch(current, "claimed = $2 <> 0", 1);
 		current->claimed = true;
 	}
+	return true;
 }
 
 /* Rows of the current batch of server $1 behind seq $2, in order. */
@@ -546,11 +555,33 @@ publish_part(TransactionOutput *output, const TransactionBatch *current, int64 e
 	return produced;
 }
 
-/* Changes a column of the batch's row to $2. */
+/* Changes a column of the batch's row to $2, unless the batch is another's in Kafka by now. */
 static void
 update_batch(const TransactionBatch *current, const char *change, int64 value)
 {
-	const Oid	types[] = {TEXTOID, INT8OID};
+	const Oid	types[] = {TEXTOID, INT8OID, TEXTOID};
+	MemoryContext save = CurrentMemoryContext;
+	Datum		values[3];
+	KvSql		sql;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	values[0] = CStringGetTextDatum(current->server);
+	values[1] = Int64GetDatum(value);
+	values[2] = CStringGetTextDatum(current->token);
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(psprintf("UPDATE kafka_state.transaction_batch SET %s WHERE server = $1 AND token = $3", change), 3, types, values, NULL);
+	kv_sql_leave(&sql);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+}
+
+/* Notes that the batch is out and deletes its rows, and no others; after kafka.fork() it is not out, under its new name. */
+static void
+finish_batch(const TransactionBatch *current)
+{
+	const Oid	types[] = {TEXTOID, TEXTOID};
 	MemoryContext save = CurrentMemoryContext;
 	Datum		values[2];
 	KvSql		sql;
@@ -558,31 +589,11 @@ update_batch(const TransactionBatch *current, const char *change, int64 value)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = CStringGetTextDatum(current->server);
-	values[1] = Int64GetDatum(value);
+	values[1] = CStringGetTextDatum(current->token);
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(psprintf("UPDATE kafka_state.transaction_batch SET %s WHERE server = $1", change), 2, types, values, NULL);
-	kv_sql_leave(&sql);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(save);
-}
-
-/* Notes that the batch is out and deletes its rows, and no others. */
-static void
-finish_batch(const TransactionBatch *current)
-{
-	const Oid	types[] = {TEXTOID};
-	MemoryContext save = CurrentMemoryContext;
-	Datum		value;
-	KvSql		sql;
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	value = CStringGetTextDatum(current->server);
-	kv_sql_enter_engine(&sql);
-	kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"
-			   " WHERE b.server = $1 AND o.server = $1 AND " KV_IN_BATCH, 1, types, &value, NULL);
-	kv_sql_run("UPDATE kafka_state.transaction_batch SET published = true WHERE server = $1", 1, types, &value, NULL);
+	if (kv_sql_run("UPDATE kafka_state.transaction_batch SET published = true WHERE server = $1 AND token = $2", 2, types, values, NULL) > 0)
+		kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"
+				   " WHERE b.server = $1 AND o.server = $1 AND " KV_IN_BATCH, 1, types, values, NULL);
 	KV_FAULT_POINT("transactions_rows_deleted");
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();

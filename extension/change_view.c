@@ -249,6 +249,7 @@ kafka_fork(PG_FUNCTION_ARGS)
 static void
 take_identity(bool new_names)
 {
+	char	   *mismatch;
 	ListCell   *cell;
 
 	if (!superuser())
@@ -256,7 +257,10 @@ take_identity(bool new_names)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to change who this database is to Kafka"),
 				 errhint("Only a superuser can do that.")));
-	kv_identity_take(new_names);
+	if (!new_names && kv_identity_matches(&mismatch))
+		ereport(NOTICE, (errmsg("this database is the one that Kafka knows already")));
+	else
+		kv_identity_take(new_names);
 	foreach(cell, kv_view_list(0))
 		kv_bind_view(kv_view_load(((ViewRow *) lfirst(cell))->view));
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);

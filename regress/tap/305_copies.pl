@@ -133,4 +133,25 @@ is($_->safe_psql('shop', 'SELECT count(*), sum(id) FROM passed'), join('|', $pro
 like(times_of(), qr/ $produced:2$/, 'after kafka.fork() in the original both go on');
 is(join(' ', map { /(\d+)/ } $broker->consume('facts', format => '%v')), '0 1 2', 'and so do ordinary transactions');
 
+# while the publisher waits to make the next batch of ordinary transactions
+$node->safe_psql('shop', qq{
+	BEGIN;
+	SELECT FROM kafka_state.transaction_batch FOR UPDATE;
+	\\! psql -X -q -d "${\ $node->connstr('shop')}" -c 'INSERT INTO facts VALUES (3)'
+	DO \$\$ BEGIN
+		WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type ~ 'kafka_views publisher' AND wait_event_type = 'Lock') LOOP
+			PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+		END LOOP;
+	END \$\$;
+	SELECT kafka.fork();
+	COMMIT;
+});
+is(join(' ', map { /(\d+)/ } wait_for_sink($broker, 'facts', 4, format => '%v')), '0 1 2 3', 'kafka.fork() leaves no message behind');
+
+# nothing is to be adopted where the database is the one that Kafka knows
+my $identity = 'SELECT i::text FROM kafka_state.identity i';
+my $known = $node->safe_psql('shop', $identity);
+$node->safe_psql('shop', 'SELECT kafka.adopt()');
+is($node->safe_psql('shop', $identity), $known, 'kafka.adopt() does nothing where nothing is to be adopted');
+
 done_testing();
