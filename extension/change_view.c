@@ -64,7 +64,8 @@ kafka_refuse_write(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("cannot change table \"%s\"", RelationGetRelationName(trigger->tg_relation)),
-				 errdetail("It holds the state of a continuous view.")));
+				 errdetail("It holds the state of a continuous view."),
+				 errhint("Write to the topics that the view reads, or drop the view.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 			 errmsg("cannot change continuous view \"%s\"", RelationGetRelationName(trigger->tg_relation)),
@@ -157,7 +158,8 @@ kafka_resume_published(PG_FUNCTION_ARGS)
 	if (PG_GETARG_INT64(1) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a batch has no number below 0")));
+				 errmsg("a batch has no number below 0"),
+				 errhint("Give the number that the error in kafka.sinks or kafka.pipelines names, or 0 if nothing of the pipeline is published.")));
 	set_paused(pipeline->pipeline, false);
 	kv_sql_enter_engine(&sql);
 	kv_sql_run("UPDATE kafka_state.pipeline SET batch = greatest(batch, $2) WHERE pipeline = $1", 2, types, values, NULL);
@@ -188,7 +190,8 @@ kafka_resume_transactions(PG_FUNCTION_ARGS)
 	if (kv_sql_run("SELECT FROM kafka_state.transaction_batch WHERE server = $1 AND NOT published FOR UPDATE", 1, types, &value, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no batch of ordinary transactions waits on server \"%s\"", name)));
+				 errmsg("no batch of ordinary transactions waits on server \"%s\"", name),
+				 errhint("Its publisher goes on by itself; what stops it, if anything does, is the error in kafka.sinks.")));
 	if (PG_GETARG_BOOL(1))
 	{
 		kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"

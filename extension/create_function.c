@@ -111,7 +111,8 @@ options_from_jsonb(Jsonb *options, bool *stored)
 		else
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("option \"%s\" must be a string or a boolean", name)));
+					 errmsg("option \"%s\" must be a string or a boolean", name),
+					 errhint("Write it as in WITH, in quotes: {\"grace\": \"10 s\", \"bootstrap\": false}.")));
 		if (strcmp(name, "stored") == 0 && parse_bool(text, stored))
 			continue;
 		result = lappend(result, makeDefElemExtended(KV_OPTION_NAMESPACE, name, (Node *) makeString(text),

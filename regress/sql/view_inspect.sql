@@ -105,6 +105,9 @@ SELECT kafka.pause('sums'::regclass);
 SELECT kafka.wait_for_view('sums', '200 ms');
 SELECT state, phase FROM kafka.pipelines WHERE pipeline = 'view_inspect_sums';
 SELECT kafka.resume('view_inspect_sums');
+-- decisions about nothing
+SELECT kafka.resume('view_inspect_sums', published => -1);
+SELECT kafka.resume_transactions('view_inspect', published => true);
 SELECT kafka.wait_for_view('sums');
 SELECT * FROM sums ORDER BY customer;
 SELECT kafka.pause('no such pipeline');
