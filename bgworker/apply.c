@@ -564,7 +564,7 @@ kv_apply_reload_bound(Pipeline *pipeline, const TopicInput *topic)
 		{
 			ViewInput  *input = &view->view->inputs[j];
 
-			if (input->kind != INPUT_STREAM || input->relid != topic->topic->relid || input->buffer_name == NULL)
+			if (!kv_apply_is_buffer(input, topic))
 				continue;
 			if (view->frontier == DT_NOBEGIN || input->retain_us >= DT_NOEND - Max(view->frontier, 0))
 				return DT_NOBEGIN;
@@ -572,6 +572,30 @@ kv_apply_reload_bound(Pipeline *pipeline, const TopicInput *topic)
 		}
 	}
 	return bound;
+}
+
+/* Gives the longest event time for which a view keeps a row of a topic, in us. */
+int64
+kv_apply_longest_stay(Pipeline *pipeline, const TopicInput *topic)
+{
+	int64		longest = 0;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		ViewDef    *view = pipeline->views[i].view;
+
+		for (int j = 0; j < view->ninputs; j++)
+			if (kv_apply_is_buffer(&view->inputs[j], topic))
+				longest = Max(longest, view->inputs[j].retain_us);
+	}
+	return longest;
+}
+
+/* Tells whether an input has a buffer of a topic. */
+bool
+kv_apply_is_buffer(const ViewInput *input, const TopicInput *topic)
+{
+	return input->kind == INPUT_STREAM && input->relid == topic->topic->relid && input->buffer_name != NULL;
 }
 
 /* Finds the topic of this pipeline with a foreign table. */

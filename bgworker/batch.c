@@ -57,6 +57,7 @@ static void finish(Pipeline *pipeline);
 static bool store_positions(Pipeline *pipeline);
 static void store_frontier(PipelineView *view);
 static void store_marks(Pipeline *pipeline);
+static bool is_mark_due(const Partition *partition, int64 stay_us);
 static void store_outbox_batch(Pipeline *pipeline);
 static char *positions_json(Pipeline *pipeline);
 static char *frontiers_json(Pipeline *pipeline);
@@ -321,12 +322,26 @@ store_marks(Pipeline *pipeline)
 		{
 			Partition  *partition = &input->partitions[n];
 
-			if (partition->next_offset - partition->last_mark < MARK_EVERY || partition->stream_time == DT_NOBEGIN)
+			if (!is_mark_due(partition, kv_apply_longest_stay(pipeline, input)))
 				continue;
 			kv_mark_insert(pipeline->row->pipeline, input->topic->relid, n, partition->next_offset, partition->stream_time);
 			partition->last_mark = partition->next_offset;
+			partition->last_mark_time = partition->stream_time;
 		}
 	}
+}
+
+/*
+ * Tells whether a partition wants a mark: where it has moved in this run without one, after many records, and after as much time as
+ * buffers keep rows. So a reload of few records in a long time does not begin where the topic has deleted them long ago.
+ */
+static bool
+is_mark_due(const Partition *partition, int64 stay_us)
+{
+	if (partition->stream_time == DT_NOBEGIN || partition->next_offset == partition->last_mark)
+		return false;
+	return partition->last_mark_time == DT_NOBEGIN || partition->next_offset - partition->last_mark >= MARK_EVERY ||
+		partition->stream_time - partition->last_mark_time >= stay_us;
 }
 
 /* Stores what the Kafka commit of this batch carries besides its messages. */

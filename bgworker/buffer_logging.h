@@ -5,7 +5,7 @@
 #include "pipeline.h"
 
 /*
- * Makes each buffer of a stream logged or unlogged, as the configuration of its topic asks for. Buffers must be whole.
+ * Makes buffers of streams logged where their topics could not give the records again. Buffers must be whole.
  * Runs: outside a transaction. Blocks: some seconds a topic while brokers do not answer, and for a rewrite of what changes.
  */
 extern void kv_buffer_logging_check(Pipeline *pipeline);

@@ -175,6 +175,7 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	partition->committed_offset = partition->next_offset;
 	partition->committed_stream_time = partition->stream_time;
 	partition->last_mark = partition->next_offset;
+	partition->last_mark_time = DT_NOBEGIN;
 	partition->fifo_size = 1024;
 	partition->fifo = palloc0(sizeof(rd_kafka_message_t *) * partition->fifo_size);
 	partition->head_values = palloc0(sizeof(Datum) * natts);

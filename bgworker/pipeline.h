@@ -68,7 +68,8 @@ typedef struct Partition
 	/* committed state, to go back to when a batch fails */
 	int64		committed_offset;
 	TimestampTz committed_stream_time;
-	int64		last_mark;
+	int64		last_mark;		/* offset of the last mark of this run, or where it began */
+	TimestampTz last_mark_time; /* stream time there; DT_NOBEGIN: no mark in this run */
 } Partition;
 
 /* One topic (foreign table) this pipeline reads. */
@@ -78,6 +79,7 @@ typedef struct TopicInput
 	bool		is_table;		/* upsert: looked up */
 	Bitmapset  *not_behind;		/* places of topics whose records look up what this one's change: behind one of theirs its record begins a sub-batch */
 	bool		has_buffers;	/* some view keeps its rows in a buffer, which may be unlogged: needs marks */
+	TimestampTz buffers_since;	/* buffer_logging.c: no record in buffers is older by the clock; 0: not known yet, DT_NOBEGIN: nobody knows */
 	Bitmapset  *wanted;			/* attnos that views use */
 	Decoder    *decoder;
 	rd_kafka_topic_t *handle;

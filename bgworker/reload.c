@@ -196,37 +196,17 @@ reload_start(Pipeline *pipeline, const Partition *partition, TimestampTz *stream
 	TimestampTz bound = kv_apply_reload_bound(pipeline, partition->input);
 	int64		offset;
 
+	/* a partition that has been silent for long: no buffer needs anything of it */
+	if (bound != DT_NOBEGIN && partition->committed_stream_time < bound)
+	{
+		*stream_time = partition->committed_stream_time;
+		return partition->committed_offset;
+	}
 	if (bound != DT_NOBEGIN &&
 		kv_mark_find(pipeline->row->pipeline, partition->input->topic->relid, partition->number, bound, &offset, stream_time))
 		return offset;
 	*stream_time = DT_NOBEGIN;
 	return partition->start_offset;
-}
-
-/* Asks whether a topic still has what a reload would read now. Runs: outside a transaction. Blocks: for an answer of the brokers. */
-bool
-kv_reload_possible(Pipeline *pipeline, const TopicInput *topic)
-{
-	bool		possible = true;
-
-	for (int n = 0; n < topic->npartitions; n++)
-	{
-		const Partition *partition = &topic->partitions[n];
-		TimestampTz stream_time;
-		int64		from;
-		int64		low;
-		int64		high;
-
-		if (partition->committed_offset == partition->start_offset)
-			continue;
-		StartTransactionCommand();
-		from = reload_start(pipeline, partition, &stream_time);
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(pipeline->context);
-		kv_broker_offsets(pipeline->consumer, topic->topic->topic, partition->number, 10000, &low, &high);
-		possible = possible && from >= low;
-	}
-	return possible;
 }
 
 /*

@@ -9,7 +9,5 @@
  * buffers, from marks before them, and refills the buffers first.
  */
 extern void kv_reload_start(Pipeline *pipeline);
-/* Could a reload of the buffers of a topic, begun now, read all that they hold? */
-extern bool kv_reload_possible(Pipeline *pipeline, const TopicInput *topic);
 
 #endif							/* KV_RELOAD_H */
