@@ -57,7 +57,7 @@ static void grow_fifo(Partition *partition);
 /*
  * Opens the consumer of a pipeline and sets up its partitions from the stored
  * positions; positions of a first start and of new partitions are resolved and stored.
- * Runs: outside a transaction. Blocks: 10 s a topic and a round trip a partition.
+ * Runs: outside a transaction. Blocks: 10 s a topic, a round trip a partition, and 30 s for new ones.
  */
 void
 kv_consumer_open(Pipeline *pipeline)
@@ -80,7 +80,10 @@ kv_consumer_open(Pipeline *pipeline)
 		created = list_concat(created, kv_start_resolve(pipeline, &pipeline->topics[i], positions));
 	}
 	if (created != NIL)
+	{
+		kv_start_by_group(pipeline, created);
 		kv_start_store(pipeline, created);
+	}
 	MemoryContextSwitchTo(old);
 }
 

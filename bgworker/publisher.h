@@ -56,11 +56,10 @@ typedef struct Output
 
 /* recovery.c */
 /*
- * Fences a predecessor, finds out what has been published, and commits who publishes now. False: the pipeline has
- * no position yet, so there is nothing to publish either. Raises an error, with output->stopped set where
- * a person must act. Runs: outside a transaction. Blocks: some 90 s at most.
+ * Fences a predecessor, finds out what has been published, and commits who publishes now. Raises an error, with
+ * output->stopped set where a person must act. Runs: outside a transaction. Blocks: some 90 s at most.
  */
-extern bool kv_recover(Output *output);
+extern void kv_recover(Output *output);
 /* Metadata of a Kafka transaction; palloc'd. */
 extern char *kv_recovery_metadata(OutboxPlace place, const char *frontiers);
 /* Reads it; false: it is none of ours. */

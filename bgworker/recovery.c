@@ -34,7 +34,7 @@
 
 #include "catalog.h"
 #include "fault_point.h"
-#include "position.h"
+#include "group_offsets.h"
 #include "publisher.h"
 #include "redo.h"
 #include "run_sql.h"
@@ -55,7 +55,6 @@ typedef struct Known
 static int64 adoptions;			/* of this database */
 
 static void read_known(Output *output, Known *known);
-static void read_positions(Output *output);
 static void read_metadata(Output *output, OutboxMetadata *metadata);
 static void check_owner(Output *output);
 static void check_replaced(Output *output, const OutboxMetadata *metadata);
@@ -68,7 +67,7 @@ static char *text_field(Jsonb *object, const char *name);
 
 
 /* See the header. */
-bool
+void
 kv_recover(Output *output)
 {
 	Known		known = {0};
@@ -77,13 +76,6 @@ kv_recover(Output *output)
 
 	output->slot->phase = PIPELINE_STARTING;
 	read_known(output, &known);
-	if (output->noffsets == 0)
-	{
-		MemoryContextSwitchTo(save);
-		MemoryContextReset(output->context);
-		output->offsets = NULL;
-		return false;
-	}
 	KV_FAULT_POINT("recover_read");
 	if (output->fenced)
 		check_owner(output);
@@ -98,7 +90,6 @@ kv_recover(Output *output)
 	output->slot->recovered = true;
 	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);
 	MemoryContextSwitchTo(save);
-	return true;
 }
 
 /* Reads the pipeline's rows; what is kept lives in output->context. */
@@ -131,44 +122,31 @@ read_known(Output *output, Known *known)
 	known->unpublished = kv_sql_read(psprintf("SELECT FROM kafka_state.outbox_" INT64_FORMAT " WHERE batch > $1 LIMIT 1", output->pipeline),
 									 1, types, &value, NULL, 1) > 0;
 	kv_sql_leave(&sql);
-	read_positions(output);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
 }
 
-/* Lists the partitions the pipeline reads, as places to look for metadata. */
-static void
-read_positions(Output *output)
-{
-	List	   *positions = kv_position_list(output->pipeline);
-	ListCell   *cell;
-
-	output->noffsets = 0;
-	output->offsets = MemoryContextAlloc(output->context, sizeof(KafkaOffset) * Max(list_length(positions), 1));
-	foreach(cell, positions)
-	{
-		PositionRow *position = lfirst(cell);
-		KafkaOffset *offset = &output->offsets[output->noffsets++];
-
-		offset->topic = MemoryContextStrdup(output->context, kv_topic_get(position->relation)->topic);
-		offset->partition = position->partition;
-		offset->offset = RD_KAFKA_OFFSET_INVALID;
-		offset->metadata = NULL;
-	}
-}
-
-/* Reads the group's offsets into output->offsets and finds the greatest batch among their metadata. */
+/*
+ * Reads the group's offsets into output->offsets and finds the greatest batch among their metadata. Kafka is asked for all of
+ * them, for this database may have lost the positions of partitions and topics that are new.
+ */
 static void
 read_metadata(Output *output, OutboxMetadata *metadata)
 {
-	kv_txn_read_offsets(output->serverid, output->owner, output->kafka_name, output->offsets, output->noffsets);
-	for (int i = 0; i < output->noffsets; i++)
+	List	   *offsets = kv_group_offsets(output->serverid, output->owner, output->kafka_name);
+	ListCell   *cell;
+
+	output->noffsets = 0;
+	output->offsets = palloc(sizeof(KafkaOffset) * Max(list_length(offsets), 1));
+	foreach(cell, offsets)
 	{
+		const KafkaOffset *offset = lfirst(cell);
 		OutboxMetadata one = {.found = true};
 
-		if (output->offsets[i].metadata == NULL ||
-			!kv_recovery_parse(output->offsets[i].metadata, &one))
+		if (offset->offset >= 0)
+			output->offsets[output->noffsets++] = *offset;
+		if (offset->metadata == NULL || !kv_recovery_parse(offset->metadata, &one))
 			continue;
 		if (!metadata->found || kv_place_is_before(metadata->place, one.place))
 			*metadata = one;
@@ -261,11 +239,8 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	metadata->place.part = 0;
 	initStringInfo(&positions);
 	for (int i = 0; i < output->noffsets; i++)
-	{
-		if (output->offsets[i].offset >= 0)
-			appendStringInfo(&positions, "%s{\"topic\":\"%s\",\"partition\":%d,\"offset\":" INT64_FORMAT "}", positions.len == 0 ? "[" : ",",
-							 output->offsets[i].topic, output->offsets[i].partition, output->offsets[i].offset);
-	}
+		appendStringInfo(&positions, "%s{\"topic\":\"%s\",\"partition\":%d,\"offset\":" INT64_FORMAT "}", positions.len == 0 ? "[" : ",",
+						 output->offsets[i].topic, output->offsets[i].partition, output->offsets[i].offset);
 	appendStringInfoChar(&positions, ']');
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -280,15 +255,7 @@ note_redo(Output *output, OutboxMetadata *metadata)
 static void
 commit_owner(Output *output)
 {
-	int			known = 0;
-
-	for (int i = 0; i < output->noffsets; i++)
-	{
-		if (output->offsets[i].offset >= 0)
-			output->offsets[known++] = output->offsets[i];
-	}
-	output->noffsets = known;
-	if (known == 0)
+	if (output->noffsets == 0)
 		return;
 	kv_txn_begin(output->txn);
 	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_recovery_metadata(output->published, output->frontiers));

@@ -10,7 +10,7 @@
  * Invariant: until the last batch of this has committed, nothing goes into the outbox, no record behind the positions is
  * applied and no frontier passes Kafka's; that batch deletes the note and takes over Kafka's batch number. So a crash in
  * between goes on where it was, and what comes after is published from exactly where the predecessor had ended. A partition that
- * Kafka has no position of had nothing published.
+ * Kafka has no position of had nothing published: the note has all that the group has, whatever this database knew of them.
  */
 #include "postgres.h"
 

@@ -1,6 +1,6 @@
 /*
  * start_offsets.c: where partitions are read from: the positions that are stored, checked against what the topic has, or those
- * that the options say, resolved once.
+ * that the options say, resolved once, but no later than what Kafka has of them.
  *
  * Invariant: records are neither left out nor read twice. A topic that does not have what comes next is not read at all.
  */
@@ -11,6 +11,7 @@
 
 #include "broker.h"
 #include "fault_point.h"
+#include "kafka_txn.h"
 #include "start_offsets.h"
 #include "view_options.h"
 
@@ -18,6 +19,7 @@
 
 static void check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored);
 static void resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition);
+static void begin_at(Partition *partition, int64 offset);
 static bool start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *start, int64 *time_ms);
 
 
@@ -116,23 +118,21 @@ resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition)
 	TopicInput *input = partition->input;
 	TopicStart	start = input->topic->start;
 	int64		time_ms = input->topic->start_time_ms;
+	int64		start_offset;
 	int64		low;
 	int64		high;
 
 	kv_broker_offsets(pipeline->consumer, input->topic->topic, partition->number, ANSWER_TIMEOUT_MS, &low, &high);
-	partition->start_offset = low;
+	start_offset = low;
 	if (!new_partition)
 	{
 		(void) start_by_view_option(pipeline, input, &start, &time_ms);
 		if (start == START_LATEST)
-			partition->start_offset = high;
+			start_offset = high;
 		else if (start == START_TIME)
-			partition->start_offset = kv_broker_offset_for_time(pipeline->consumer, input->topic->topic, partition->number,
-																time_ms, ANSWER_TIMEOUT_MS);
+			start_offset = kv_broker_offset_for_time(pipeline->consumer, input->topic->topic, partition->number, time_ms, ANSWER_TIMEOUT_MS);
 	}
-	partition->next_offset = partition->start_offset;
-	partition->committed_offset = partition->start_offset;
-	partition->last_mark = partition->start_offset;
+	begin_at(partition, start_offset);
 }
 
 /* Gives the option start of the first view that has one and reads the stream; a table is read whole whatever a view says. */
@@ -166,6 +166,45 @@ start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *st
 		return true;
 	}
 	return false;
+}
+
+/*
+ * Lets partitions begin no later than where Kafka has the pipeline's position: one of which this database knows nothing may have
+ * been read by the server whose place it has taken, and what is behind that position is still to be published (redo.c).
+ * Runs: outside. Blocks: 30 s.
+ */
+void
+kv_start_by_group(Pipeline *pipeline, List *created)
+{
+	KafkaOffset *offsets = palloc0(sizeof(KafkaOffset) * Max(list_length(created), 1));
+	ListCell   *lc;
+
+	foreach(lc, created)
+	{
+		Partition  *partition = lfirst(lc);
+
+		offsets[foreach_current_index(lc)].topic = partition->input->topic->topic;
+		offsets[foreach_current_index(lc)].partition = partition->number;
+	}
+	kv_txn_read_offsets(pipeline->serverid, pipeline->owner, pipeline->kafka_name, offsets, list_length(created));
+	foreach(lc, created)
+	{
+		const KafkaOffset *offset = &offsets[foreach_current_index(lc)];
+		Partition  *partition = lfirst(lc);
+
+		if (offset->offset >= 0 && offset->offset < partition->start_offset)
+			begin_at(partition, offset->offset);
+	}
+	pfree(offsets);
+}
+
+static void
+begin_at(Partition *partition, int64 offset)
+{
+	partition->start_offset = offset;
+	partition->next_offset = offset;
+	partition->committed_offset = offset;
+	partition->last_mark = offset;
 }
 
 /* Stores resolved start positions, so that they are resolved once. Runs: outside. Blocks: no. */

@@ -11,6 +11,8 @@ extern const PositionRow *kv_start_stored(List *positions, Oid relation, int par
 extern void kv_start_check(Pipeline *pipeline, const TopicInput *input, List *positions, int count);
 /* Sets where partitions without a position begin, by options of views and topic; a list of Partition *. */
 extern List *kv_start_resolve(Pipeline *pipeline, TopicInput *input, List *positions);
+/* Takes Kafka's positions where they are before those. */
+extern void kv_start_by_group(Pipeline *pipeline, List *created);
 extern void kv_start_store(Pipeline *pipeline, List *created);
 
 #endif							/* KV_START_OFFSETS_H */
