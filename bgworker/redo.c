@@ -25,10 +25,12 @@
 #include "outbox.h"
 #include "redo.h"
 #include "run_sql.h"
+#include "start_offsets.h"
 
 static void read_note(Pipeline *pipeline);
 static void limit_partitions(Pipeline *pipeline);
 static void set_limit(Pipeline *pipeline, const char *topic, int32 number, int64 offset);
+static void check_limits(Pipeline *pipeline);
 static void read_frontiers(Pipeline *pipeline);
 
 
@@ -102,6 +104,8 @@ kv_redo_load(Pipeline *pipeline)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(pipeline->context);
 	kv_outbox_held_back = pipeline->redo;
+	if (pipeline->redo)
+		check_limits(pipeline);
 }
 
 static void
@@ -158,6 +162,26 @@ set_limit(Pipeline *pipeline, const char *topic, int32 number, int64 offset)
 
 		if (number < input->npartitions && strcmp(input->topic->topic, topic) == 0)
 			input->partitions[number].limit = Max(input->partitions[number].next_offset, offset);
+	}
+}
+
+/*
+ * Raises an error where a topic has lost its last records (a leader that was behind, a mirror): what was published from them cannot be
+ * applied again, and new records in their place would be taken for them.
+ */
+static void
+check_limits(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			/* positions of this database were checked when the consumer was opened */
+			if (input->partitions[n].limit > input->partitions[n].next_offset)
+				kv_start_check_offset(pipeline, input, n, input->partitions[n].limit);
+		}
 	}
 }
 

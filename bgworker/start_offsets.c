@@ -17,7 +17,6 @@
 
 #define ANSWER_TIMEOUT_MS 10000
 
-static void check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored);
 static void resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition);
 static void begin_at(Partition *partition, int64 offset);
 static bool start_by_view_option(Pipeline *pipeline, const TopicInput *input, TopicStart *start, int64 *time_ms);
@@ -60,31 +59,31 @@ kv_start_check(Pipeline *pipeline, const TopicInput *input, List *positions, int
 					 errdetail("The topic has %d.", count),
 					 errhint("The topic was probably deleted and created again. Drop the views of the pipeline and create them again to read it from its start.")));
 		if (row->relation == input->topic->relid)
-			check_position(pipeline, input, row);
+			kv_start_check_offset(pipeline, input, row->partition, row->next_offset);
 	}
 }
 
-/* Raises an error where the topic does not have what comes next: going on would lose records or read another topic's. */
-static void
-check_position(Pipeline *pipeline, const TopicInput *input, const PositionRow *stored)
+/* Raises an error where the topic does not have what comes next: going on would lose records or read another topic's. Runs: outside. Blocks: a round trip. */
+void
+kv_start_check_offset(Pipeline *pipeline, const TopicInput *input, int partition, int64 next_offset)
 {
 	int64		low;
 	int64		high;
 
-	kv_broker_offsets(pipeline->consumer, input->topic->topic, stored->partition, ANSWER_TIMEOUT_MS, &low, &high);
-	if (stored->next_offset > high)
+	kv_broker_offsets(pipeline->consumer, input->topic->topic, partition, ANSWER_TIMEOUT_MS, &low, &high);
+	if (next_offset > high)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("topic \"%s\" partition %d ends before the position of pipeline \"%s\"",
-						input->topic->topic, stored->partition, pipeline->row->name),
-				 errdetail("The next offset is " INT64_FORMAT ", the end of the partition " INT64_FORMAT ".", stored->next_offset, high),
+						input->topic->topic, partition, pipeline->row->name),
+				 errdetail("The next offset is " INT64_FORMAT ", the end of the partition " INT64_FORMAT ".", next_offset, high),
 				 errhint("The topic was probably deleted and created again. Drop the views of the pipeline and create them again to read it from its start.")));
-	if (stored->next_offset < low)
+	if (next_offset < low)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("records of topic \"%s\" partition %d were deleted before pipeline \"%s\" read them",
-						input->topic->topic, stored->partition, pipeline->row->name),
-				 errdetail("The next offset is " INT64_FORMAT ", the partition begins at " INT64_FORMAT ".", stored->next_offset, low),
+						input->topic->topic, partition, pipeline->row->name),
+				 errdetail("The next offset is " INT64_FORMAT ", the partition begins at " INT64_FORMAT ".", next_offset, low),
 				 errhint("The topic's retention is shorter than the pipeline stood still. Drop the views of the pipeline and create them again to go on without these records.")));
 }
 

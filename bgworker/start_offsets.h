@@ -9,6 +9,7 @@
 extern const PositionRow *kv_start_stored(List *positions, Oid relation, int partition);
 /* Raises an error where the topic is not the one that the positions are of. */
 extern void kv_start_check(Pipeline *pipeline, const TopicInput *input, List *positions, int count);
+extern void kv_start_check_offset(Pipeline *pipeline, const TopicInput *input, int partition, int64 next_offset);
 /* Sets where partitions without a position begin, by options of views and topic; a list of Partition *. */
 extern List *kv_start_resolve(Pipeline *pipeline, TopicInput *input, List *positions);
 /* Takes Kafka's positions where they are before those. */
