@@ -541,7 +541,8 @@ keep_offsets(Output *output, const Load *load)
 		pfree(output->offsets[i].topic);
 	if (output->offsets != NULL)
 		pfree(output->offsets);
-	pfree(output->frontiers);
+	if (output->frontiers != NULL)
+		pfree(output->frontiers);
 	output->offsets = palloc(sizeof(KafkaOffset) * load->noffsets);
 	output->noffsets = load->noffsets;
 	for (int i = 0; i < load->noffsets; i++)

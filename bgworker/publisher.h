@@ -47,7 +47,7 @@ typedef struct Output
 	OutboxPlace noted;			/* the same as Postgres knows it */
 	KafkaOffset *offsets;		/* what the last Kafka transaction carried */
 	int			noffsets;
-	char	   *frontiers;		/* JSON object */
+	char	   *frontiers;		/* JSON object; NULL: not known, for they did not fit there */
 	TimestampTz committed_at;
 	bool		fenced;			/* the last producer was: find out by whom before opening another */
 	bool		stopped;		/* goes on only when a person has acted */
@@ -60,7 +60,7 @@ typedef struct Output
  * output->stopped set where a person must act. Runs: outside a transaction. Blocks: some 90 s at most.
  */
 extern void kv_recover(Output *output);
-/* Metadata of a Kafka transaction; palloc'd. */
+/* Metadata of a Kafka transaction; palloc'd. frontiers NULL: not known. */
 extern char *kv_recovery_metadata(OutboxPlace place, const char *frontiers);
 /* Reads it; false: it is none of ours. */
 extern bool kv_recovery_parse(const char *text, OutboxMetadata *metadata);

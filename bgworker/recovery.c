@@ -224,7 +224,11 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 	}
 	output->noted = known->note;
 	output->published = metadata->found && kv_place_is_before(known->note, metadata->place) ? metadata->place : known->note;
-	output->frontiers = pstrdup(metadata->frontiers != NULL ? metadata->frontiers : "{}");
+	/* metadata without frontiers: there are some, and they are not known */
+	if (!metadata->found)
+		output->frontiers = pstrdup("{}");
+	else
+		output->frontiers = metadata->frontiers;
 }
 
 /*
@@ -277,15 +281,15 @@ kv_recovery_is_replaced(const OutboxMetadata *metadata)
 		(metadata->adoptions == adoptions && metadata->timeline > GetWALInsertionTimeLine());
 }
 
-/* Writes what travels with the offsets. Frontiers are left out where they would not fit. */
+/* Writes what travels with the offsets. Frontiers are left out where they would not fit, or are not known (NULL). */
 char *
 kv_recovery_metadata(OutboxPlace place, const char *frontiers)
 {
 	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\",\"adoptions\":" INT64_FORMAT ",\"timeline\":%u",
 								 place.batch, place.part, my_owner(), adoptions, GetWALInsertionTimeLine());
-	char	   *metadata = psprintf("%s,\"frontiers\":%s}", start, frontiers);
+	char	   *metadata = frontiers != NULL ? psprintf("%s,\"frontiers\":%s}", start, frontiers) : NULL;
 
-	return strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
+	return metadata == NULL || strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
 }
 
 /* Reads it; false for what is not an object with a batch. Raises an error for what is not JSON at all. */

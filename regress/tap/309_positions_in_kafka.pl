@@ -43,4 +43,21 @@ $node->restart;
 $broker->produce('positions_right', qq(partition=0 12\t{"id":12,"at":12000}));
 check_group('positions_left/0:5 positions_left/1:6 positions_right/0:6 positions_right/1:5', 'after a restart');
 
+# frontiers that do not fit are left out, by the next publisher too, which does not know them: none would mean that nothing has closed
+$node->safe_psql('postgres', q{
+	CREATE FUNCTION pad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		NEW.frontiers := NEW.frontiers || (SELECT pg_catalog.jsonb_object_agg(i, 0) FROM pg_catalog.generate_series(1000001, 1000400) i);
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER pad BEFORE INSERT ON kafka_state.outbox_batch FOR EACH ROW EXECUTE FUNCTION pad();
+});
+$broker->produce('positions_left', qq(partition=0 13\t{"id":13,"at":13000}));
+my ($without, $owner) = qr/^\{"batch":\d+,"part":0,"owner":"([^"]+)","adoptions":0,"timeline":1\}$/;
+wait_until('metadata without frontiers', sub { my ($offset) = $broker->group($group); return ($owner) = $offset->[3] =~ $without });
+$node->safe_psql('postgres', q{SELECT kafka.pause('pairs')});
+$node->restart;
+my $metadata;
+wait_until('another owner', sub { my ($offset) = $broker->group($group); $metadata = $offset->[3]; return $metadata !~ /\Q$owner\E/ });
+like($metadata, $without, 'frontiers that are not known are not said to be none');
+
 done_testing();
