@@ -11,6 +11,8 @@
  * applied and no frontier passes Kafka's; that batch deletes the note and takes over Kafka's batch number. So a crash in
  * between goes on where it was, and what comes after is published from exactly where the predecessor had ended. A partition that
  * Kafka has no position of had nothing published: the note has all that the group has, whatever this database knew of them.
+ *
+ * Limit: Kafka does not say whether the first rows of a view over views were published, so those that are computed meanwhile count as such.
  */
 #include "postgres.h"
 
