@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
@@ -26,6 +27,7 @@
 
 static List *probe_values(const Probe *probe);
 static char *probe_index(const ViewInput *input, const Probe *probe);
+static char *index_predicate(const ViewInput *input);
 static char *index_expression(const ViewInput *input, const ProbeExpr *probe);
 static List *copy_columns(const ViewInput *input);
 static List *updated_columns(const ViewInput *input);
@@ -134,7 +136,20 @@ probe_index(const ViewInput *input, const Probe *probe)
 	/* the event time behind the keys makes a bound on it a range of the index */
 	if (input->time_attno > 0 && !list_member_int(probe->columns, input->time_attno))
 		appendStringInfo(&keys, ", %s", quote_identifier(get_attname(input->relid, input->time_attno, false)));
-	return psprintf("CREATE INDEX ON %s (%s)", input->buffer_name, keys.data);
+	return psprintf("CREATE INDEX ON %s (%s)%s", input->buffer_name, keys.data, probe->exprs ? index_predicate(input) : "");
+}
+
+/* Gives the WHERE of an index on an expression, which may raise an error for rows that the query leaves out. */
+static char *
+index_predicate(const ViewInput *input)
+{
+	Node	   *selection;
+
+	if (input->selection == NIL)
+		return "";
+	selection = (Node *) make_ands_explicit(copyObject(input->selection));
+	ChangeVarNodes(selection, input->rti, 1, 0);
+	return psprintf(" WHERE %s", deparse_expression(selection, deparse_context_for(get_rel_name(input->relid), input->relid), false, false));
 }
 
 /* Gives an expression as a key of an index on the input's table, whose columns have the names of the input's. */

@@ -16,9 +16,11 @@
 #include "utils/lsyscache.h"
 
 #include "equality.h"
+#include "normalize.h"
 #include "row_source.h"
 
 static void keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only);
+static List *selection_of(ViewArm *arm, ViewInput *input, List *conditions);
 static void use_equality(ViewArm *arm, JoinCondition *condition, int *component, List **probes);
 static bool use_constant(ViewArm *arm, OpExpr *equality, Node *side, Bitmapset *constant_members, Bitmapset *members, int *component, List **probes);
 static void connect(int *component, int nentries, Bitmapset *members);
@@ -54,6 +56,8 @@ kv_probes(ViewArm *arm, List *conditions)
 		keep_probes(arm, input, probes[input->rti], true);
 		if (input->probes == NIL)
 			keep_probes(arm, input, probes[input->rti], false);
+		if (kv_input_is_table(input))
+			input->selection = selection_of(arm, input, conditions);
 		if (component[input->rti] != component[arm->inputs[0].rti])
 			return kv_refusal(kv_probes_location(arm, input->rti),
 							  psprintf("continuous view \"%%s\" cannot join \"%s\" without an equality",
@@ -80,6 +84,36 @@ keep_probes(ViewArm *arm, ViewInput *input, List *probes, bool driving_only)
 		if (driven || !driving_only)
 			input->probes = lappend(input->probes, probe);
 	}
+}
+
+/*
+ * Gives the conditions by which a table's rows are left out without looking at others, and without an error: those of WHERE, or of its own left
+ * join. (WHERE on the nullable side selects results, and not every look-up has it.)
+ */
+static List *
+selection_of(ViewArm *arm, ViewInput *input, List *conditions)
+{
+	int			nullable = 0;
+	List	   *selection = NIL;
+	ListCell   *cell;
+
+	foreach(cell, kv_normalize_steps(arm->query))
+	{
+		FromStep   *step = lfirst(cell);
+
+		if (step->rti == input->rti && step->type != JOIN_INNER)
+			nullable = input->rti;
+	}
+	foreach(cell, conditions)
+	{
+		JoinCondition *condition = lfirst(cell);
+		int			rti;
+
+		if (condition->nullable == nullable && bms_get_singleton_member(pull_varnos(NULL, condition->clause), &rti) && rti == input->rti &&
+			!contain_leaked_vars(condition->clause) && !contain_mutable_functions(condition->clause) && !contain_subplans(condition->clause))
+			selection = lappend(selection, condition->clause);
+	}
+	return selection;
 }
 
 /*

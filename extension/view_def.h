@@ -69,6 +69,7 @@ typedef struct ViewInput
 	/* joins of streams, microseconds; DESIGN.md 2.4 */
 	int64		lateness_us;	/* late when time + lateness_us <= greatest(stream time before it, frontier); PG_INT64_MAX: never */
 	List	   *probes;			/* of Probe *: by what its rows are looked up */
+	List	   *selection;		/* tables: conditions on its columns alone that every look-up has and that raise no error */
 	int64		retain_us;		/* visible and buffered while time > frontier - retain_us */
 	/* outer joins of streams */
 	bool		preserved;		/* its rows without a match are rows of the view */
