@@ -9,6 +9,9 @@
  * Invariant: positions of all partitions go with every Kafka transaction, and one goes out each hour at least, whose time
  * stands in kafka_state.published. Where Kafka has none at all, and has not had a sign for long, it has forgotten the
  * group, which says nothing about topics. kafka.resume(pipeline, published => n) has the last word.
+ *
+ * Kafka takes a position for the new topic as it did for the old one. So the publisher looks too, before it commits positions that
+ * it has not just been given: in recovery, whose first batch may be one from before the topic was deleted, and before an idle commit.
  */
 #include "postgres.h"
 
@@ -24,24 +27,24 @@
 /* Kafka keeps the offsets of a silent group for a week unless told otherwise; after this (hours) they may be forgotten. */
 #define REMEMBERED_H "24"
 
-static KafkaOffset *read_published(Pipeline *pipeline, int *count, bool *recent, int64 *batch);
-static void raise_made_again(Pipeline *pipeline, const char *topic, int64 batch) pg_attribute_noreturn();
+static KafkaOffset *read_published(const ReaderOfTopics *reader, int *count, bool *recent, int64 *batch);
+static void raise_made_again(const ReaderOfTopics *reader, const char *topic, int64 batch) pg_attribute_noreturn();
 
 
 /* See the header. */
 void
-kv_made_again_check(Pipeline *pipeline)
+kv_made_again_check(const ReaderOfTopics *reader)
 {
 	int			count;
 	int			lost = 0;
 	const char *topic = NULL;
 	bool		recent;
 	int64		batch;
-	KafkaOffset *offsets = read_published(pipeline, &count, &recent, &batch);
+	KafkaOffset *offsets = read_published(reader, &count, &recent, &batch);
 
 	if (count == 0)
 		return;
-	kv_txn_read_offsets(pipeline->serverid, pipeline->owner, pipeline->kafka_name, offsets, count);
+	kv_txn_read_offsets(reader->serverid, reader->owner, reader->kafka_name, offsets, count);
 	for (int i = 0; i < count; i++)
 	{
 		if (offsets[i].offset >= 0)
@@ -50,22 +53,23 @@ kv_made_again_check(Pipeline *pipeline)
 		lost++;
 	}
 	if (lost > 0 && (lost < count || recent))
-		raise_made_again(pipeline, topic, batch);
+		raise_made_again(reader, topic, batch);
 }
 
 /* Lists the partitions whose positions the last noted batch carried; recent: when Kafka can have forgotten none by itself. */
 static KafkaOffset *
-read_published(Pipeline *pipeline, int *count, bool *recent, int64 *batch)
+read_published(const ReaderOfTopics *reader, int *count, bool *recent, int64 *batch)
 {
 	static const char text[] =
-		"SELECT p.value->>'topic', (p.value->>'partition')::integer, n.at > pg_catalog.now() - interval '" REMEMBERED_H " hours', n.batch"
+		"SELECT p.value->>'topic', (p.value->>'partition')::integer, n.at > pg_catalog.clock_timestamp() - interval '" REMEMBERED_H " hours', n.batch"
 		" FROM kafka_state.published n"
 		" CROSS JOIN LATERAL (SELECT b.positions FROM kafka_state.outbox_batch b WHERE b.pipeline = n.pipeline AND b.batch <= n.batch"
 		"   ORDER BY b.batch DESC LIMIT 1) b"
 		" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.positions) p"
 		" WHERE n.pipeline = $1 AND n.part = 0 AND NOT n.decided";
 	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(pipeline->row->pipeline);
+	Datum		value = Int64GetDatum(reader->pipeline);
+	MemoryContext save = CurrentMemoryContext;
 	KafkaOffset *offsets;
 	bool		isnull;
 	KvSql		sql;
@@ -74,28 +78,28 @@ read_published(Pipeline *pipeline, int *count, bool *recent, int64 *batch)
 	StartTransactionCommand();
 	kv_sql_enter_engine(&sql);
 	*count = kv_sql_read(text, 1, types, &value, NULL, 0);
-	offsets = MemoryContextAllocZero(pipeline->context, sizeof(KafkaOffset) * Max(*count, 1));
+	offsets = MemoryContextAllocZero(save, sizeof(KafkaOffset) * Max(*count, 1));
 	for (int i = 0; i < *count; i++)
 	{
-		offsets[i].topic = MemoryContextStrdup(pipeline->context, kv_sql_text(i, 1));
+		offsets[i].topic = MemoryContextStrdup(save, kv_sql_text(i, 1));
 		offsets[i].partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
 		*recent = DatumGetBool(kv_sql_value(i, 3, &isnull));
 		*batch = DatumGetInt64(kv_sql_value(i, 4, &isnull));
 	}
 	kv_sql_leave(&sql);
 	CommitTransactionCommand();
-	MemoryContextSwitchTo(pipeline->context);
+	MemoryContextSwitchTo(save);
 	return offsets;
 }
 
 static void
-raise_made_again(Pipeline *pipeline, const char *topic, int64 batch)
+raise_made_again(const ReaderOfTopics *reader, const char *topic, int64 batch)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("Kafka has lost the position of pipeline \"%s\" in topic \"%s\"", pipeline->row->name, topic),
+			 errmsg("Kafka has lost the position of pipeline \"%s\" in topic \"%s\"", reader->name, topic),
 			 errdetail("It has forgotten it since batch " INT64_FORMAT " was published, as it does when the topic is deleted.", batch),
 			 errhint("If the topic was deleted and created again, drop the views of the pipeline and create them again to read it from its start. "
 					 "If only consumer group \"%s\" was deleted: SELECT kafka.resume('%s', published => " INT64_FORMAT ").",
-					 pipeline->kafka_name, pipeline->row->name, batch)));
+					 reader->kafka_name, reader->name, batch)));
 }

@@ -2,9 +2,17 @@
 #ifndef KV_MADE_AGAIN_H
 #define KV_MADE_AGAIN_H
 
-#include "pipeline.h"
+/* A pipeline, by what its worker and its publisher both know. */
+typedef struct ReaderOfTopics
+{
+	int64		pipeline;
+	const char *name;
+	Oid			serverid;
+	Oid			owner;			/* role whose user mapping is used */
+	const char *kafka_name;		/* its group */
+} ReaderOfTopics;
 
 /* Raises an error if a topic was deleted since the pipeline's positions were published. Runs: outside a transaction. Blocks: 30 s at most. */
-extern void kv_made_again_check(Pipeline *pipeline);
+extern void kv_made_again_check(const ReaderOfTopics *reader);
 
 #endif							/* KV_MADE_AGAIN_H */

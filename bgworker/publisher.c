@@ -341,6 +341,8 @@ publish_output(void *arg)
 	KV_FAULT_POINT("publish_read");
 	idle = load.end.batch == 0 && output->noffsets > 0 &&
 		GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS);
+	if (idle)
+		kv_recovery_check_topics(output);
 	if (load.end.batch != 0 || idle)
 		publish_load(output, &load);
 	/* when it was last in Kafka is noted too (made_again.c) */

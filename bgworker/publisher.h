@@ -60,6 +60,8 @@ typedef struct Output
  * output->stopped set where a person must act. Runs: outside a transaction. Blocks: some 90 s at most.
  */
 extern void kv_recover(Output *output);
+/* Raises an error if Kafka has lost positions that it had been given: to commit them again would hide it. Runs: outside. Blocks: 30 s at most. */
+extern void kv_recovery_check_topics(const Output *output);
 /* Metadata of a Kafka transaction; palloc'd. frontiers NULL: not known. */
 extern char *kv_recovery_metadata(OutboxPlace place, const char *frontiers);
 /* Reads it; false: it is none of ours. */

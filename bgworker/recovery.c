@@ -35,6 +35,7 @@
 #include "catalog.h"
 #include "fault_point.h"
 #include "group_offsets.h"
+#include "made_again.h"
 #include "publisher.h"
 #include "redo.h"
 #include "run_sql.h"
@@ -84,10 +85,11 @@ kv_recover(Output *output)
 	read_metadata(output, &metadata);
 	KV_FAULT_POINT("recover_metadata_read");
 	decide(output, &known, &metadata);
+	output->slot->recovered = true;
+	kv_recovery_check_topics(output);
 	commit_owner(output);
 	KV_FAULT_POINT("recover_owner_committed");
 	output->recovered = true;
-	output->slot->recovered = true;
 	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);
 	MemoryContextSwitchTo(save);
 }
@@ -253,6 +255,18 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
+}
+
+/* See the header. */
+void
+kv_recovery_check_topics(const Output *output)
+{
+	ReaderOfTopics reader = {
+		.pipeline = output->pipeline, .name = output->name, .serverid = output->serverid, .owner = output->owner,
+		.kafka_name = output->kafka_name
+	};
+
+	kv_made_again_check(&reader);
 }
 
 /* Commits the offsets that stand again, with this process as the owner. The first commit of a new pipeline comes with its first batch. */

@@ -80,6 +80,7 @@ static void handle_stop(SIGNAL_ARGS);
 static void set_up_process(const ProcessArgs *args);
 static RunEnd run_once(int64 id);
 static RunEnd start_and_loop(int64 id, MemoryContext context);
+static void check_topics(Pipeline *pipeline);
 static bool wait_for_publisher(Pipeline *pipeline);
 static Pipeline *start_run(int64 id, MemoryContext context);
 static void check_identity(void);
@@ -208,9 +209,7 @@ start_and_loop(int64 id, MemoryContext context)
 	kv_consumer_open(pipeline);
 	if (!wait_for_publisher(pipeline))
 		return RUN_CHANGED;
-	if (!topics_checked)
-		kv_made_again_check(pipeline);
-	topics_checked = true;
+	check_topics(pipeline);
 	kv_redo_load(pipeline);
 	kv_reload_start(pipeline);
 	kv_buffer_logging_check(pipeline);
@@ -218,6 +217,20 @@ start_and_loop(int64 id, MemoryContext context)
 	if (pipeline->bootstrap_done)
 		initialize(pipeline);
 	return loop(pipeline);
+}
+
+/* Checks, once until the next error, that the topics are those that were read. */
+static void
+check_topics(Pipeline *pipeline)
+{
+	ReaderOfTopics reader = {
+		.pipeline = pipeline->row->pipeline, .name = pipeline->row->name, .serverid = pipeline->serverid,
+		.owner = pipeline->owner, .kafka_name = pipeline->kafka_name
+	};
+
+	if (!topics_checked)
+		kv_made_again_check(&reader);
+	topics_checked = true;
 }
 
 /*
