@@ -332,8 +332,8 @@ publish_output(void *arg)
 	if (!output->recovered)
 	{
 		/* all outputs recover before one publishes: their workers wait for that, and a sink that is down may take a while */
-		kv_recover(output);
-		more_to_publish = true;
+		if (kv_recover(output))
+			more_to_publish = true;
 		return;
 	}
 	MemoryContextReset(load_context);

@@ -46,6 +46,7 @@
 /* What Postgres knows of a pipeline. */
 typedef struct Known
 {
+	bool		reads;			/* has a position */
 	bool		noted;			/* has a row in kafka_state.published */
 	bool		decided;		/* which holds, as somebody has said, without Kafka's metadata */
 	OutboxPlace note;
@@ -68,7 +69,7 @@ static char *text_field(Jsonb *object, const char *name);
 
 
 /* See the header. */
-void
+bool
 kv_recover(Output *output)
 {
 	Known		known = {0};
@@ -77,6 +78,12 @@ kv_recover(Output *output)
 
 	output->slot->phase = PIPELINE_STARTING;
 	read_known(output, &known);
+	if (!known.reads)
+	{
+		MemoryContextSwitchTo(save);
+		MemoryContextReset(output->context);
+		return false;
+	}
 	KV_FAULT_POINT("recover_read");
 	if (output->fenced)
 		check_owner(output);
@@ -92,6 +99,7 @@ kv_recover(Output *output)
 	output->recovered = true;
 	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);
 	MemoryContextSwitchTo(save);
+	return true;
 }
 
 /* Reads the pipeline's rows; what is kept lives in output->context. */
@@ -112,6 +120,7 @@ read_known(Output *output, Known *known)
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
 
 	kv_sql_enter_engine(&sql);
+	known->reads = kv_sql_read("SELECT FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	known->noted = kv_sql_read("SELECT batch, part, decided FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (known->noted)
 	{
