@@ -105,7 +105,7 @@ fetch_watermarks(rd_kafka_t *rk, const char *topic, int partition, int64_t *low,
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return;
 		if (err != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION && err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE &&
-			err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+			err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART && err != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 			break;
 		usleep(20 * 1000);
 	}
