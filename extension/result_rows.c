@@ -112,11 +112,19 @@ kv_result_delete(ViewDef *view, char *title, const char *keys)
 {
 	List	   *names = kv_result_key_names(view);
 	List	   *nullable = kv_result_key_nullable(view);
-	char	   *sql = psprintf("DELETE FROM %s AS t\n  USING (%s) AS gone (%s)\n  WHERE %s", view->name, keys, kv_statement_columns(names, ""),
-							   kv_statement_match("t", names, "gone", names, kv_result_key_types(view), nullable));
-	MaintenanceStatement *statement = kv_statement(PHASE_COMPUTE, title, sql, -1);
+	char	   *columns = kv_statement_columns(names, "");
+	List	   *types = kv_result_key_types(view);
+	MaintenanceStatement *statement;
+	char	   *sql;
 
-	statement->null_safe = list_member_int(nullable, true);
+	/* with nulls spelled out every row is one probe of the key's index, whatever column comes first in it, a constant for one */
+	if (list_member_int(nullable, true))
+		sql = psprintf("DELETE FROM %s AS t\n  USING (%s) AS gone (%s),\n    LATERAL (%s) AS found\n  WHERE t.ctid = found.ctid",
+					   view->name, keys, columns, kv_statement_find(view->name, names, "gone", types));
+	else
+		sql = psprintf("DELETE FROM %s AS t\n  USING (%s) AS gone (%s)\n  WHERE %s", view->name, keys, columns,
+					   kv_statement_match("t", names, "gone", names, types, nullable));
+	statement = kv_statement(PHASE_COMPUTE, title, sql, -1);
 	kv_statement_return_rows(view, statement, true);
 	return statement;
 }

@@ -24,6 +24,7 @@
 #define NULL_PATTERN_COLUMNS 4
 
 static Oid	operator_namespace(Oid operator);
+static char *find_by_patterns(const char *table, List *names, const char *other, List *types, int first);
 
 /* Gives the name of a phase, a constant. */
 const char *
@@ -158,6 +159,20 @@ kv_statement_match(const char *left, List *left_names, const char *right, List *
 char *
 kv_statement_find_with_nulls(const char *table, List *names, const char *other, List *types)
 {
+	return find_by_patterns(table, names, other, types, list_length(names) <= NULL_PATTERN_COLUMNS ? 1 : 0);
+}
+
+/* Gives a subquery that finds rows by a key, with a null in it or without; see statement.h. */
+char *
+kv_statement_find(const char *table, List *names, const char *other, List *types)
+{
+	return find_by_patterns(table, names, other, types, 0);
+}
+
+/* Spells the patterns of nulls out, from the one with number first on; bits stand for columns. Of columns beyond these any may be null. */
+static char *
+find_by_patterns(const char *table, List *names, const char *other, List *types, int first)
+{
 	int			nspelled = Min(list_length(names), NULL_PATTERN_COLUMNS);
 	List	   *rest = list_copy_tail(names, nspelled);
 	List	   *nullable = NIL;
@@ -166,7 +181,7 @@ kv_statement_find_with_nulls(const char *table, List *names, const char *other, 
 	for (int i = 0; i < list_length(rest); i++)
 		nullable = lappend_int(nullable, true);
 	initStringInfo(&sql);
-	for (int nulls = rest == NIL ? 1 : 0; nulls < 1 << nspelled; nulls++)
+	for (int nulls = first; nulls < 1 << nspelled; nulls++)
 	{
 		appendStringInfo(&sql, "%sSELECT x.ctid FROM %s AS x WHERE ", sql.len > 0 ? "\n           UNION ALL " : "", table);
 		for (int i = 0; i < nspelled; i++)

@@ -55,6 +55,7 @@ INSERT INTO forms (view, query) VALUES
 		JOIN payments p ON p.order_id = o.id AND p.at BETWEEN o.at AND o.at + interval '1 hour' GROUP BY o.customer, during$$),
 	('table_filtered', $$SELECT customer, name FROM customers WHERE name <> ''$$),
 	('tables_united', $$SELECT 'as it is' AS kind, customer, name FROM customers UNION ALL SELECT 'large', customer, upper(name) FROM customers$$),
+	('tables_united_null', $$SELECT 'customer' AS kind, customer, '' AS part, name FROM customers UNION ALL SELECT 'shop', customer, part, name FROM shops$$),
 	('tables_united_totals', 'SELECT customer, count(*) AS n, max(name) AS name FROM (SELECT customer, name FROM customers UNION ALL SELECT customer, name FROM shops) u GROUP BY customer'),
 	('tables_joined', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s JOIN customers c ON c.customer = s.customer'),
 	('tables_left', 'SELECT s.customer, s.part, s.name AS shop, c.name FROM shops s LEFT JOIN customers c ON c.customer = s.customer'),
