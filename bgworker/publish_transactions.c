@@ -34,10 +34,12 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "drain.h"
 #include "fault_point.h"
 #include "group_offsets.h"
 #include "message_set.h"
-#include "publisher.h"
+#include "publish_transactions.h"
+#include "recovery.h"
 #include "run_sql.h"
 
 /* Rows of the outbox that are read at a time, some 8 kB each. */
@@ -163,7 +165,7 @@ kv_transactions_publish(void *arg)
 	KV_FAULT_POINT("transactions_published");
 	finish_batch(&current);
 	KV_FAULT_POINT("transactions_noted");
-	kv_publisher_truncate("transaction_outbox", 0);
+	kv_drain_truncate("transaction_outbox", 0);
 }
 
 /* Did the last attempt find something? Then there may be more. */
@@ -545,7 +547,7 @@ publish_part(TransactionOutput *output, const TransactionBatch *current, int64 e
 	int64		produced;
 
 	pgstat_report_activity(STATE_RUNNING, "publishing");
-	kv_publisher_flush();
+	kv_drain_flush();
 	KV_FAULT_POINT("transactions_flushed");
 	kv_txn_begin(output->txn);
 	produced = kv_messages_produce(messages, output->txn);

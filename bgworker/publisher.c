@@ -17,36 +17,31 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "access/xlog.h"
-#include "access/xlog_internal.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
-#include "replication/syncrep.h"
-#include "storage/bufmgr.h"
 #include "storage/ipc.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #include "catalog.h"
+#include "drain.h"
 #include "fault_point.h"
 #include "message_set.h"
 #include "position.h"
 #include "processes.h"
-#include "publisher.h"
+#include "publish_transactions.h"
+#include "recovery.h"
 #include "run_sql.h"
 
 /* A Kafka transaction takes whole batches until it has so many messages, or kafka.transaction_size of them; a larger batch goes in parts. */
@@ -57,13 +52,6 @@
 
 /* An idle group's offsets are committed again so often, because Kafka forgets them. */
 #define IDLE_COMMIT_MS (60 * 60 * 1000)
-
-/* A drained outbox of so many pages is truncated: below, vacuum and reuse are cheaper than a new file. */
-#ifdef KV_FAULT_POINTS
-#define TRUNCATE_BLOCKS 1
-#else
-#define TRUNCATE_BLOCKS (16 * 1024 * 1024 / BLCKSZ)
-#endif
 
 /* What one Kafka transaction of a pipeline takes. */
 typedef struct Load
@@ -351,7 +339,7 @@ publish_output(void *arg)
 	if (load.more)
 		more_to_publish = true;
 	else
-		kv_publisher_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
+		kv_drain_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
 }
 
 /* Reads what the next Kafka transaction takes, with one snapshot. */
@@ -517,7 +505,7 @@ publish_load(Output *output, Load *load)
 	if (output->noffsets == 0)
 		elog(ERROR, "batch " INT64_FORMAT " of pipeline \"%s\" has no positions", end.batch, output->name);
 	if (load->end.batch != 0)
-		kv_publisher_flush();
+		kv_drain_flush();
 	KV_FAULT_POINT("publish_flushed");
 
 	pgstat_report_activity(STATE_RUNNING, "publishing");
@@ -591,65 +579,6 @@ note_published(Output *output)
 	KV_FAULT_POINT("note_committed");
 	MemoryContextSwitchTo(save);
 	output->noted = output->published;
-}
-
-/* See the header. */
-void
-kv_publisher_flush(void)
-{
-	XLogRecPtr	lsn = GetXLogInsertRecPtr();
-	uint32		in_page = lsn % XLOG_BLCKSZ;
-	uint32		header = (lsn - in_page) % wal_segment_size == 0 ? SizeOfXLogLongPHD : SizeOfXLogShortPHD;
-
-	/* at a page's start the insert position lies behind a page header that is not written yet, so nothing is there to flush */
-	if (in_page == header)
-		lsn -= in_page;
-	XLogFlush(lsn);
-	HOLD_INTERRUPTS();
-	SyncRepWaitForLSN(lsn, true);
-	RESUME_INTERRUPTS();
-	/* a wait that was given up proves nothing: this ends the process before it publishes */
-	CHECK_FOR_INTERRUPTS();
-}
-
-/*
- * Empties a drained table of the outbox. Under the lock nobody can add a row, and a
- * snapshot taken after it shows every row there is: only if none of them is
- * unpublished the table is truncated. Where the lock is not free, later.
- */
-void
-kv_publisher_truncate(const char *table, int64 batch)
-{
-	Oid			relid;
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(batch);
-	MemoryContext save = CurrentMemoryContext;
-	KvSql		sql;
-
-	StartTransactionCommand();
-	relid = get_relname_relid(table, get_namespace_oid(KV_STATE_SCHEMA, false));
-	if (OidIsValid(relid) && ConditionalLockRelationOid(relid, AccessShareLock))
-	{
-		Relation	rel = try_relation_open(relid, NoLock);
-		bool		large = rel != NULL && RelationGetNumberOfBlocks(rel) >= TRUNCATE_BLOCKS;
-
-		if (rel != NULL)
-			relation_close(rel, NoLock);
-		if (large && ConditionalLockRelationOid(relid, AccessExclusiveLock))
-		{
-			PushActiveSnapshot(GetTransactionSnapshot());
-			KV_FAULT_POINT("truncate_locked");
-			kv_sql_enter_engine(&sql);
-			if (kv_sql_read(psprintf(batch > 0 ? "SELECT FROM kafka_state.%s WHERE batch > $1 LIMIT 1"
-									 : "SELECT FROM kafka_state.%s WHERE $1 IS NOT NULL LIMIT 1", table), 1, types, &value, NULL, 1) == 0)
-				kv_sql_ddl("TRUNCATE kafka_state.%s", table);
-			KV_FAULT_POINT("truncate_done");
-			kv_sql_leave(&sql);
-			PopActiveSnapshot();
-		}
-	}
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(save);
 }
 
 /* Sleeps until something wakes us, 0: not at all. */

@@ -36,7 +36,7 @@
 #include "fault_point.h"
 #include "group_offsets.h"
 #include "made_again.h"
-#include "publisher.h"
+#include "recovery.h"
 #include "redo.h"
 #include "run_sql.h"
 
