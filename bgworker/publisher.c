@@ -75,7 +75,7 @@ static void refresh_outputs(void *arg);
 static Output *find_output(int64 pipeline);
 static void update_output(Output *output, const OutboxPipeline *pipeline);
 static void drop_unlisted(void);
-static void free_outputs(void);
+static void free_slots(int code, Datum arg);
 static TimestampTz serve_output(Output *output, TimestampTz now);
 static TimestampTz serve_transactions(TimestampTz now);
 static void publish_output(void *arg);
@@ -102,6 +102,7 @@ kv_publisher_main(Datum main_arg)
 
 	server = (Oid) args.id;
 	set_up_process();
+	before_shmem_exit(free_slots, 0);
 	load_context = AllocSetContextCreate(TopMemoryContext, "kv publisher load", ALLOCSET_DEFAULT_SIZES);
 	transactions = kv_transactions_make(TopMemoryContext, server);
 
@@ -128,7 +129,6 @@ kv_publisher_main(Datum main_arg)
 		pgstat_report_stat(false);
 		wait_for_work(more_to_publish ? 0 : next);
 	}
-	free_outputs();
 	proc_exit(0);
 }
 
@@ -248,15 +248,14 @@ drop_unlisted(void)
 	}
 }
 
-/* Gives the slots of all outputs back: after DROP SERVER no other publisher would. */
+/* Gives the slots of all outputs back however this process ends: after DROP SERVER no other publisher would. */
 static void
-free_outputs(void)
+free_slots(int code, Datum arg)
 {
 	ListCell   *cell;
 
 	foreach(cell, outputs)
-		((Output *) lfirst(cell))->listed = false;
-	drop_unlisted();
+		kv_slot_free(((Output *) lfirst(cell))->slot);
 }
 
 /* Publishes for a pipeline unless it backs off; gives back when to look again at the latest. */

@@ -30,4 +30,15 @@ $broker->start;
 feed_shop($broker, 3001, 3500);
 check_shop($node, $broker, 3500, 'after a stop');
 
+# a publisher that is asked to end while it waits for the broker gives back the places that say how its outputs fare
+$broker->stop;
+$node->restart('fast');
+wait_until('a publisher to wait for the broker', sub {
+	return $node->safe_psql('postgres', "SELECT count(*) FROM kafka_state.processes() WHERE kind = 'output' AND pid IS NULL") > 0
+	  && worker_pid($node, 'publisher');
+});
+$node->safe_psql('postgres', 'DROP SERVER broker CASCADE');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM kafka_state.processes() WHERE kind IN ('output', 'publisher', 'worker')"),
+	'no place is taken by what was dropped');
+
 done_testing();
