@@ -168,7 +168,7 @@ def check_sink(database, view, query):
     folded = ", ".join(sink_column(name, type_name) for name, type_name in columns)
     names = ", ".join(f"{name}::text" for name, _ in columns)
     compare(database, f"sink of {view}",
-            f"SELECT {names} FROM (SELECT {folded} FROM (SELECT value::jsonb AS v FROM"
+            f"SELECT {names} FROM (SELECT {folded} FROM (SELECT value::json AS v FROM"
             f" (SELECT DISTINCT ON (partition, key) value FROM {view}_messages ORDER BY partition, key, \"offset\" DESC) l WHERE value IS NOT NULL) m) f",
             f"SELECT {names} FROM {view}")
     database.run(f"DROP TABLE {view}_messages")

@@ -59,7 +59,14 @@ wait_until('the sink to be the view', sub {
 });
 my @now = $broker->consume('adopt_sums');
 is_deeply([ @now[ 0 .. $#published ] ], \@published, 'what was published stands');
-cmp_ok(@now, '<=', @published + 8, 'and only groups that have changed are published after it');
+my (%last, @again);
+for (@now)
+{
+	my ($key, $value) = (split /\t/)[ 3, 4 ];
+	push @again, $_ if ($last{$key} // '') eq $value;
+	$last{$key} = $value;
+}
+is("@again", '', 'and only groups that have changed are published after it');
 
 $broker->produce('adopt_orders', qq(99\t{"customer": 1, "amount": 0.001}));
 wait_for_view($node, 'by_count', 'shop');

@@ -156,7 +156,7 @@ def compare_sink(database, view, topic, columns, keyed):
     else:
         last = f"(SELECT value FROM {messages})"
     folded = ", ".join(sink_column(name, type_name) for name, type_name in columns)
-    compare(database, f"sink of {view}", f"SELECT {folded} FROM (SELECT value::jsonb AS v FROM {last} l WHERE value IS NOT NULL) m",
+    compare(database, f"sink of {view}", f"SELECT {folded} FROM (SELECT value::json AS v FROM {last} l WHERE value IS NOT NULL) m",
             f"SELECT {names} FROM {view}")
     database.run(f"DROP TABLE {messages}")
 
