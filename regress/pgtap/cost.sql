@@ -166,7 +166,8 @@ SELECT measure('ten changed rows of tables') \g /dev/null
 SELECT delete_from_tables(291, 300) \g /dev/null
 SELECT measure('ten deleted rows of tables') \g /dev/null
 SELECT is_empty($$SELECT round, view, scanned FROM done WHERE round <> 'load' AND view NOT IN ('only_one', 'table_total') AND scanned > 0$$, 'no table was scanned');
-SELECT is_empty($$SELECT round, view, fetched, blocks FROM done WHERE round <> 'load' AND (fetched > 200 OR blocks > 1000)$$, 'few rows were fetched, and few blocks touched');
+-- each row of two tables in a union is looked for by every pattern of nulls
+SELECT is_empty($$SELECT round, view, fetched, blocks FROM done WHERE round <> 'load' AND (fetched > CASE view WHEN 'tables_united_null' THEN 2000 ELSE 200 END OR blocks > CASE view WHEN 'tables_united_null' THEN 4000 ELSE 1000 END)$$, 'few rows were fetched, and few blocks touched');
 SELECT is_empty($$SELECT view FROM forms WHERE view NOT IN (SELECT view FROM done WHERE round <> 'load' AND changed > 0)$$, 'every view had something to do');
 -- an eviction reads its buffer as a whole, each time the frontier has moved by an eighth of what is kept: a row is read some eight times in its life
 SELECT is_empty($$SELECT f.view, e.title, e.plan FROM forms f, kafka.explain(f.view, plans => true) e WHERE phase <> 'evict' AND view NOT IN ('only_one', 'table_total') AND e.plan ~ 'Seq Scan'$$,
