@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -35,6 +36,7 @@
 #include "catalog.h"
 #include "fault_point.h"
 #include "group_offsets.h"
+#include "incomplete.h"
 #include "made_again.h"
 #include "recovery.h"
 #include "redo.h"
@@ -62,6 +64,7 @@ static void check_owner(Output *output);
 static void check_replaced(Output *output, const OutboxMetadata *metadata);
 static void decide(Output *output, const Known *known, OutboxMetadata *metadata);
 static void note_redo(Output *output, OutboxMetadata *metadata);
+static void note_compared(Output *output);
 static void commit_owner(Output *output);
 static const char *my_owner(void);
 static int64 number_field(Jsonb *object, const char *name);
@@ -92,6 +95,7 @@ kv_recover(Output *output)
 	read_metadata(output, &metadata);
 	KV_FAULT_POINT("recover_metadata_read");
 	decide(output, &known, &metadata);
+	note_compared(output);
 	output->slot->recovered = true;
 	kv_recovery_check_topics(output);
 	commit_owner(output);
@@ -261,6 +265,20 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	kv_redo_note(output->pipeline, metadata->place.batch, positions.data, metadata->frontiers);
 	ForceSyncCommit();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(output->context);
+}
+
+/* Notes that here, on this timeline, it is known what Kafka has: views that are not to be done again may be read. */
+static void
+note_compared(Output *output)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	if (kv_pipeline_set_compared(output->pipeline))
+		kv_incomplete_changed();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);

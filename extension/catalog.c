@@ -39,13 +39,13 @@ PipelineRow *
 kv_pipeline_insert(const char *name)
 {
 	static const char text[] =
-		"INSERT INTO kafka_state.pipeline (name, token) VALUES ($1, left(gen_random_uuid()::text, 8)) "
+		"INSERT INTO kafka_state.pipeline (name, token, compared) VALUES ($1, left(gen_random_uuid()::text, 8), $2) "
 		"RETURNING pipeline, token, name, paused, batch";
-	const Oid	types[] = {TEXTOID};
-	Datum		value = CStringGetTextDatum(name);
+	const Oid	types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(kv_identity_here())};
 
 	kv_identity_ensure();
-	return linitial(read_pipelines(text, 1, types, &value));
+	return linitial(read_pipelines(text, 2, types, values));
 }
 
 PipelineRow *
@@ -145,6 +145,21 @@ kv_pipeline_set_paused(int64 pipeline, bool paused)
 	kv_sql_run("UPDATE kafka_state.pipeline SET paused = $2, resumed = resumed + (NOT $2)::integer WHERE pipeline = $1 AND NOT (paused AND $2)",
 			   2, types, values, NULL);
 	kv_sql_leave(&sql);
+}
+
+/* See the header. */
+bool
+kv_pipeline_set_compared(int64 pipeline)
+{
+	const Oid	types[] = {INT8OID, TEXTOID};
+	Datum		values[] = {Int64GetDatum(pipeline), CStringGetTextDatum(kv_identity_here())};
+	bool		changed;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	changed = kv_sql_run("UPDATE kafka_state.pipeline SET compared = $2 WHERE pipeline = $1 AND compared <> $2", 2, types, values, NULL) > 0;
+	kv_sql_leave(&sql);
+	return changed;
 }
 
 /* ------------------------------------------------------------------ views */

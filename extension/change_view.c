@@ -19,6 +19,7 @@
 
 #include "catalog.h"
 #include "ddl.h"
+#include "incomplete.h"
 #include "outbox.h"
 #include "run_sql.h"
 #include "shared.h"
@@ -263,7 +264,10 @@ take_identity(bool new_names)
 	if (!new_names && kv_identity_matches(&mismatch))
 		ereport(NOTICE, (errmsg("this database is the one that Kafka knows already")));
 	else
+	{
 		kv_identity_take(new_names);
+		kv_incomplete_changed();
+	}
 	foreach(cell, kv_view_list(0))
 		kv_bind_view(kv_view_load(((ViewRow *) lfirst(cell))->view));
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);

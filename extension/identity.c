@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -39,6 +41,22 @@ kv_identity_prefix(void)
 		database = DatumGetObjectId(kv_sql_value(0, 1, &isnull));
 	kv_sql_leave(&sql);
 	return psprintf("%s.%u", instance, database);
+}
+
+/*
+ * See the header. A promotion begins a timeline; a restore on the same one writes PG_VERSION anew, which nothing else ever does, and
+ * no tool can bring back the time at which an inode was changed.
+ */
+char *
+kv_identity_here(void)
+{
+	struct stat version;
+
+	if (stat("PG_VERSION", &version) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat file \"%s\": %m", "PG_VERSION")));
+	return psprintf("%u/%llu/%lld", GetWALInsertionTimeLine(), (unsigned long long) version.st_ino, (long long) version.st_ctime);
 }
 
 int64
@@ -143,8 +161,11 @@ kv_identity_take(bool new_names)
 	rebase_transactions();
 	if (new_names)
 	{
+		const Oid	type[] = {TEXTOID};
+		Datum		here = CStringGetTextDatum(kv_identity_here());
+
 		kv_sql_run("DELETE FROM kafka_state.identity", 0, NULL, NULL, NULL);
-		kv_sql_run("UPDATE kafka_state.pipeline SET token = left(gen_random_uuid()::text, 8)", 0, NULL, NULL, NULL);
+		kv_sql_run("UPDATE kafka_state.pipeline SET token = left(gen_random_uuid()::text, 8), compared = $1", 1, type, &here, NULL);
 		kv_sql_run("UPDATE kafka_state.published SET decided = true", 0, NULL, NULL, NULL);
 		kv_sql_run("DELETE FROM kafka_state.redo", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.transaction_batch SET token = left(gen_random_uuid()::text, 8), claimed = false", 0, NULL, NULL, NULL);
@@ -159,6 +180,7 @@ kv_identity_take(bool new_names)
 
 		kv_sql_run("UPDATE kafka_state.identity SET system_identifier = $1, data_directory = $2, database = $3, "
 				   "instance = coalesce(nullif($4, ''), instance), adoptions = adoptions + 1", 4, types, values, NULL);
+		kv_sql_run("UPDATE kafka_state.pipeline SET compared = ''", 0, NULL, NULL, NULL);
 	}
 	kv_sql_leave(&sql);
 	kv_identity_ensure();

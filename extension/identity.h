@@ -5,6 +5,8 @@
 #include "kafka_views.h"
 
 extern char *kv_identity_prefix(void);	/* what every name in Kafka begins with: "<instance>.<database oid>" */
+/* Names timeline and data directory: another name elsewhere, and where this cluster was promoted or restored. Runs: not in recovery. */
+extern char *kv_identity_here(void);
 extern int64 kv_identity_adoptions(void);	/* how often kafka.adopt() has put a copy in the place of the original */
 /* Writes the fingerprint if there is none yet: before the first pipeline, before the first publishing of transactions. */
 extern void kv_identity_ensure(void);

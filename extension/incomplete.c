@@ -2,10 +2,12 @@
  * incomplete.c: refuses to read views that are behind what has been published from them.
  *
  * After a failover to a standby that was behind, or a restore, Kafka has more than Postgres: the pipeline applies again what
- * was published already (bgworker's redo.c), and its row stands in kafka_state.redo until it has.
+ * was published already (bgworker's redo.c), and its row stands in kafka_state.redo until it has. Whether it is so is known when the
+ * publisher has reached Kafka: until then pipeline.compared names another timeline or data directory. A server that starts again
+ * where it was needs no comparison, for nothing is published that its WAL could lose. A standby is behind as standbys are, and may be read.
  *
- * Invariant: no query sees such a view's rows unless kafka.allow_incomplete_reads is on. Every query passes here, so
- * a backend remembers that there is no such pipeline until the table changes.
+ * Invariant: no query sees such a view's rows unless kafka.allow_incomplete_reads is on; its own snapshot is asked. Every query
+ * passes here, so a backend remembers that there is no such pipeline until kafka_state.redo changes (kv_incomplete_changed) or the server is promoted.
  */
 #include "postgres.h"
 
@@ -13,17 +15,21 @@
 #include "access/parallel.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/latch.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #include "catalog.h"
+#include "identity.h"
 #include "incomplete.h"
 #include "run_sql.h"
 #include "shared.h"
@@ -33,14 +39,18 @@
 #define POLL_MS 50
 
 static ExecutorCheckPerms_hook_type previous_check;
-static Oid	redo_relid = InvalidOid;	/* set: it was empty when this backend looked */
+static Oid	redo_relid = InvalidOid;	/* set: all were complete when this backend looked */
+static bool looked_in_recovery; /* when it did */
 
 static bool check_reads(List *range_table, bool raise);
 static bool may_be_incomplete(void);
-static bool is_empty(Oid relid);
+static bool has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc));
+static bool is_elsewhere(HeapTuple row, TupleDesc desc);
 static void forget(Datum arg, Oid relid);
 static bool is_incomplete(int64 pipeline);
+static bool is_compared(int64 pipeline);
 static void raise_incomplete(const char *view) pg_attribute_noreturn();
+static void raise_not_compared(const char *view) pg_attribute_noreturn();
 static bool has_published(int64 pipeline);
 
 
@@ -73,11 +83,13 @@ check_reads(List *range_table, bool raise)
 			get_rel_namespace(rte->relid) == ours || !kv_is_continuous_view(rte->relid))
 			continue;
 		view = kv_view_by_relation(rte->relid, true);
-		if (view == NULL || !is_incomplete(view->pipeline))
+		if (view == NULL || (!is_incomplete(view->pipeline) && is_compared(view->pipeline)))
 			continue;
-		if (raise)
+		if (!raise)
+			return false;
+		if (is_incomplete(view->pipeline))
 			raise_incomplete(get_rel_name(rte->relid));
-		return false;
+		raise_not_compared(get_rel_name(rte->relid));
 	}
 	return true;
 }
@@ -89,7 +101,7 @@ may_be_incomplete(void)
 	static bool registered = false;
 	Oid			relid;
 
-	if (OidIsValid(redo_relid))
+	if (OidIsValid(redo_relid) && looked_in_recovery == RecoveryInProgress())
 		return false;
 	if (!IsTransactionState() || !kv_catalog_installed())
 		return false;
@@ -100,21 +112,42 @@ may_be_incomplete(void)
 		CacheRegisterRelcacheCallback(forget, (Datum) 0);
 	registered = true;
 	redo_relid = relid;			/* a change from here on resets it */
-	if (!is_empty(relid))
+	looked_in_recovery = RecoveryInProgress();
+	if (has_row(relid, NULL) || has_row(get_relname_relid("pipeline", get_namespace_oid(KV_STATE_SCHEMA, false)), is_elsewhere))
 		redo_relid = InvalidOid;
 	return !OidIsValid(redo_relid);
 }
 
+/* Has a table a row that is such? */
 static bool
-is_empty(Oid relid)
+has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc))
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	bool		empty = systable_getnext(scan) == NULL;
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, ActiveSnapshotSet() ? GetActiveSnapshot() : NULL, 0, NULL);
+	bool		found = false;
+	HeapTuple	row;
 
+	while (!found && (row = systable_getnext(scan)) != NULL)
+		found = is_such == NULL || is_such(row, RelationGetDescr(rel));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return empty;
+	return found;
+}
+
+/* Was a pipeline compared with Kafka elsewhere only? Asked with its row. */
+static bool
+is_elsewhere(HeapTuple row, TupleDesc desc)
+{
+	bool		isnull;
+
+	if (RecoveryInProgress())
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), "compared") == 0)
+			return strcmp(TextDatumGetCString(heap_getattr(row, i + 1, desc, &isnull)), kv_identity_here()) != 0;
+	}
+	return false;
 }
 
 /* Looks again at the next query, since the table has changed; relcache callback. */
@@ -146,6 +179,25 @@ is_incomplete(int64 pipeline)
 	return found;
 }
 
+/* Is it known, since the server was promoted or restored, what Kafka has of a pipeline? A copy that is nobody's successor yet may be read. */
+static bool
+is_compared(int64 pipeline)
+{
+	const Oid	types[] = {INT8OID, TEXTOID};
+	Datum		values[] = {Int64GetDatum(pipeline), (Datum) 0};
+	char	   *reason;
+	bool		elsewhere;
+	KvSql		sql;
+
+	if (RecoveryInProgress())
+		return true;
+	values[1] = CStringGetTextDatum(kv_identity_here());
+	kv_sql_enter_engine(&sql);
+	elsewhere = kv_sql_read("SELECT FROM kafka_state.pipeline WHERE pipeline = $1 AND compared <> $2", 2, types, values, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	return !elsewhere || !kv_identity_matches(&reason);
+}
+
 static void
 raise_incomplete(const char *view)
 {
@@ -154,6 +206,16 @@ raise_incomplete(const char *view)
 			 errmsg("continuous view \"%s\" is behind what has been published from it", view),
 			 errdetail("After a failover or a restore its pipeline applies again what Kafka has already."),
 			 errhint("Wait until kafka_state.redo has no row of it, or set kafka.allow_incomplete_reads to see what there is.")));
+}
+
+static void
+raise_not_compared(const char *view)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("it is not known yet whether continuous view \"%s\" is behind what has been published from it", view),
+			 errdetail("After a failover or a restore the publisher asks Kafka first."),
+			 errhint("Try again in a moment. If that lasts, look at publish_error in kafka.pipelines, or set kafka.allow_incomplete_reads to see what there is.")));
 }
 
 /* See the header. */
