@@ -76,6 +76,32 @@ kv_group_offsets(Oid serverid, Oid role, const char *group)
 	return offsets;
 }
 
+/* See the header. */
+void
+kv_group_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offsets, int noffsets)
+{
+	List	   *known = kv_group_offsets(serverid, role, group);
+
+	for (int i = 0; i < noffsets; i++)
+		offsets[i].offset = kv_group_offset_of(known, offsets[i].topic, offsets[i].partition);
+}
+
+/* See the header. */
+int64
+kv_group_offset_of(const List *offsets, const char *topic, int32 partition)
+{
+	ListCell   *cell;
+
+	foreach(cell, offsets)
+	{
+		const KafkaOffset *offset = lfirst(cell);
+
+		if (offset->partition == partition && strcmp(offset->topic, topic) == 0)
+			return offset->offset;
+	}
+	return -1;
+}
+
 /* Asks once; holds no object of librdkafka when it returns. */
 static rd_kafka_resp_err_t
 ask(KvClient *client, const char *group, List **offsets)

@@ -34,35 +34,18 @@
 #define ABORT_LIMIT_MS 5000
 #define TOPIC_LIMIT_MS 10000
 
-/* How long a topic's number of partitions is taken as it was; new ones are seen after that. */
-#define PARTITIONS_KNOWN_MS 60000
-
-/* Messages without a key go to one partition for so long, for larger batches on the wire. */
-#define KEYLESS_RUN 200
-
-/* A topic this producer writes to. */
-typedef struct TxnTopic
-{
-	char	   *name;
-	rd_kafka_topic_t *rkt;
-	int			npartitions;
-	TimestampTz known_at;
-	uint32		keyless;		/* messages without a key so far */
-} TxnTopic;
-
 struct KafkaTxn
 {
 	KvClient   *client;
 	char	   *name;
 	rd_kafka_consumer_group_metadata_t *group;
-	List	   *topics;			/* TxnTopic * */
+	TxnTopics	topics;
 	TxnTopic   *last_topic;
 	bool		in_transaction;
 	bool		dead;
 	bool		fenced;
 	rd_kafka_resp_err_t failure;	/* of the first message that could not be delivered */
 	char		failed_topic[256];
-	MemoryContext context;		/* inside the client's: its objects go before the handle */
 	MemoryContextCallback callback;
 };
 
@@ -70,8 +53,6 @@ static void free_group(void *arg);
 static void init_transactions(KafkaTxn *txn);
 static TxnTopic *get_topic(KafkaTxn *txn, const char *name);
 static void learn_partitions(KafkaTxn *txn, TxnTopic *topic);
-static int32 choose_partition(TxnTopic *topic, const OutboxMessage *message, uint32 hash);
-static rd_kafka_headers_t *unpack_headers(const OutboxMessage *message);
 static void serve_events(KafkaTxn *txn, int timeout_ms);
 static void wait_for_delivery(KafkaTxn *txn, TimestampTz deadline);
 static void send_offsets(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char *metadata, TimestampTz deadline);
@@ -107,7 +88,8 @@ kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 	context = AllocSetContextCreate(client->context, "kv transactions", ALLOCSET_SMALL_SIZES);
 	txn = MemoryContextAllocZero(context, sizeof(KafkaTxn));
 	txn->client = client;
-	txn->context = context;
+	txn->topics.client = client;
+	txn->topics.context = context;
 	txn->name = MemoryContextStrdup(context, name);
 	txn->group = rd_kafka_consumer_group_metadata_new(name);
 	txn->callback.func = free_group;
@@ -175,7 +157,7 @@ kv_txn_produce(KafkaTxn *txn, const OutboxMessage *message, uint32 hash)
 	vus[n].vtype = RD_KAFKA_VTYPE_RKT;
 	vus[n++].u.rkt = topic->rkt;
 	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
-	vus[n++].u.i32 = choose_partition(topic, message, hash);
+	vus[n++].u.i32 = kv_topic_partition(topic, message, hash);
 	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
 	vus[n++].u.i = RD_KAFKA_MSG_F_COPY;
 	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
@@ -191,7 +173,7 @@ kv_txn_produce(KafkaTxn *txn, const OutboxMessage *message, uint32 hash)
 	}
 	if (message->headers != NULL)
 	{
-		headers = unpack_headers(message);
+		headers = kv_headers_unpack(message);
 		vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
 		vus[n++].u.headers = headers;
 	}
@@ -215,36 +197,16 @@ kv_txn_produce(KafkaTxn *txn, const OutboxMessage *message, uint32 hash)
 	}
 }
 
-/* Finds or opens a topic; raises an error if the broker does not have it. */
+/* Finds or opens a topic and learns its partitions; raises an error if the broker does not have it. */
 static TxnTopic *
 get_topic(KafkaTxn *txn, const char *name)
 {
-	TxnTopic   *topic = txn->last_topic;
-	ListCell   *cell;
-	MemoryContext save;
+	TxnTopic   *topic = kv_topics_get(&txn->topics, name);
 
-	if (topic != NULL && strcmp(topic->name, name) == 0)
-		return topic;
-	foreach(cell, txn->topics)
-	{
-		topic = lfirst(cell);
-		if (strcmp(topic->name, name) == 0)
-		{
-			if (topic->known_at < GetCurrentTimestamp() - PARTITIONS_KNOWN_MS * INT64CONST(1000))
-				learn_partitions(txn, topic);
-			return txn->last_topic = topic;
-		}
-	}
-
-	save = MemoryContextSwitchTo(txn->context);
-	topic = palloc0(sizeof(TxnTopic));
-	topic->name = pstrdup(name);
-	learn_partitions(txn, topic);
-	topic->rkt = kv_client_topic(txn->client, txn->context, name);
-	if (topic->rkt == NULL)
+	if (topic == NULL)
 		raise_error(txn, rd_kafka_last_error(), rd_kafka_err2str(rd_kafka_last_error()), "open", name);
-	txn->topics = lappend(txn->topics, topic);
-	MemoryContextSwitchTo(save);
+	if (topic != txn->last_topic && kv_topic_is_stale(topic))
+		learn_partitions(txn, topic);
 	return txn->last_topic = topic;
 }
 
@@ -260,43 +222,6 @@ learn_partitions(KafkaTxn *txn, TxnTopic *topic)
 					"find", topic->name);
 	topic->npartitions = npartitions;
 	topic->known_at = GetCurrentTimestamp();
-}
-
-/* Chooses as Java's clients do, so that what they write to the topic under the same key is in the same partition. */
-static int32
-choose_partition(TxnTopic *topic, const OutboxMessage *message, uint32 hash)
-{
-	if (message->key == NULL)
-		return (topic->keyless++ / KEYLESS_RUN) % topic->npartitions;
-	return (hash & 0x7fffffff) % topic->npartitions;
-}
-
-/* Makes librdkafka's headers of packed ones (outbox.h). */
-static rd_kafka_headers_t *
-unpack_headers(const OutboxMessage *message)
-{
-	const char *p = message->headers;
-	rd_kafka_headers_t *headers;
-	int16		count;
-
-	memcpy(&count, p, sizeof(count));
-	p += sizeof(count);
-	headers = rd_kafka_headers_new(count);
-	for (int i = 0; i < count; i++)
-	{
-		int16		name_len;
-		int32		value_len;
-		const char *name;
-
-		memcpy(&name_len, p, sizeof(name_len));
-		name = p + sizeof(name_len);
-		p = name + name_len;
-		memcpy(&value_len, p, sizeof(value_len));
-		p += sizeof(value_len);
-		rd_kafka_header_add(headers, name, name_len, value_len < 0 ? NULL : p, Max(value_len, 0));
-		p += Max(value_len, 0);
-	}
-	return headers;
 }
 
 /* Takes delivery failures and logs from the client's queues; waits for the first event up to timeout_ms. */
@@ -503,50 +428,6 @@ hint_for(rd_kafka_resp_err_t code)
 	}
 }
 
-/* Reads committed offsets of a group by a consumer of its own. */
-void
-kv_txn_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offsets, int noffsets)
-{
-	const char *const extra[] = {"group.id", group, NULL};
-	MemoryContext save = CurrentMemoryContext;
-	KvClient   *client;
-	rd_kafka_topic_partition_list_t *list;
-	TimestampTz deadline = deadline_in(CALL_LIMIT_MS);
-	rd_kafka_resp_err_t err;
-
-	StartTransactionCommand();
-	client = kv_client_consumer(save, serverid, role, extra);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(save);
-
-	list = make_list(client->context, offsets, noffsets, NULL);
-	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	while ((err = rd_kafka_committed(client->rk, list, SLICE_MS)) != RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		kv_client_drain_logs(client);
-		if (kv_error_kind(err) != KAFKA_RETRY || GetCurrentTimestamp() > deadline)
-			break;
-		check_stop();
-	}
-	pgstat_report_wait_end();
-	for (int i = 0; err == RD_KAFKA_RESP_ERR_NO_ERROR && i < noffsets; i++)
-	{
-		rd_kafka_topic_partition_t *partition = rd_kafka_topic_partition_list_find(list, offsets[i].topic, offsets[i].partition);
-
-		offsets[i].offset = partition->offset;
-		offsets[i].metadata = partition->metadata_size > 0 ? pnstrdup(partition->metadata, partition->metadata_size) : NULL;
-		if (partition->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			err = partition->err;
-	}
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("could not read what has been published to server \"%s\"", client->server_name),
-				 errdetail("librdkafka: %s", rd_kafka_err2str(err)),
-				 hint_for(err) != NULL ? errhint("%s", hint_for(err)) : 0));
-	kv_client_destroy(client);
-}
-
 static TimestampTz
 deadline_in(int limit_ms)
 {
@@ -560,43 +441,4 @@ check_stop(void)
 	CHECK_FOR_INTERRUPTS();
 	if (ShutdownRequestPending)
 		proc_exit(0);
-}
-
-/* MurmurHash 2 as org.apache.kafka.common.utils.Utils computes it. */
-uint32
-kv_murmur2(const char *key, int len)
-{
-	const unsigned char *data = (const unsigned char *) key;
-	const uint32 m = 0x5bd1e995;
-	uint32		h = 0x9747b28c ^ len;
-
-	for (; len >= 4; data += 4, len -= 4)
-	{
-		uint32		k = data[0] | data[1] << 8 | data[2] << 16 | (uint32) data[3] << 24;
-
-		k *= m;
-		k ^= k >> 24;
-		k *= m;
-		h *= m;
-		h ^= k;
-	}
-	switch (len)
-	{
-		case 3:
-			h ^= data[2] << 16;
-			/* FALLTHROUGH */
-		case 2:
-			h ^= data[1] << 8;
-			/* FALLTHROUGH */
-		case 1:
-			h ^= data[0];
-			h *= m;
-			break;
-		default:
-			break;
-	}
-	h ^= h >> 13;
-	h *= m;
-	h ^= h >> 15;
-	return h;
 }

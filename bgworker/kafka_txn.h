@@ -2,8 +2,7 @@
 #ifndef KV_KAFKA_TXN_H
 #define KV_KAFKA_TXN_H
 
-#include "client.h"
-#include "outbox.h"
+#include "txn_topics.h"
 
 typedef struct KafkaTxn KafkaTxn;
 
@@ -35,11 +34,5 @@ extern void kv_txn_commit(KafkaTxn *txn, const KafkaOffset *offsets, int noffset
 extern bool kv_txn_abort(KafkaTxn *txn);
 /* Has somebody else opened a producer of that name (or a transaction timed out)? */
 extern bool kv_txn_is_fenced(KafkaTxn *txn);
-
-/* Reads committed offsets and metadata of the group into offsets; an offset below 0: none. Waits for open transactions, 30 s at most. */
-extern void kv_txn_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offsets, int noffsets);
-
-/* Java's hash of a key, by which its clients choose partitions. */
-extern uint32 kv_murmur2(const char *key, int len);
 
 #endif							/* KV_KAFKA_TXN_H */

@@ -20,7 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "kafka_txn.h"
+#include "group_offsets.h"
 #include "made_again.h"
 #include "run_sql.h"
 
@@ -44,7 +44,7 @@ kv_made_again_check(const ReaderOfTopics *reader)
 
 	if (count == 0)
 		return;
-	kv_txn_read_offsets(reader->serverid, reader->owner, reader->kafka_name, offsets, count);
+	kv_group_read_offsets(reader->serverid, reader->owner, reader->kafka_name, offsets, count);
 	for (int i = 0; i < count; i++)
 	{
 		if (offsets[i].offset >= 0)

@@ -3,29 +3,8 @@
 #define KV_OUTPUT_H
 
 #include "kafka_txn.h"
+#include "metadata.h"
 #include "shared.h"
-
-/*
- * How far an outbox is out: all batches before this one, and of this one the rows up to seq part, or (part 0) all. A batch
- * that is too large for one Kafka transaction goes out in parts, which end at fixed rows of the outbox.
- */
-typedef struct OutboxPlace
-{
-	int64		batch;
-	int64		part;
-} OutboxPlace;
-
-/* What Kafka knows of an output: the metadata of its last Kafka transaction. */
-typedef struct OutboxMetadata
-{
-	bool		found;
-	OutboxPlace place;
-	char	   *owner;			/* the process that published it */
-	char	   *frontiers;		/* JSON object; NULL: they did not fit */
-	/* its database: see kv_recovery_is_replaced */
-	int64		adoptions;
-	int64		timeline;
-} OutboxMetadata;
 
 /* Publishing for one pipeline. */
 typedef struct Output

@@ -16,10 +16,7 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -27,9 +24,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
@@ -37,32 +32,17 @@
 #include "catalog.h"
 #include "drain.h"
 #include "fault_point.h"
-#include "message_set.h"
-#include "position.h"
+#include "outbox_load.h"
 #include "processes.h"
 #include "publish_transactions.h"
 #include "recovery.h"
 #include "run_sql.h"
-
-/* A Kafka transaction takes whole batches until it has so many messages, or kafka.transaction_size of them; a larger batch goes in parts. */
-#define TRANSACTION_MESSAGES 100000
 
 /* The catalogs are looked at again this long after the last time, if anything woke us. */
 #define REFRESH_MS 200
 
 /* An idle group's offsets are committed again so often, because Kafka forgets them. */
 #define IDLE_COMMIT_MS (60 * 60 * 1000)
-
-/* What one Kafka transaction of a pipeline takes. */
-typedef struct Load
-{
-	MessageSet *messages;
-	OutboxPlace end;			/* what is out with it; batch 0: nothing to do */
-	bool		more;			/* there are messages after it */
-	KafkaOffset *offsets;
-	int			noffsets;
-	char	   *frontiers;
-} Load;
 
 static Oid	server;
 static List *outputs = NIL;		/* Output *, in TopMemoryContext */
@@ -80,11 +60,6 @@ static TimestampTz serve_output(Output *output, TimestampTz now);
 static TimestampTz serve_transactions(TimestampTz now);
 static void publish_output(void *arg);
 static void give_up(Output *output);
-static void read_load(Output *output, Load *load);
-static int64 read_messages(Output *output, Load *load);
-static bool is_full(const MessageSet *messages, int first, Size first_bytes);
-static void read_offsets(Output *output, Load *load, int64 up_to);
-static void read_start_offsets(Output *output, Load *load);
 static void publish_load(Output *output, Load *load);
 static void keep_offsets(Output *output, const Load *load);
 static void note_published(Output *output);
@@ -324,7 +299,7 @@ publish_output(void *arg)
 		return;
 	}
 	MemoryContextReset(load_context);
-	read_load(output, &load);
+	kv_load_read(output, &load, load_context);
 	KV_FAULT_POINT("publish_read");
 	idle = load.end.batch == 0 && output->noffsets > 0 &&
 		GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS);
@@ -339,157 +314,6 @@ publish_output(void *arg)
 		more_to_publish = true;
 	else
 		kv_drain_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
-}
-
-/* Reads what the next Kafka transaction takes, with one snapshot. */
-static void
-read_load(Output *output, Load *load)
-{
-	MemoryContext save = CurrentMemoryContext;
-	int64		up_to;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	/* one snapshot for both reads: with two, a batch between them would have its number taken and not its messages */
-	XactIsoLevel = XACT_REPEATABLE_READ;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	load->messages = kv_messages_make(load_context);
-	up_to = read_messages(output, load);
-	read_offsets(output, load, up_to);
-	if (load->end.batch != 0 && load->noffsets == 0 && output->noffsets == 0)
-		read_start_offsets(output, load);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(save);
-}
-
-/*
- * Reads messages in order: whole batches until the transaction is full, or a part of one that is larger than that. Gives back
- * the last batch whose positions may go with them: the last whole one, or no limit at the outbox's end.
- */
-static int64
-read_messages(Output *output, Load *load)
-{
-	Oid			schema = get_namespace_oid(KV_STATE_SCHEMA, false);
-	Oid			table_oid = get_relname_relid(psprintf("outbox_" INT64_FORMAT, output->pipeline), schema);
-	Oid			index_oid = get_relname_relid(psprintf("outbox_" INT64_FORMAT "_order", output->pipeline), schema);
-	Relation	table;
-	Relation	index;
-	SysScanDesc scan;
-	ScanKeyData key;
-	HeapTuple	tuple;
-	int			batch_first = 0;	/* where the messages of load->end.batch begin */
-	Size		batch_bytes = 0;	/* and what came before them */
-
-	if (!OidIsValid(table_oid) || !OidIsValid(index_oid))
-		return PG_INT64_MAX;	/* dropped a moment ago */
-	table = table_open(table_oid, AccessShareLock);
-	index = index_open(index_oid, AccessShareLock);
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_INT8GE, Int64GetDatum(output->published.batch));
-	scan = systable_beginscan_ordered(table, index, GetActiveSnapshot(), 1, &key);
-	while ((tuple = systable_getnext_ordered(scan, ForwardScanDirection)) != NULL)
-	{
-		bool		isnull;
-		OutboxPlace row;
-
-		row.batch = DatumGetInt64(heap_getattr(tuple, 1, RelationGetDescr(table), &isnull));
-		row.part = DatumGetInt64(heap_getattr(tuple, 2, RelationGetDescr(table), &isnull));
-		if (!kv_place_is_before(output->published, row))
-			continue;
-		if (row.batch != load->end.batch)
-		{
-			load->more = is_full(load->messages, 0, 0);
-			batch_first = load->messages->count;
-			batch_bytes = load->messages->bytes;
-		}
-		else
-			load->more = is_full(load->messages, batch_first, batch_bytes);
-		if (load->more)
-		{
-			if (row.batch != load->end.batch)
-				load->end.part = 0;
-			break;
-		}
-		load->end = row;
-		kv_messages_add(load->messages, heap_getattr(tuple, 3, RelationGetDescr(table), &isnull));
-		CHECK_FOR_INTERRUPTS();
-	}
-	systable_endscan_ordered(scan);
-	index_close(index, AccessShareLock);
-	table_close(table, AccessShareLock);
-	if (!load->more)
-	{
-		load->end.part = 0;		/* at the outbox's end every batch is whole: it is committed at once */
-		return PG_INT64_MAX;
-	}
-	return load->end.part == 0 ? load->end.batch : load->end.batch - 1;
-}
-
-/* Is there enough for one Kafka transaction in what came after the first messages? */
-static bool
-is_full(const MessageSet *messages, int first, Size first_bytes)
-{
-	return messages->count - first >= TRANSACTION_MESSAGES || messages->bytes - first_bytes >= (Size) kv_transaction_size_kb * 1024;
-}
-
-/* Reads the positions that go with the load: those of the last batch in it that has some. */
-static void
-read_offsets(Output *output, Load *load, int64 up_to)
-{
-	static const char text[] =
-		"SELECT b.batch, b.frontiers::text, p.value->>'topic', (p.value->>'partition')::integer, (p.value->>'offset')::bigint"
-		" FROM (SELECT * FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch > $2 AND batch <= $3"
-		"   ORDER BY batch DESC LIMIT 1) b"
-		" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.positions) p";
-	const Oid	types[] = {INT8OID, INT8OID, INT8OID};
-	/* the positions of a batch that is out in part go with its last part */
-	int64		after = output->published.part == 0 ? output->published.batch : output->published.batch - 1;
-	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(after), Int64GetDatum(up_to)};
-	uint64		count;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	count = kv_sql_read(text, 3, types, values, NULL, 0);
-	load->offsets = MemoryContextAlloc(load_context, sizeof(KafkaOffset) * Max(count, 1));
-	for (uint64 i = 0; i < count; i++)
-	{
-		KafkaOffset *offset = &load->offsets[load->noffsets++];
-		bool		isnull;
-
-		offset->topic = MemoryContextStrdup(load_context, kv_sql_text(i, 3));
-		offset->partition = DatumGetInt32(kv_sql_value(i, 4, &isnull));
-		offset->offset = DatumGetInt64(kv_sql_value(i, 5, &isnull));
-		offset->metadata = NULL;
-		if (i > 0)
-			continue;
-		if (load->end.part == 0)
-			load->end.batch = Max(load->end.batch, DatumGetInt64(kv_sql_value(i, 1, &isnull)));
-		load->frontiers = MemoryContextStrdup(load_context, kv_sql_text(i, 2));
-	}
-	kv_sql_leave(&sql);
-}
-
-/* The first batch of a pipeline goes out in parts, and no batch is whole yet: the positions are those from which it began. */
-static void
-read_start_offsets(Output *output, Load *load)
-{
-	MemoryContext save = MemoryContextSwitchTo(load_context);
-	List	   *positions = kv_position_list(output->pipeline);
-	ListCell   *cell;
-
-	load->offsets = palloc(sizeof(KafkaOffset) * Max(list_length(positions), 1));
-	foreach(cell, positions)
-	{
-		PositionRow *position = lfirst(cell);
-		KafkaOffset *offset = &load->offsets[load->noffsets++];
-
-		offset->topic = pstrdup(kv_topic_get(position->relation)->topic);
-		offset->partition = position->partition;
-		offset->offset = position->start_offset;
-		offset->metadata = NULL;
-	}
-	load->frontiers = pstrdup("{}");
-	MemoryContextSwitchTo(save);
 }
 
 /* Publishes a load, which may have positions only, or (idle) nothing new at all. */
@@ -510,7 +334,7 @@ publish_load(Output *output, Load *load)
 	pgstat_report_activity(STATE_RUNNING, "publishing");
 	kv_txn_begin(output->txn);
 	produced = kv_messages_produce(load->messages, output->txn);
-	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_recovery_metadata(end, output->frontiers));
+	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_metadata_write(end, output->frontiers));
 	output->published = end;
 	output->committed_at = GetCurrentTimestamp();
 	output->slot->batches++;

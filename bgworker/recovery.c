@@ -19,17 +19,12 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "postmaster/postmaster.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -38,12 +33,10 @@
 #include "group_offsets.h"
 #include "incomplete.h"
 #include "made_again.h"
+#include "metadata.h"
 #include "recovery.h"
 #include "redo.h"
 #include "run_sql.h"
-
-/* Kafka's default limit is 4,096; more aborts the transaction. */
-#define METADATA_BYTES 4096
 
 /* What Postgres knows of a pipeline. */
 typedef struct Known
@@ -56,8 +49,6 @@ typedef struct Known
 	bool		unpublished;	/* messages after the note */
 } Known;
 
-static int64 adoptions;			/* of this database */
-
 static void read_known(Output *output, Known *known);
 static void read_metadata(Output *output, OutboxMetadata *metadata);
 static void check_owner(Output *output);
@@ -66,9 +57,6 @@ static void decide(Output *output, const Known *known, OutboxMetadata *metadata)
 static void note_redo(Output *output, OutboxMetadata *metadata);
 static void note_compared(Output *output);
 static void commit_owner(Output *output);
-static const char *my_owner(void);
-static int64 number_field(Jsonb *object, const char *name);
-static char *text_field(Jsonb *object, const char *name);
 
 
 /* See the header. */
@@ -118,7 +106,7 @@ read_known(Output *output, Known *known)
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	kv_recovery_note_era();
+	kv_metadata_note_era();
 	row = kv_pipeline_get(output->pipeline, false);
 	known->last_batch = row->batch;
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
@@ -161,7 +149,7 @@ read_metadata(Output *output, OutboxMetadata *metadata)
 
 		if (offset->offset >= 0)
 			output->offsets[output->noffsets++] = *offset;
-		if (offset->metadata == NULL || !kv_recovery_parse(offset->metadata, &one))
+		if (offset->metadata == NULL || !kv_metadata_parse(offset->metadata, &one))
 			continue;
 		if (!metadata->found || kv_place_is_before(metadata->place, one.place))
 			*metadata = one;
@@ -176,13 +164,13 @@ check_owner(Output *output)
 
 	read_metadata(output, &metadata);
 	check_replaced(output, &metadata);
-	if (metadata.found && strcmp(metadata.owner, my_owner()) != 0)
+	if (metadata.found && strcmp(metadata.owner, kv_metadata_owner()) != 0)
 	{
 		output->stopped = true;
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("pipeline \"%s\" is published by another server", output->name),
-				 errdetail("Its owner in Kafka is %s; this server is %s.", metadata.owner, my_owner()),
+				 errdetail("Its owner in Kafka is %s; this server is %s.", metadata.owner, kv_metadata_owner()),
 				 errhint("If both are meant to run, run kafka.fork() in one of the two; otherwise stop the other one, and then here: SELECT kafka.resume('%s').",
 						 output->name)));
 	}
@@ -193,7 +181,7 @@ check_owner(Output *output)
 static void
 check_replaced(Output *output, const OutboxMetadata *metadata)
 {
-	if (!metadata->found || !kv_recovery_is_replaced(metadata))
+	if (!metadata->found || !kv_metadata_is_replaced(metadata))
 		return;
 	output->stopped = true;
 	ereport(ERROR,
@@ -303,112 +291,6 @@ commit_owner(Output *output)
 	if (output->noffsets == 0)
 		return;
 	kv_txn_begin(output->txn);
-	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_recovery_metadata(output->published, output->frontiers));
+	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_metadata_write(output->published, output->frontiers));
 	output->committed_at = GetCurrentTimestamp();
-}
-
-/* See the header. */
-void
-kv_recovery_note_era(void)
-{
-	adoptions = kv_identity_adoptions();
-}
-
-/* See the header. */
-bool
-kv_recovery_is_replaced(const OutboxMetadata *metadata)
-{
-	return metadata->adoptions > adoptions ||
-		(metadata->adoptions == adoptions && metadata->timeline > GetWALInsertionTimeLine());
-}
-
-/* Writes what travels with the offsets. Frontiers are left out where they would not fit, or are not known (NULL). */
-char *
-kv_recovery_metadata(OutboxPlace place, const char *frontiers)
-{
-	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\",\"adoptions\":" INT64_FORMAT ",\"timeline\":%u",
-								 place.batch, place.part, my_owner(), adoptions, GetWALInsertionTimeLine());
-	char	   *metadata = frontiers != NULL ? psprintf("%s,\"frontiers\":%s}", start, frontiers) : NULL;
-
-	return metadata == NULL || strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
-}
-
-/* Reads it; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
-bool
-kv_recovery_parse(const char *text, OutboxMetadata *metadata)
-{
-	Jsonb	   *object;
-	char	   *number;
-
-	if (text[0] != '{')
-		return false;
-	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	number = text_field(object, "batch");
-	if (number == NULL)
-		return false;
-	metadata->found = true;
-	metadata->place.batch = pg_strtoint64(number);
-	metadata->place.part = number_field(object, "part");
-	metadata->adoptions = number_field(object, "adoptions");
-	metadata->timeline = number_field(object, "timeline");
-	metadata->owner = text_field(object, "owner");
-	metadata->frontiers = text_field(object, "frontiers");
-	if (metadata->owner == NULL)
-		metadata->owner = pstrdup("");
-	return true;
-}
-
-/* Gives a field of an object as a number, 0 if it has none. */
-static int64
-number_field(Jsonb *object, const char *name)
-{
-	char	   *number = text_field(object, name);
-
-	return number == NULL ? 0 : pg_strtoint64(number);
-}
-
-/* Is a behind b? All of a batch is more than any part of it. */
-bool
-kv_place_is_before(OutboxPlace a, OutboxPlace b)
-{
-	if (a.batch != b.batch)
-		return a.batch < b.batch;
-	return a.part != 0 && (b.part == 0 || a.part < b.part);
-}
-
-/* Gives a field of an object as text, NULL if it has none. */
-static char *
-text_field(Jsonb *object, const char *name)
-{
-	JsonbValue	value;
-
-	if (getKeyJsonValueFromContainer(&object->root, name, strlen(name), &value) == NULL)
-		return NULL;
-	if (value.type == jbvString)
-		return pnstrdup(value.val.string.val, value.val.string.len);
-	return JsonbToCString(NULL, &JsonbValueToJsonb(&value)->root, 0);
-}
-
-/* Names this process: machine, port, pid and a random number that no other process has. */
-static const char *
-my_owner(void)
-{
-	static char owner[160];
-
-	if (owner[0] == '\0')
-	{
-		char		host[100] = "";
-		uint32		token;
-
-		(void) gethostname(host, sizeof(host) - 1);
-		for (char *p = host; *p != '\0'; p++)
-		{
-			if (*p == '"' || *p == '\\' || (unsigned char) *p < ' ')
-				*p = '_';
-		}
-		if (!pg_strong_random(&token, sizeof(token)))
-			elog(ERROR, "could not generate a random number");
-		snprintf(owner, sizeof(owner), "%s:%d:%d:%08x", host, PostPortNumber, MyProcPid, token);
-	}
-	return owner;
 }

@@ -21,8 +21,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "group_offsets.h"
 #include "incomplete.h"
-#include "kafka_txn.h"
 #include "merge.h"
 #include "outbox.h"
 #include "redo.h"
@@ -89,7 +89,7 @@ kv_redo_is_possible(Pipeline *pipeline)
 			offsets[noffsets++].partition = n;
 		}
 	}
-	kv_txn_read_offsets(pipeline->serverid, pipeline->owner, pipeline->kafka_name, offsets, noffsets);
+	kv_group_read_offsets(pipeline->serverid, pipeline->owner, pipeline->kafka_name, offsets, noffsets);
 	for (int i = 0; i < noffsets; i++)
 		if (offsets[i].offset >= 0)
 			return true;

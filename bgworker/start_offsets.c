@@ -11,7 +11,7 @@
 
 #include "broker.h"
 #include "fault_point.h"
-#include "kafka_txn.h"
+#include "group_offsets.h"
 #include "start_offsets.h"
 #include "view_options.h"
 
@@ -185,7 +185,7 @@ kv_start_by_group(Pipeline *pipeline, List *created)
 		offsets[foreach_current_index(lc)].topic = partition->input->topic->topic;
 		offsets[foreach_current_index(lc)].partition = partition->number;
 	}
-	kv_txn_read_offsets(pipeline->serverid, pipeline->owner, pipeline->kafka_name, offsets, list_length(created));
+	kv_group_read_offsets(pipeline->serverid, pipeline->owner, pipeline->kafka_name, offsets, list_length(created));
 	foreach(lc, created)
 	{
 		const KafkaOffset *offset = &offsets[foreach_current_index(lc)];

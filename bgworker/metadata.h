@@ -1,0 +1,45 @@
+/* metadata.h: what travels with the positions of a Kafka transaction. */
+#ifndef KV_METADATA_H
+#define KV_METADATA_H
+
+#include "kafka_views.h"
+
+/*
+ * How far an outbox is out: all batches before this one, and of this one the rows up to seq part, or (part 0) all. A batch
+ * that is too large for one Kafka transaction goes out in parts, which end at fixed rows of the outbox.
+ */
+typedef struct OutboxPlace
+{
+	int64		batch;
+	int64		part;
+} OutboxPlace;
+
+/* What Kafka knows of an output: the metadata of its last Kafka transaction. */
+typedef struct OutboxMetadata
+{
+	bool		found;
+	OutboxPlace place;
+	char	   *owner;			/* the process that published it */
+	char	   *frontiers;		/* JSON object; NULL: they did not fit */
+	/* its database: see kv_metadata_is_replaced */
+	int64		adoptions;
+	int64		timeline;
+} OutboxMetadata;
+
+/* Metadata of a Kafka transaction; palloc'd. frontiers NULL: not known. */
+extern char *kv_metadata_write(OutboxPlace place, const char *frontiers);
+/* Reads it; false: it is none of ours. */
+extern bool kv_metadata_parse(const char *text, OutboxMetadata *metadata);
+/* Reads what metadata says of this database; before kv_metadata_write and kv_metadata_is_replaced. Runs: in a transaction. */
+extern void kv_metadata_note_era(void);
+/*
+ * Is it from a database that has taken this one's place: adopted more often, or on a later timeline? That one has gone its own
+ * way since, so the numbers it gave mean something else here.
+ */
+extern bool kv_metadata_is_replaced(const OutboxMetadata *metadata);
+/* Is a behind b? */
+extern bool kv_place_is_before(OutboxPlace a, OutboxPlace b);
+/* Names this process: machine, port, pid and a random number that no other process has. */
+extern const char *kv_metadata_owner(void);
+
+#endif							/* KV_METADATA_H */

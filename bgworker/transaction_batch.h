@@ -1,0 +1,42 @@
+/* transaction_batch.h: the batch of ordinary transactions that is under way or was the last one, as Postgres knows it. */
+#ifndef KV_TRANSACTION_BATCH_H
+#define KV_TRANSACTION_BATCH_H
+
+#include "message_set.h"
+
+/* kafka_state.transaction_batch, and what the producer is called. */
+typedef struct TransactionBatch
+{
+	int64		batch;
+	bool		published;
+	bool		claimed;
+	int64		part;			/* not published yet, but for rows up to this seq */
+	char	   *topic;			/* of its first message, which holds its number in Kafka; NULL: the batch is empty */
+	char	   *token;			/* in kafka_name; another one: kafka.fork() came in between */
+	char	   *kafka_name;
+	char	   *server;
+	Oid			role;			/* whose user mapping is used: the server's owner */
+	MemoryContext context;		/* of the strings, and of what is read of it */
+} TransactionBatch;
+
+/*
+ * All of these run outside a transaction and do not block.
+ *
+ * Reads the last batch of a server and, where it is unfinished, its topic. False: there is nothing to publish.
+ */
+extern bool kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, MemoryContext context);
+/*
+ * Makes the next batch, with a number behind known, of what is visible now: its rows are those of the statement's own snapshot. Flushed, and
+ * with it the transactions it shows, whatever synchronous_commit says. False: kafka.fork() has made the rows that wait a batch meanwhile.
+ */
+extern bool kv_transaction_batch_begin(TransactionBatch *batch, int64 known);
+/* Reads the messages of the batch that are not out, until a Kafka transaction is full; *end: seq of its last row, 0: the batch ends there. */
+extern MessageSet *kv_transaction_batch_read(const TransactionBatch *batch, int64 *end);
+/* Notes that the batch may be out from now on; flushed by who publishes it, as everything is. */
+extern void kv_transaction_batch_note_claim(TransactionBatch *batch);
+/* Notes that the batch's rows up to seq end are out. */
+extern void kv_transaction_batch_note_part(TransactionBatch *batch, int64 end);
+/* Notes that the batch is out and deletes its rows, and no others; after kafka.fork() it is not out, under its new name. */
+extern void kv_transaction_batch_finish(const TransactionBatch *batch);
+
+#endif							/* KV_TRANSACTION_BATCH_H */
