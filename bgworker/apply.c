@@ -103,6 +103,8 @@ kv_apply_view(Pipeline *pipeline, PipelineView *view)
 {
 	int64		nrows = 0;
 
+	if (view->left_out)
+		return;
 	for (int i = 0; i < view->view->ninputs; i++)
 	{
 		ViewInput  *input = &view->view->inputs[i];

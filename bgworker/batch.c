@@ -385,6 +385,7 @@ positions_json(Pipeline *pipeline)
 	return json.data;
 }
 
+/* A view that is not named has no first rows yet (redo.c). */
 static char *
 frontiers_json(Pipeline *pipeline)
 {
@@ -397,9 +398,13 @@ frontiers_json(Pipeline *pipeline)
 	{
 		PipelineView *view = &pipeline->views[i];
 
-		if (!view->needs_frontier || view->next_frontier == DT_NOBEGIN)
+		if (!view->row->initialized)
 			continue;
-		appendStringInfo(&json, "%s\"" INT64_FORMAT "\":" INT64_FORMAT, separator, view->row->view, view->next_frontier);
+		appendStringInfo(&json, "%s\"" INT64_FORMAT "\":", separator, view->row->view);
+		if (!view->needs_frontier || view->next_frontier == DT_NOBEGIN)
+			appendStringInfoString(&json, "null");
+		else
+			appendStringInfo(&json, INT64_FORMAT, view->next_frontier);
 		separator = ",";
 	}
 	appendStringInfoChar(&json, '}');
@@ -418,12 +423,9 @@ kv_batch_initialize_views(Pipeline *pipeline)
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
-		bool		over_views = false;
 		MemoryContext old;
 
-		for (int j = 0; j < view->view->ninputs; j++)
-			over_views = over_views || kv_input_is_view(&view->view->inputs[j]);
-		if (view->row->initialized || !over_views)
+		if (view->row->initialized || view->left_out || !kv_view_reads_views(view->view))
 			continue;
 
 		StartTransactionCommand();
@@ -440,6 +442,7 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		kv_delta_end_views(pipeline);
 		kv_delta_end(pipeline);
 		kv_view_set_initialized(view->row->view);
+		view->row->initialized = true;	/* in what goes out with it too; an error ends the run */
 		store_frontier(view);
 		if (kv_outbox_end_batch())
 			store_outbox_batch(pipeline);
@@ -447,7 +450,6 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		MemoryContextSwitchTo(old);
 		CommitTransactionCommand();
 		KV_FAULT_POINT("first_rows_committed");
-		view->row->initialized = true;
 		view->frontier = view->next_frontier;
 		view->late_rows = 0;
 		MemoryContextReset(pipeline->batch);

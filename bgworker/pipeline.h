@@ -119,6 +119,7 @@ typedef struct PipelineView
 	TimestampTz frontier;		/* closed frontier before the current batch */
 	TimestampTz next_frontier;	/* after it */
 	TimestampTz redo_frontier;	/* redo.c: the one that Kafka has */
+	bool		left_out;		/* redo.c: the predecessor had published no first rows of it, so it gets them afterwards */
 	TimestampTz evicted_at;		/* frontier at the last eviction */
 	int64		late_rows;		/* since the last commit */
 	List	   *sinks;			/* of ViewSink *; only of an unstored view */

@@ -12,7 +12,9 @@
  * between goes on where it was, and what comes after is published from exactly where the predecessor had ended. A partition that
  * Kafka has no position of had nothing published: the note has all that the group has, whatever this database knew of them.
  *
- * Limit: Kafka does not say whether the first rows of a view over views were published, so those that are computed meanwhile count as such.
+ * A view over views that was added to a pipeline gets first rows in a batch of their own. Where the last batch of the predecessor names other views
+ * and not this one, that had not published them: the view is left out, and the run that comes after this gives it its first rows, with a number.
+ * Where frontiers did not fit into the metadata it is not known, and the first rows that are computed meanwhile count as published.
  */
 #include "postgres.h"
 
@@ -23,6 +25,7 @@
 
 #include "group_offsets.h"
 #include "incomplete.h"
+#include "members.h"
 #include "merge.h"
 #include "outbox.h"
 #include "redo.h"
@@ -34,6 +37,7 @@ static void limit_partitions(Pipeline *pipeline);
 static void set_limit(Pipeline *pipeline, const char *topic, int32 number, int64 offset);
 static void check_limits(Pipeline *pipeline);
 static void read_frontiers(Pipeline *pipeline);
+static void leave_out(Pipeline *pipeline);
 
 
 /* See the header. A number that was given meanwhile says that the note is not needed any more. */
@@ -187,7 +191,7 @@ check_limits(Pipeline *pipeline)
 	}
 }
 
-/* Reads the views' frontiers as Kafka has them; one that is not named had none. */
+/* Reads the views' frontiers as Kafka has them. Views are told from those that had none by being named. */
 static void
 read_frontiers(Pipeline *pipeline)
 {
@@ -196,7 +200,10 @@ read_frontiers(Pipeline *pipeline)
 	uint64		count;
 
 	for (int i = 0; i < pipeline->nviews; i++)
+	{
 		pipeline->views[i].redo_frontier = DT_NOBEGIN;
+		pipeline->views[i].left_out = true;
+	}
 	count = kv_sql_read("SELECT f.key::bigint, f.value::bigint FROM kafka_state.redo r"
 						" CROSS JOIN LATERAL pg_catalog.jsonb_each_text(r.frontiers) f WHERE r.pipeline = $1", 1, types, &value, NULL, 0);
 	for (uint64 i = 0; i < count; i++)
@@ -206,9 +213,31 @@ read_frontiers(Pipeline *pipeline)
 
 		for (int j = 0; j < pipeline->nviews; j++)
 		{
-			if (pipeline->views[j].row->view == id)
-				pipeline->views[j].redo_frontier = DatumGetInt64(kv_sql_value(i, 2, &isnull));
+			if (pipeline->views[j].row->view != id)
+				continue;
+			pipeline->views[j].redo_frontier = kv_sql_time(i, 2);
+			pipeline->views[j].left_out = false;
 		}
+	}
+	leave_out(pipeline);
+}
+
+/*
+ * Leaves those views out, of the ones that were not named, whose first rows are not here either. Those that the pipeline began with took part
+ * while the tables were read, before any view was named.
+ */
+static void
+leave_out(Pipeline *pipeline)
+{
+	bool		named = false;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+		named = named || !pipeline->views[i].left_out;
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		view->left_out = view->left_out && named && !view->row->initialized && kv_view_reads_views(view->view);
 	}
 }
 
@@ -283,6 +312,11 @@ kv_redo_end(Pipeline *pipeline)
 	{
 		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
 			pipeline->topics[i].partitions[n].limit = PG_INT64_MAX;
+	}
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		if (pipeline->views[i].left_out)
+			kv_members_invalid = true;	/* the next run gives them their first rows */
 	}
 	pipeline->redo = false;
 	kv_outbox_held_back = false;

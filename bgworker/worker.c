@@ -449,8 +449,9 @@ initialize(Pipeline *pipeline)
 	StartTransactionCommand();
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
-		if (!pipeline->views[i].row->initialized)
-			kv_view_set_initialized(pipeline->views[i].row->view);
+		if (pipeline->views[i].row->initialized || pipeline->views[i].left_out)
+			continue;
+		kv_view_set_initialized(pipeline->views[i].row->view);
 		pipeline->views[i].row->initialized = true;
 	}
 	KV_FAULT_POINT("bootstrap_stored");

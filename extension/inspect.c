@@ -360,17 +360,7 @@ wait_until_applied(int64 view, int64 pipeline, List *ends, TimestampTz until)
 static bool
 awaits_first_rows(int64 id)
 {
-	ViewDef    *view;
-
-	if (kv_view_get(id, false)->initialized)
-		return false;
-	view = kv_view_load(id);
-	for (int i = 0; i < view->ninputs; i++)
-	{
-		if (kv_input_is_view(&view->inputs[i]))
-			return true;
-	}
-	return false;
+	return !kv_view_get(id, false)->initialized && kv_view_reads_views(kv_view_load(id));
 }
 
 /* Waits until what is in the pipeline's outbox now has been published. */

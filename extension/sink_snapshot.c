@@ -133,7 +133,7 @@ store_batch(int64 pipeline, int64 batch)
 	static const char text[] =
 		"INSERT INTO kafka_state.outbox_batch (pipeline, batch, positions, frontiers) "
 		"SELECT $1, $2, $3::pg_catalog.jsonb, coalesce((SELECT pg_catalog.jsonb_object_agg(v.view::text, v.frontier) "
-		" FROM kafka_state.view v WHERE v.pipeline = $1 AND v.frontier IS NOT NULL), '{}')";
+		" FROM kafka_state.view v WHERE v.pipeline = $1 AND v.initialized), '{}')";
 	const Oid	types[] = {INT8OID, INT8OID, TEXTOID};
 	Datum		values[3];
 	KvSql		sql;

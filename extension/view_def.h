@@ -172,6 +172,18 @@ kv_input_is_view(const ViewInput *input)
 	return input->kind == INPUT_VIEW || input->kind == INPUT_KEYED;
 }
 
+/* Does it read any? */
+static inline bool
+kv_view_reads_views(const ViewDef *view)
+{
+	for (int i = 0; i < view->ninputs; i++)
+	{
+		if (kv_input_is_view(&view->inputs[i]))
+			return true;
+	}
+	return false;
+}
+
 /* Does no stream drive it, but the changes of tables (recompute.c)? */
 static inline bool
 kv_view_is_table_driven(const ViewDef *view)

@@ -107,7 +107,7 @@ CREATE TABLE kafka_state.redo (
 	pipeline bigint PRIMARY KEY REFERENCES kafka_state.pipeline,
 	batch bigint NOT NULL,			-- the last one that Kafka has
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] that it has
-	frontiers jsonb				-- {"view id": microseconds}; null: they did not fit there
+	frontiers jsonb				-- {"view id": microseconds or null}, without views that had no first rows yet; null: they did not fit there
 );
 COMMENT ON TABLE kafka_state.redo IS 'Pipelines of which Kafka has more than this database: up to there records are applied again and not published';
 
@@ -115,7 +115,7 @@ CREATE TABLE kafka_state.outbox_batch (
 	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
 	batch bigint NOT NULL,
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] after this batch
-	frontiers jsonb NOT NULL,		-- {"view id": microseconds}
+	frontiers jsonb NOT NULL,		-- {"view id": microseconds or null}, without views that have no first rows yet
 	PRIMARY KEY (pipeline, batch)
 );
 COMMENT ON TABLE kafka_state.outbox_batch IS 'What the Kafka commit of a batch carries besides its messages; the messages are in kafka_state.outbox_N';
