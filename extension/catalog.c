@@ -9,10 +9,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "catalog.h"
@@ -24,6 +26,7 @@ static const Oid pipeline_type[] = {INT8OID};
 static List *read_pipelines(const char *text, int nparams, const Oid *types, const Datum *values);
 static List *read_views(const char *text, int nparams, const Oid *types, const Datum *values);
 static void forget_pipelines(void);
+static void warn_of_unpublished(int64 pipeline, const char *name);
 
 
 bool
@@ -341,17 +344,22 @@ forget_pipelines(void)
 	static const char *const tables[] = {
 		"position", "mark", "skipped", "sentinel", "published", "redo", "outbox_batch", "dead_letter", "pipeline"
 	};
-	uint64		count = kv_sql_run("SELECT pipeline FROM kafka_state.pipeline p "
+	uint64		count = kv_sql_run("SELECT pipeline, name FROM kafka_state.pipeline p "
 								   "WHERE NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline) FOR UPDATE",
 								   0, NULL, NULL, NULL);
 	int64	   *pipelines = palloc(sizeof(int64) * Max(count, 1));
+	char	  **names = palloc(sizeof(char *) * Max(count, 1));
 
 	for (uint64 i = 0; i < count; i++)
+	{
 		pipelines[i] = kv_sql_int8(i, 1);
+		names[i] = kv_sql_text(i, 2);
+	}
 	for (uint64 i = 0; i < count; i++)
 	{
 		Datum		value = Int64GetDatum(pipelines[i]);
 
+		warn_of_unpublished(pipelines[i], names[i]);
 		for (int j = 0; j < lengthof(tables); j++)
 		{
 			char	   *text = psprintf("DELETE FROM kafka_state.%s WHERE pipeline = $1", tables[j]);
@@ -360,6 +368,24 @@ forget_pipelines(void)
 		}
 		kv_sql_ddl("DROP TABLE IF EXISTS kafka_state.outbox_" INT64_FORMAT, pipelines[i]);
 	}
+}
+
+/* Says that messages go with a pipeline; inside the engine's scope. */
+static void
+warn_of_unpublished(int64 pipeline, const char *name)
+{
+	char	   *text = psprintf("SELECT min(o.batch), max(o.batch) FROM kafka_state.outbox_" INT64_FORMAT " o"
+								" LEFT JOIN kafka_state.published p ON p.pipeline = $1"
+								" WHERE p.batch IS NULL OR o.batch > p.batch OR (o.batch = p.batch AND p.part <> 0 AND o.seq > p.part)"
+								" HAVING count(*) > 0", pipeline);
+	Datum		value = Int64GetDatum(pipeline);
+
+	if (OidIsValid(get_relname_relid(psprintf("outbox_" INT64_FORMAT, pipeline), get_namespace_oid(KV_STATE_SCHEMA, false))) &&
+		kv_sql_run(text, 1, pipeline_type, &value, NULL) > 0)
+		ereport(WARNING,
+				(errmsg("messages of pipeline \"%s\" that were not published yet are lost with it", name),
+				 errdetail("They are those of its batches " INT64_FORMAT " to " INT64_FORMAT ".", kv_sql_int8(0, 1), kv_sql_int8(0, 2)),
+				 errhint("To publish everything before you drop a view: kafka.pause('%s'), then wait until kafka.sinks shows nothing unpublished.", name)));
 }
 
 /*

@@ -36,6 +36,13 @@ PG_FUNCTION_INFO_V1(kafka_resume_transactions);
 PG_FUNCTION_INFO_V1(kafka_adopt);
 PG_FUNCTION_INFO_V1(kafka_fork);
 
+/* Rows of dropped tables, views and topics, as d. */
+#define KV_DROPPED_RELATIONS \
+	"(SELECT * FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass" \
+	" AND objsubid = 0 AND object_type IN ('table', 'view', 'foreign table') AND schema_name <> 'kafka_state') AS d"
+
+static void refuse_dropped_sinks(void);
+static void forget_servers(void);
 static int64 pipeline_of_view(Oid relid);
 static void set_paused(int64 pipeline, bool paused);
 static void take_identity(bool new_names);
@@ -74,14 +81,10 @@ kafka_refuse_write(PG_FUNCTION_ARGS)
 			 errhint("Write to the topics that it reads.")));
 }
 
-/* Forgets what belonged to dropped relations: event trigger on sql_drop. */
+/* Forgets what belonged to dropped relations and servers: event trigger on sql_drop. */
 Datum
 kafka_on_drop(PG_FUNCTION_ARGS)
 {
-	static const char text[] =
-		"SELECT objid FROM pg_catalog.pg_event_trigger_dropped_objects() "
-		"WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0 "
-		"AND object_type IN ('table', 'view', 'foreign table') AND schema_name <> 'kafka_state'";
 	List	   *relids = NIL;
 	MemoryContext caller = CurrentMemoryContext;
 	uint64		count;
@@ -95,7 +98,7 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 
 	kv_sql_enter_engine(&sql);
-	count = kv_sql_run(text, 0, NULL, NULL, NULL);
+	count = kv_sql_run("SELECT objid FROM " KV_DROPPED_RELATIONS, 0, NULL, NULL, NULL);
 	MemoryContextSwitchTo(caller);
 	for (uint64 i = 0; i < count; i++)
 	{
@@ -103,6 +106,9 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 
 		relids = lappend_oid(relids, DatumGetObjectId(kv_sql_value(i, 1, &isnull)));
 	}
+	if (relids != NIL)
+		refuse_dropped_sinks();
+	forget_servers();
 	kv_sql_leave(&sql);
 
 	if (relids != NIL)
@@ -112,6 +118,41 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, -1);
 	}
 	PG_RETURN_VOID();
+}
+
+/* Refuses to drop the topic table of an unstored view that stays: it has no trigger that could depend on the table. In the engine's scope. */
+static void
+refuse_dropped_sinks(void)
+{
+	static const char text[] =
+		"SELECT v.relation::pg_catalog.text, d.object_identity FROM " KV_DROPPED_RELATIONS
+		" JOIN kafka_state.sink s ON s.topic_table::pg_catalog.oid = d.objid JOIN kafka_state.view v USING (view)"
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o"
+		" WHERE o.classid = d.classid AND o.objid = v.relation::pg_catalog.oid)";
+
+	if (kv_sql_run(text, 0, NULL, NULL, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop topic table %s because continuous view %s publishes to it", kv_sql_text(0, 2), kv_sql_text(0, 1)),
+				 errhint("SELECT kafka.detach_sink('%s', '%s') first, or drop the view too.", kv_sql_text(0, 1), kv_sql_text(0, 2))));
+}
+
+/* Deletes what ordinary transactions have left for dropped servers: one of the same name may be another cluster. In the engine's scope. */
+static void
+forget_servers(void)
+{
+	static const char text[] =
+		"WITH dropped AS (SELECT address_names[1] AS server FROM pg_catalog.pg_event_trigger_dropped_objects()"
+		" WHERE classid = 'pg_catalog.pg_foreign_server'::pg_catalog.regclass),"
+		" batches AS (DELETE FROM kafka_state.transaction_batch b USING dropped d WHERE b.server = d.server),"
+		" messages AS (DELETE FROM kafka_state.transaction_outbox o USING dropped d WHERE o.server = d.server RETURNING d.server)"
+		" SELECT server FROM messages GROUP BY server ORDER BY server";
+	uint64		count = kv_sql_run(text, 0, NULL, NULL, NULL);
+
+	for (uint64 i = 0; i < count; i++)
+		ereport(WARNING,
+				(errmsg("messages of ordinary transactions to server \"%s\" are lost with it", kv_sql_text(i, 1)),
+				 errdetail("They were not published yet.")));
 }
 
 /* ------------------------------------------------------------------ pause and resume */

@@ -28,6 +28,7 @@
 #include "pass_on.h"
 #include "publish.h"
 #include "shared.h"
+#include "sink_names.h"
 #include "view_relations.h"
 
 static void process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree,
@@ -43,6 +44,7 @@ static void handle_alter_table(Utility *utility, AlterTableStmt *stmt);
 static void handle_rename(Utility *utility, RenameStmt *stmt);
 static void handle_comment(Utility *utility, CommentStmt *stmt);
 static void handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt);
+static void pass_on_and_name_sinks(Utility *utility);
 static void refuse_inherited(List *names, bool parents);
 static void handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt);
 static void handle_create_trigger(Utility *utility, CreateTrigStmt *stmt);
@@ -52,6 +54,7 @@ static bool names_extension(List *objects);
 static char *string_option(List *options, const char *name);
 static Oid	view_named(RangeVar *name);
 static bool names_stored_view(RangeVar *name);
+static bool names_topic(RangeVar *name);
 static Oid	relation_named(RangeVar *name);
 static List *topics_of(Oid relid);
 
@@ -380,7 +383,10 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 		topics = topics_of(relation_named(stmt->relation));
 	foreach(cell, topics)
 		kv_check_rename_topic_column(lfirst_oid(cell), stmt->subname);
-	kv_pass_on(utility);
+	if (stmt->renameType == OBJECT_SCHEMA || names_topic(stmt->relation))
+		pass_on_and_name_sinks(utility);
+	else
+		kv_pass_on(utility);
 	if (topics != NIL)
 		CommandCounterIncrement();
 	foreach(cell, topics)
@@ -402,7 +408,21 @@ handle_set_schema(Utility *utility, AlterObjectSchemaStmt *stmt)
 		kv_check_not_state(relation_named(stmt->relation));
 	if (stmt->objectType == OBJECT_MATVIEW && names_stored_view(stmt->relation))
 		((AlterObjectSchemaStmt *) own_copy(utility))->objectType = OBJECT_TABLE;
+	if (names_topic(stmt->relation))
+		pass_on_and_name_sinks(utility);
+	else
+		kv_pass_on(utility);
+}
+
+/* Gives on what may change the names of topic tables, and tells the triggers that publish to them. */
+static void
+pass_on_and_name_sinks(Utility *utility)
+{
+	List	   *sinks = kv_sink_names_list();
+
 	kv_pass_on(utility);
+	CommandCounterIncrement();
+	kv_sink_names_update(sinks);
 }
 
 /* ------------------------------------------------------------------ topics, triggers, rules */
@@ -446,6 +466,8 @@ handle_create_trigger(Utility *utility, CreateTrigStmt *stmt)
 	kv_pass_on(utility);
 	if (publishes)
 	{
+		CommandCounterIncrement();
+		kv_sink_names_depend(relid, stmt->trigname, kv_sink_resolve(strVal(linitial(stmt->args)), false));
 		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, -1);
 	}
@@ -519,6 +541,15 @@ names_stored_view(RangeVar *name)
 	Oid			relid = view_named(name);
 
 	return OidIsValid(relid) && get_rel_relkind(relid) == RELKIND_RELATION;
+}
+
+/* Is it a topic table? NULL, as some statements have it, is none. */
+static bool
+names_topic(RangeVar *name)
+{
+	Oid			relid = name != NULL ? relation_named(name) : InvalidOid;
+
+	return OidIsValid(relid) && kv_topic_is(relid);
 }
 
 /* Gives the relation of this name, InvalidOid where there is none; takes no lock. */

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -14,6 +15,7 @@
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 #include "pass_on.h"
@@ -21,6 +23,7 @@
 
 static ProcessUtility_hook_type next_hook;
 
+static bool is_template(Oid database);
 static void pass_on_alone(Utility *utility, Oid database);
 
 /* Sets who is the next in the chain. */
@@ -97,13 +100,25 @@ kv_pass_on_held(Utility *utility, const char *name, bool as_template)
 	bool		allowed = OidIsValid(database) && pg_database_ownercheck(database, GetUserId());
 
 	if (OidIsValid(database) && as_template && !allowed)
-		allowed = have_createdb_privilege();
+		allowed = have_createdb_privilege() && is_template(database);
 	if (!allowed || !kv_shared_available() || IsTransactionBlock() || database == MyDatabaseId)
 	{
 		kv_pass_on(utility);
 		return;
 	}
 	pass_on_alone(utility, database);
+}
+
+/* May everyone who may create databases copy this one? */
+static bool
+is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		template = HeapTupleIsValid(tuple) && ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return template;
 }
 
 /* Gives the statement on while our processes of a database are stopped. */

@@ -90,6 +90,8 @@ SELECT kafka.attach_sink('paid', 'orders');
 SELECT kafka.detach_sink('paid', 'sink_2');
 SELECT kafka.detach_sink('paid', 'sink_2');
 DROP FOREIGN TABLE view_unstored_made;
+SELECT kafka.detach_sink('paid', 'view_unstored_made');
+DROP FOREIGN TABLE view_unstored_made;
 SELECT topic FROM kafka.sinks WHERE relation::text = 'paid';
 
 -- What a view that looks up a table has given nobody knows any more, once it has given something. This needs a broker.

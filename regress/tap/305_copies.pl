@@ -79,6 +79,12 @@ sub check_fork
 feed();
 wait_for_view($node, 'passed', 'shop');
 
+# who may not copy the database does not stop its processes either
+my $processes = q{SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE datname = 'shop' AND backend_type LIKE 'kafka_views%'};
+my $running = $node->safe_psql('postgres', $processes);
+$node->safe_psql('postgres', 'CREATE ROLE maker CREATEDB LOGIN');
+isnt($node->psql('postgres', 'SET ROLE maker; CREATE DATABASE template_copy TEMPLATE shop', on_error_stop => 1), 0, 'who does not own the database may not copy it');
+is($node->safe_psql('postgres', $processes), $running, 'nor stop its processes by trying');
 $node->safe_psql('postgres', 'CREATE DATABASE template_copy TEMPLATE shop');
 check_still($node, 'template_copy', 'template');
 check_fork($node, 'template_copy', 'template');
