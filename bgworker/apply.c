@@ -66,6 +66,9 @@ typedef struct RowStatement
 	Capture    *capture;
 } RowStatement;
 
+static void apply_without_topics(Pipeline *pipeline, PipelineView *view);
+static bool no_row(int64 row, void *arg);
+static void apply_inputs(Pipeline *pipeline, PipelineView *view);
 static void refresh_plans(PipelineView *view, int64 nrows);
 static void run_statements(Pipeline *pipeline, PipelineView *view, bool closing);
 static void run_all(ViewRun *run, bool (*wanted) (const MaintenanceStatement *));
@@ -97,9 +100,41 @@ kv_apply_views(Pipeline *pipeline)
 		kv_apply_view(pipeline, &pipeline->views[i]);
 }
 
-/* Runs the statements of one view over what its inputs got. */
+/* Runs the statements of one view over what its inputs got; those of topics may be for another view only. */
 void
 kv_apply_view(Pipeline *pipeline, PipelineView *view)
+{
+	if (pipeline->only_view == NULL || pipeline->only_view == view)
+		apply_inputs(pipeline, view);
+	else
+		apply_without_topics(pipeline, view);
+}
+
+/* Does it as if topics had given nothing. */
+static void
+apply_without_topics(Pipeline *pipeline, PipelineView *view)
+{
+	DeltaSaved *saved = kv_delta_narrow(pipeline, no_row, NULL);
+
+	PG_TRY();
+	{
+		apply_inputs(pipeline, view);
+	}
+	PG_FINALLY();
+	{
+		kv_delta_restore(pipeline, saved);
+	}
+	PG_END_TRY();
+}
+
+static bool
+no_row(int64 row, void *arg)
+{
+	return false;
+}
+
+static void
+apply_inputs(Pipeline *pipeline, PipelineView *view)
 {
 	int64		nrows = 0;
 
@@ -474,7 +509,7 @@ skip_rows(Pipeline *pipeline, PipelineView *view, int input, Datum rows)
 		int64		row = DatumGetInt64(elements[i]);
 
 		if (!isnull[i] && row >= 0 && row < pipeline->nsources)
-			kv_set_aside_skip(pipeline, pipeline->sources[row].partition, pipeline->sources[row].msg->offset, view->row->view, input);
+			kv_set_aside_skip(pipeline, pipeline->sources[row].partition, pipeline->sources[row].offset, view->row->view, input);
 	}
 }
 

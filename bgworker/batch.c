@@ -6,6 +6,8 @@
  * at all. Every batch takes a number by locking the pipeline's row, so whoever
  * else writes to its outbox waits for it.
  *
+ * Its records are those that were polled, or dead letters that are tried again (retry.c).
+ *
  * A batch is made of sub-batches. In one, all table records come before all stream
  * records, and those that change a keyed view before those that look it up, so that applying each
  * topic's delta as a whole keeps processing order for every probe; a record that would come
@@ -41,6 +43,7 @@
 #include "outbox.h"
 #include "position.h"
 #include "redo.h"
+#include "retry.h"
 #include "run_sql.h"
 
 /* Records of a partition between two marks: a reload reads at most so many too much. */
@@ -49,6 +52,7 @@
 /* Positions go to Kafka so often (ms) though nothing moves. */
 #define OFFSETS_IDLE_MS (60 * 60 * 1000)
 
+static void run(Pipeline *pipeline, int64 (*collect_next) (Pipeline *));
 static void begin_numbered(Pipeline *pipeline);
 static int64 collect(Pipeline *pipeline);
 static bool take_head(Pipeline *pipeline, Partition *partition, Bitmapset **seen);
@@ -69,12 +73,30 @@ static void add_batch_context(void *arg);
 bool
 kv_batch_run(Pipeline *pipeline, bool must_run)
 {
+	if (!must_run && !kv_merge_ready(pipeline))
+		return false;
+	run(pipeline, collect);
+	return true;
+}
+
+/* Tries dead letters again; see the header. Runs: outside a transaction. Blocks: as kv_batch_run, and while topics of tables are read. */
+bool
+kv_batch_retry(Pipeline *pipeline)
+{
+	if (!kv_retry_prepare(pipeline))
+		return false;
+	run(pipeline, kv_retry_collect);
+	return true;
+}
+
+/* Runs a batch of the records that collect_next gives. */
+static void
+run(Pipeline *pipeline, int64 (*collect_next) (Pipeline *))
+{
 	ErrorContextCallback context = {error_context_stack, add_batch_context, pipeline};
 	int64		taken = 0;
 	MemoryContext old;
 
-	if (!must_run && !kv_merge_ready(pipeline))
-		return false;
 	error_context_stack = &context;
 	KV_FAULT_POINT("batch_polled");
 	pgstat_report_activity(STATE_RUNNING, "applying a batch");
@@ -85,13 +107,15 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 	pipeline->outbox_written = false;
 	begin_numbered(pipeline);
 	KV_FAULT_POINT("batch_numbered");
+	if (pipeline->retry != NULL)
+		kv_retry_lock(pipeline);
 
 	while (taken < kv_batch_size(pipeline))
 	{
 		int64		records;
 
 		kv_delta_begin(pipeline);
-		records = collect(pipeline);
+		records = collect_next(pipeline);
 		if (pipeline->nsources > 0)
 			apply(pipeline);
 		kv_delta_end(pipeline);
@@ -100,6 +124,8 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 		taken += records;
 	}
 	KV_FAULT_POINT("batch_applied");
+	if (pipeline->retry != NULL)
+		kv_retry_store(pipeline);
 	finish(pipeline);
 	KV_FAULT_POINT("batch_stored");
 	MemoryContextSwitchTo(old);
@@ -115,10 +141,10 @@ kv_batch_run(Pipeline *pipeline, bool must_run)
 		pipeline->last_offsets_commit = pipeline->clock;
 		pipeline->offsets_moved = false;
 	}
+	pipeline->retry = NULL;
 	MemoryContextReset(pipeline->batch);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	error_context_stack = context.previous;
-	return true;
 }
 
 /*
@@ -158,6 +184,8 @@ kv_batch_failed(Pipeline *pipeline)
 	pipeline->uncommitted_dead_letters = 0;
 	pipeline->uncommitted_null_values = 0;
 	pipeline->uncommitted_records = 0;
+	pipeline->retry = NULL;
+	pipeline->only_view = NULL;
 	MemoryContextReset(pipeline->batch);
 }
 
@@ -195,6 +223,8 @@ take_head(Pipeline *pipeline, Partition *partition, Bitmapset **seen)
 {
 	TopicInput *input = partition->input;
 
+	if (kv_dead_letter_is_stop(pipeline, partition) && pipeline->uncommitted_records > 0)
+		return false;
 	switch (partition->head_result)
 	{
 		case DECODE_ROW:
@@ -209,7 +239,7 @@ take_head(Pipeline *pipeline, Partition *partition, Bitmapset **seen)
 			break;
 		case DECODE_BAD:
 			/* what comes before a record that stops the pipeline is applied first */
-			if (partition->input->topic->on_error == ON_ERROR_STOP && pipeline->uncommitted_records > 0)
+			if (input->topic->on_error == ON_ERROR_STOP && pipeline->uncommitted_records > 0)
 				return false;
 			kv_dead_letter_head(pipeline, partition);
 			break;

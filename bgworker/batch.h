@@ -10,6 +10,8 @@
  * error the caller aborts and rewinds (kv_batch_failed).
  */
 extern bool kv_batch_run(Pipeline *pipeline, bool must_run);
+/* Tries dead letters again that wait for it, as one transaction; false: none does. On an error: as above. */
+extern bool kv_batch_retry(Pipeline *pipeline);
 /* Should positions go to Kafka now though there is no message? */
 extern bool kv_batch_offsets_due(Pipeline *pipeline, TimestampTz now);
 /* Forgets a batch that ended in an error; the transaction has been aborted. */

@@ -142,6 +142,7 @@ static void
 apply_single(Pipeline *pipeline, int64 row)
 {
 	RowSource  *source = &pipeline->sources[row];
+	bool		stops = source->kept == NULL && source->partition->input->topic->on_error == ON_ERROR_STOP;
 
 	kv_delta_begin_views(pipeline);
 	for (int i = 0; i < pipeline->nviews; i++)
@@ -151,16 +152,27 @@ apply_single(Pipeline *pipeline, int64 row)
 
 		if (error == NULL)
 			continue;
-		if (kv_fault_of_record(error) && source->partition->input->topic->on_error == ON_ERROR_STOP)
+		if (kv_fault_of_record(error) && stops)
+		{
 			add_record(error, source, view);
-		if (!kv_fault_of_record(error) || source->partition->input->topic->on_error == ON_ERROR_STOP)
+			pipeline->stop_partition = source->partition;
+			pipeline->stop_offset = source->offset;
+		}
+		if (!kv_fault_of_record(error) || stops)
 			ReThrowError(error);
 		if (view->rows != NULL)
 			tuplestore_clear(view->rows);
-		kv_set_aside_record(pipeline, source->partition, source->msg, view, error->sqlerrcode, error->message, error->detail);
+		kv_set_aside_record(pipeline, source, view, error->sqlerrcode, error->message, error->detail);
 		FreeErrorData(error);
 	}
 	kv_delta_end_views(pipeline);
+}
+
+/* See the header. */
+bool
+kv_dead_letter_is_stop(Pipeline *pipeline, const Partition *partition)
+{
+	return pipeline->stop_partition == partition && pipeline->stop_offset == kv_merge_message((Partition *) partition)->offset;
 }
 
 /* Adds to an error which record makes which view fail, and what can be done. */
@@ -169,7 +181,7 @@ add_record(ErrorData *error, const RowSource *source, const PipelineView *view)
 {
 	const TopicDef *topic = source->partition->input->topic;
 
-	error->detail = psprintf("It is record " INT64_FORMAT " of topic \"%s\" partition %d, in continuous view %s.%s%s", source->msg->offset, topic->topic,
+	error->detail = psprintf("It is record " INT64_FORMAT " of topic \"%s\" partition %d, in continuous view %s.%s%s", source->offset, topic->topic,
 							 source->partition->number, view->view->name, error->detail ? " " : "", error->detail ? error->detail : "");
 	if (error->hint == NULL)
 		error->hint = psprintf("Foreign table %s says on_error 'stop'. Set it to 'dead_letter' or 'skip' to go on, or correct what failed.", topic->relation_name);
@@ -182,6 +194,7 @@ kv_dead_letter_head(Pipeline *pipeline, Partition *partition)
 	TopicDef   *topic = partition->input->topic;
 	rd_kafka_message_t *msg = kv_merge_message(partition);
 	DecodeError *bad = &partition->head_bad;
+	RowSource	source = {.partition = partition,.offset = msg->offset,.msg = msg};
 
 	if (topic->on_error == ON_ERROR_STOP)
 		ereport(ERROR,
@@ -190,5 +203,5 @@ kv_dead_letter_head(Pipeline *pipeline, Partition *partition)
 						msg->offset, topic->topic, partition->number, bad->message),
 				 bad->detail[0] ? errdetail("%s", bad->detail) : 0,
 				 errhint("Foreign table %s says on_error 'stop'. Set it to 'dead_letter' or 'skip' to go on.", topic->relation_name)));
-	kv_set_aside_record(pipeline, partition, msg, NULL, bad->sqlstate, bad->message, bad->detail[0] ? bad->detail : NULL);
+	kv_set_aside_record(pipeline, &source, NULL, bad->sqlstate, bad->message, bad->detail[0] ? bad->detail : NULL);
 }

@@ -71,11 +71,19 @@ end_store(Tuplestorestate **store)
 void
 kv_delta_add_head(Pipeline *pipeline, Partition *partition)
 {
-	TopicInput *input = partition->input;
+	rd_kafka_message_t *msg = kv_merge_message(partition);
+	RowSource	source = {.partition = partition,.offset = msg->offset,.msg = msg};
+
+	kv_delta_add(pipeline, source, partition->head_values, partition->head_nulls, partition->head_time, partition->stream_time,
+				 partition->head_result == DECODE_DELETE);
+}
+
+/* Appends a row to its topic's delta; see delta.h. */
+void
+kv_delta_add(Pipeline *pipeline, RowSource source, Datum *values, bool *nulls, TimestampTz time, TimestampTz before, bool deleted)
+{
+	TopicInput *input = source.partition->input;
 	int			natts = input->topic->desc->natts;
-	Datum	   *values = partition->head_values;
-	bool	   *nulls = partition->head_nulls;
-	RowSource  *source;
 
 	if (pipeline->nsources == pipeline->max_sources)
 	{
@@ -85,26 +93,24 @@ kv_delta_add_head(Pipeline *pipeline, Partition *partition)
 		else
 			pipeline->sources = repalloc_huge(pipeline->sources, pipeline->max_sources * sizeof(RowSource));
 	}
-	source = &pipeline->sources[pipeline->nsources];
-	source->partition = partition;
-	source->msg = kv_merge_message(partition);
+	pipeline->sources[pipeline->nsources] = source;
 
-	values[natts] = TimestampTzGetDatum(partition->head_time);
-	values[natts + 1] = TimestampTzGetDatum(partition->stream_time);
+	values[natts] = TimestampTzGetDatum(time);
+	values[natts + 1] = TimestampTzGetDatum(before);
 	values[natts + 2] = Int64GetDatum(pipeline->nsources);
 	nulls[natts] = nulls[natts + 1] = nulls[natts + 2] = false;
 	if (input->is_table)
 	{
-		values[natts + 3] = BoolGetDatum(partition->head_result == DECODE_DELETE);
+		values[natts + 3] = BoolGetDatum(deleted);
 		nulls[natts + 3] = false;
 	}
 	tuplestore_putvalues(input->delta, input->delta_desc, values, nulls);
 	input->delta_rows++;
 	pipeline->nsources++;
 	if (input->is_table)
-		pipeline->batch_table_time = Max(pipeline->batch_table_time, partition->head_time);
+		pipeline->batch_table_time = Max(pipeline->batch_table_time, time);
 	else
-		pipeline->batch_time = Max(pipeline->batch_time, partition->head_time);
+		pipeline->batch_time = Max(pipeline->batch_time, time);
 }
 
 /* Puts narrowed deltas in the place of the topics' deltas; gives what it replaced. */

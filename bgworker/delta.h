@@ -10,6 +10,8 @@ extern void kv_delta_begin(Pipeline *pipeline);
 extern void kv_delta_end(Pipeline *pipeline);
 /* Appends the partition's head, which is a row or a deletion, and remembers where it came from. */
 extern void kv_delta_add_head(Pipeline *pipeline, Partition *partition);
+/* The same for a row of any source: its values with room for what the engine adds, its event time, its partition's stream time before it. */
+extern void kv_delta_add(Pipeline *pipeline, RowSource source, Datum *values, bool *nulls, TimestampTz time, TimestampTz before, bool deleted);
 
 /* What a narrowed delta replaced, to put it back. */
 typedef struct DeltaSaved

@@ -177,7 +177,7 @@ skip_to_end(Partition *partition)
 bool
 kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 {
-	rd_kafka_message_t *msg;
+	TopicRecord record;
 	MemoryContext old;
 
 	if (partition->head_valid)
@@ -185,10 +185,10 @@ kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 	if (partition->fifo_given == partition->fifo_count)
 		return false;
 
-	msg = kv_merge_message(partition);
+	record = kv_record_of(kv_merge_message(partition));
 	MemoryContextReset(partition->head_context);
 	old = MemoryContextSwitchTo(partition->head_context);
-	partition->head_result = kv_decode(partition->input->decoder, msg, partition->head_values, partition->head_nulls,
+	partition->head_result = kv_decode(partition->input->decoder, &record, partition->head_values, partition->head_nulls,
 									   &partition->head_time, &partition->head_bad);
 	MemoryContextSwitchTo(old);
 

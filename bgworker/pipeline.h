@@ -19,6 +19,7 @@
 #include "client.h"
 #include "encode.h"
 #include "format.h"
+#include "record.h"
 #include "run_sql.h"
 #include "shared.h"
 #include "utils/resowner.h"
@@ -133,11 +134,28 @@ typedef struct PipelineView
 	int64		delta_rows;
 } PipelineView;
 
+/* A record that was kept aside, while it is tried again (retry.c) or put back into buffers (reload.c). */
+typedef struct KeptRecord
+{
+	int64		id;				/* kafka_state.dead_letter's */
+	TopicRecord record;
+	Partition  *partition;
+	PipelineView *view;			/* for this one only; NULL: for every view that reads the topic */
+	int32		attempts;		/* that have failed before */
+	TimestampTz time;			/* its event time, once it is decoded; DT_NOBEGIN */
+	bool		failed;			/* again, by these */
+	int			sqlstate;
+	const char *message;
+	const char *detail;			/* NULL: none */
+} KeptRecord;
+
 /* Where a row of the current (sub)batch came from; its index is its kv_row. */
 typedef struct RowSource
 {
 	Partition  *partition;
+	int64		offset;
 	rd_kafka_message_t *msg;
+	KeptRecord *kept;			/* in the place of msg */
 } RowSource;
 
 typedef struct Pipeline
@@ -164,6 +182,13 @@ typedef struct Pipeline
 	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it began */
 	bool		broker_silent;	/* it did not answer when it was asked last */
+	/* dead_letter.c: the record at which on_error 'stop' ends a batch, so that what comes before it is committed; NULL: none */
+	Partition  *stop_partition;
+	int64		stop_offset;
+	/* retry.c: records that are tried again */
+	bool		retry_requested;	/* when it was last looked */
+	struct RetryRun *retry;		/* those of the current batch; NULL: it is of records that were polled */
+	PipelineView *only_view;	/* the topics' rows of the current sub-batch are for this one; NULL: for all */
 	/* redo.c: what Kafka has and Postgres has lost is being applied again */
 	bool		redo;
 	bool		redo_frontiers; /* the views' redo_frontier is known */

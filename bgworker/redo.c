@@ -15,6 +15,9 @@
  * A view over views that was added to a pipeline gets first rows in a batch of their own. Where the last batch of the predecessor names other views
  * and not this one, that had not published them: the view is left out, and the run that comes after this gives it its first rows, with a number.
  * Where frontiers did not fit into the metadata it is not known, and the first rows that are computed meanwhile count as published.
+ *
+ * Dead letters that were tried again in what is lost are dead letters again, and Kafka does not say whether they were published. So requests
+ * to try them again are withdrawn: a person decides.
  */
 #include "postgres.h"
 
@@ -25,6 +28,7 @@
 
 #include "group_offsets.h"
 #include "incomplete.h"
+#include "kept_records.h"
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
@@ -301,6 +305,7 @@ kv_redo_finish(Pipeline *pipeline)
 	kv_sql_run("UPDATE kafka_state.pipeline SET batch = greatest(batch, $2) WHERE pipeline = $1", 2, types, values, NULL);
 	kv_sql_run("DELETE FROM kafka_state.redo WHERE pipeline = $1", 1, types, values, NULL);
 	kv_sql_leave(&sql);
+	kv_kept_withdraw(pipeline->row->pipeline);
 	kv_incomplete_changed();
 }
 

@@ -11,7 +11,7 @@
  * still see. A row's lateness is judged again by the stream time before it, which
  * depends on its partition alone; what cannot be found out again is stored in
  * kafka_state.skipped: rows late by the frontier only, and dead letters, which the clock
- * or other columns of the topic may have made sound since. One that was sound and is not any more ends the run: without it results would be wrong.
+ * or other columns of the topic may have made sound since. Those that were tried again since and applied are put in from kafka_state.retried. One that was sound and is not any more ends the run: without it results would be wrong.
  * A reload that is cut short begins again with empty buffers.
  */
 #include "postgres.h"
@@ -29,6 +29,7 @@
 #include "delta.h"
 #include "fault_point.h"
 #include "input_tables.h"
+#include "kept_records.h"
 #include "merge.h"
 #include "position.h"
 #include "reload.h"
@@ -64,7 +65,9 @@ static int64 reload_start(Pipeline *pipeline, const Partition *partition, Timest
 static void empty_buffers(Pipeline *pipeline);
 static void refill(Pipeline *pipeline, List *targets, HTAB *skipped);
 static int64 collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped);
-static void refuse_bad(Partition *partition);
+static void refuse_bad(const Partition *partition, int64 offset, const DecodeError *bad);
+static void put_retried(Pipeline *pipeline, HTAB *skipped);
+static void add_retried(Pipeline *pipeline, KeptRecord *kept);
 static void apply_chunk(Pipeline *pipeline, HTAB *skipped);
 static void apply_input(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *statement, HTAB *skipped);
 static bool not_skipped(int64 row, void *arg);
@@ -88,7 +91,7 @@ kv_reload_start(Pipeline *pipeline)
 		targets = find_targets(pipeline);
 	if (targets != NIL)
 	{
-		skipped = kv_skipped_read(pipeline->context, pipeline->row->pipeline);
+		skipped = kv_skipped_read(pipeline->context, pipeline->row->pipeline, true);
 		empty_buffers(pipeline);
 	}
 	KV_FAULT_POINT("reload_emptied");
@@ -119,7 +122,10 @@ kv_reload_start(Pipeline *pipeline)
 			kv_consumer_start(pipeline, &pipeline->topics[i].partitions[n], pipeline->topics[i].partitions[n].next_offset);
 	}
 	if (targets != NIL)
+	{
 		refill(pipeline, targets, skipped);
+		put_retried(pipeline, skipped);
+	}
 	if (!whole)
 	{
 		KV_FAULT_POINT("reload_refilled");
@@ -311,7 +317,7 @@ collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
 		else if (partition->head_result == DECODE_ROW)
 			kv_delta_add_head(pipeline, partition);
 		else if (partition->head_result == DECODE_BAD)
-			refuse_bad(partition);
+			refuse_bad(partition, offset, &partition->head_bad);
 		kv_merge_consume(partition);
 		taken++;
 	}
@@ -320,19 +326,66 @@ collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
 
 /* Raises the error of a record that has been applied and is bad now. */
 static void
-refuse_bad(Partition *partition)
+refuse_bad(const Partition *partition, int64 offset, const DecodeError *bad)
 {
 	TopicDef   *topic = partition->input->topic;
-	DecodeError *bad = &partition->head_bad;
 
 	ereport(ERROR,
 			(errcode(bad->sqlstate),
 			 errmsg("record " INT64_FORMAT " of topic \"%s\" partition %d was applied and cannot be read again: %s",
-					kv_merge_message(partition)->offset, topic->topic, partition->number, bad->message),
+					offset, topic->topic, partition->number, bad->message),
 			 errdetail("A join's buffer must be reloaded after a crash, and it had this record.%s%s",
 					   bad->detail[0] ? " " : "", bad->detail),
 			 errhint("Undo what keeps foreign table %s from reading it (a changed type, enum or domain, a lower kafka.max_ahead), and the pipeline "
 					 "goes on by itself; or drop the views of the pipeline and create them again.", topic->relation_name)));
+}
+
+/* Puts in what was tried again and applied since it was a dead letter; nothing of it is too late that was not then. */
+static void
+put_retried(Pipeline *pipeline, HTAB *skipped)
+{
+	int64		last = 0;
+	int			nrecords;
+
+	do
+	{
+		KeptRecord *records;
+		MemoryContext old;
+
+		StartTransactionCommand();
+		old = MemoryContextSwitchTo(pipeline->batch);
+		nrecords = kv_kept_read_retried(pipeline, last, &records);
+		kv_delta_begin(pipeline);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		for (int i = 0; i < nrecords; i++)
+		{
+			if (records[i].partition != NULL)
+				add_retried(pipeline, &records[i]);
+			last = records[i].id;
+		}
+		PopActiveSnapshot();
+		apply_chunk(pipeline, skipped);
+		kv_delta_end(pipeline);
+		MemoryContextSwitchTo(old);
+		CommitTransactionCommand();
+		MemoryContextReset(pipeline->batch);
+		CHECK_FOR_INTERRUPTS();
+	} while (nrecords > 0);
+}
+
+static void
+add_retried(Pipeline *pipeline, KeptRecord *kept)
+{
+	RowSource	source = {.partition = kept->partition,.offset = kept->record.offset,.kept = kept};
+	TopicInput *input = kept->partition->input;
+	Datum	   *values = palloc0(sizeof(Datum) * input->delta_desc->natts);
+	bool	   *nulls = palloc0(sizeof(bool) * input->delta_desc->natts);
+	TimestampTz time;
+	DecodeError bad;
+
+	if (kv_decode(input->decoder, &kept->record, values, nulls, &time, &bad) == DECODE_BAD)
+		refuse_bad(kept->partition, kept->record.offset, &bad);
+	kv_delta_add(pipeline, source, values, nulls, time, DT_NOBEGIN, false);
 }
 
 /* Puts a chunk into the buffers of every view. */
@@ -370,14 +423,26 @@ apply_input(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *
 		kv_delta_restore(pipeline, saved);
 }
 
+/* A record that was retried for all views may be one that this view could not bear then; that one is retried for it alone. */
 static bool
 not_skipped(int64 row, void *arg)
 {
 	InputFilter *filter = arg;
 	RowSource  *source = &filter->pipeline->sources[row];
+	Oid			relation = source->partition->input->topic->relid;
+	int32		number = source->partition->number;
 
-	return !kv_skipped_has(filter->skipped, source->partition->input->topic->relid, source->partition->number, source->msg->offset,
-						   filter->view, filter->input);
+	if (source->kept != NULL)
+	{
+		PipelineView *view = source->kept->view;
+
+		if (view == NULL ? kv_skipped_by_itself(filter->skipped, relation, number, source->offset, filter->view, SKIPPED_EVERY_INPUT)
+			: view->row->view != filter->view)
+			return false;
+		return !kv_skipped_by_itself(filter->skipped, relation, number, source->offset, filter->view, filter->input);
+	}
+
+	return !kv_skipped_has(filter->skipped, relation, number, source->offset, filter->view, filter->input);
 }
 
 /* Ends a partition's reload: it stands where its position says, whatever its last records were. */

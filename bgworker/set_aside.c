@@ -10,11 +10,13 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "run_sql.h"
 #include "set_aside.h"
 
-static void insert_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
+static bool is_read_again(Pipeline *pipeline, const TopicInput *input);
+static void insert_record(Pipeline *pipeline, const RowSource *source, Oid view,
 						  int sqlstate, const char *message, const char *detail);
 static TopicOnError on_error_of(Pipeline *pipeline, Oid source);
 static char *row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *row);
@@ -22,14 +24,41 @@ static char *row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *ro
 
 /* Keeps a record aside; see set_aside.h. */
 void
-kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
+kv_set_aside_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 					int sqlstate, const char *message, const char *detail)
 {
+	KeptRecord *kept = source->kept;
+
+	if (kept != NULL && kept->view == view)
+	{
+		kv_set_aside_again(pipeline, kept, sqlstate, message, detail);
+		return;
+	}
 	pipeline->uncommitted_dead_letters++;
-	if (partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
-		insert_record(pipeline, partition, msg, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
+	if (kept != NULL || source->partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
+		insert_record(pipeline, source, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
 	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
-	kv_set_aside_skip(pipeline, partition, msg->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
+	kv_set_aside_skip(pipeline, source->partition, source->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
+}
+
+/* Notes an error; see set_aside.h. */
+void
+kv_set_aside_again(Pipeline *pipeline, KeptRecord *kept, int sqlstate, const char *message, const char *detail)
+{
+	kept->failed = true;
+	kept->sqlstate = sqlstate;
+	kept->message = MemoryContextStrdup(pipeline->batch, message ? message : "");
+	kept->detail = detail ? MemoryContextStrdup(pipeline->batch, detail) : NULL;
+}
+
+/* Tells whether records of a topic are ever read a second time: into its buffers, or as the rows that an unstored view has given so far. */
+static bool
+is_read_again(Pipeline *pipeline, const TopicInput *input)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+		if (pipeline->views[i].view->unstored)
+			return true;
+	return input->has_buffers;
 }
 
 static bytea *
@@ -44,42 +73,43 @@ make_bytea(const void *data, size_t len)
 
 /* Inserts a record into kafka_state.dead_letter. */
 static void
-insert_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, Oid view,
+insert_record(Pipeline *pipeline, const RowSource *source, Oid view,
 			  int sqlstate, const char *message, const char *detail)
 {
 	static const char text[] =
 		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, topic, partition, record_offset, record_time, "
-		"key, value, headers, sqlstate, message, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+		"key, value, headers, sqlstate, message, detail, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
-	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID};
-	char		nulls[] = "             ";
-	Datum		values[13];
-	rd_kafka_timestamp_type_t kind;
-	int64		record_ms = rd_kafka_message_timestamp(msg, &kind);
+	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INT4OID};
+	TopicDef   *topic = source->partition->input->topic;
+	TopicRecord record = source->kept ? source->kept->record : kv_record_of(source->msg);
+	char		nulls[] = "              ";
+	Datum		values[14];
 	bool		no_headers;
 	KvSql		sql;
 
 	values[0] = Int64GetDatum(pipeline->row->pipeline);
-	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
+	values[1] = ObjectIdGetDatum(topic->relid);
 	values[2] = ObjectIdGetDatum(view);
 	nulls[2] = OidIsValid(view) ? ' ' : 'n';
-	values[3] = CStringGetTextDatum(partition->input->topic->topic);
-	values[4] = Int32GetDatum(partition->number);
-	values[5] = Int64GetDatum(msg->offset);
-	values[6] = TimestampTzGetDatum(record_ms * 1000 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-	nulls[6] = kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? 'n' : ' ';
-	values[7] = msg->key ? PointerGetDatum(make_bytea(msg->key, msg->key_len)) : (Datum) 0;
-	nulls[7] = msg->key ? ' ' : 'n';
-	values[8] = msg->payload ? PointerGetDatum(make_bytea(msg->payload, msg->len)) : (Datum) 0;
-	nulls[8] = msg->payload ? ' ' : 'n';
-	values[9] = kv_headers_jsonb(msg, &no_headers);
+	values[3] = CStringGetTextDatum(topic->topic);
+	values[4] = Int32GetDatum(record.partition);
+	values[5] = Int64GetDatum(record.offset);
+	values[6] = TimestampTzGetDatum(record.timestamp_ms * 1000 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+	nulls[6] = record.timestamp_ms < 0 ? 'n' : ' ';
+	values[7] = record.key ? PointerGetDatum(make_bytea(record.key, record.key_len)) : (Datum) 0;
+	nulls[7] = record.key ? ' ' : 'n';
+	values[8] = record.value ? PointerGetDatum(make_bytea(record.value, record.value_len)) : (Datum) 0;
+	nulls[8] = record.value ? ' ' : 'n';
+	values[9] = kv_record_headers(&record, &no_headers);
 	nulls[9] = no_headers ? 'n' : ' ';
 	values[10] = CStringGetTextDatum(unpack_sql_state(sqlstate));
 	values[11] = CStringGetTextDatum(message ? message : "");
 	values[12] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
 	nulls[12] = detail ? ' ' : 'n';
+	values[13] = Int32GetDatum(source->kept ? source->kept->attempts + 1 : 1);
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 13, types, values, nulls);
+	kv_sql_run(text, 14, types, values, nulls);
 	kv_sql_leave(&sql);
 }
 
@@ -165,6 +195,8 @@ kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 
 	Datum		values[6];
 	KvSql		sql;
 
+	if (!is_read_again(pipeline, partition->input))
+		return;
 	values[0] = Int64GetDatum(pipeline->row->pipeline);
 	values[1] = ObjectIdGetDatum(partition->input->topic->relid);
 	values[2] = Int32GetDatum(partition->number);

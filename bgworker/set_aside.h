@@ -5,9 +5,14 @@
 #include "pipeline.h"
 #include "skipped.h"
 
-/* Keeps a record aside by its topic's on_error (dead_letter, skip), and out of reloads; view NULL: for all views of the pipeline. */
-extern void kv_set_aside_record(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg, PipelineView *view,
+/*
+ * Keeps a record aside by its topic's on_error (dead_letter, skip), and out of reloads; view NULL: for all views of the pipeline. One that has
+ * been kept before and is tried again stays so, whatever on_error says: where it failed before, with this error (retry.c writes it).
+ */
+extern void kv_set_aside_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 								int sqlstate, const char *message, const char *detail);
+/* Notes why one that has been kept before could not be applied again; detail NULL: none. */
+extern void kv_set_aside_again(Pipeline *pipeline, KeptRecord *kept, int sqlstate, const char *message, const char *detail);
 /*
  * Keeps the only row of a store aside for a view, which got it from the topic or view source (its own group: itself), by on_error of the topic; for a view
  * it is 'stop', which raises the error instead, where a topic of the pipeline says so, and 'skip', by which the row is only counted, where all do.

@@ -12,9 +12,8 @@
  *
  * Nothing is in memory alone, so this is also how a worker goes on after kill -9.
  *
- * The only PG_TRY blocks: run_once, where an error of a run becomes a FAILED phase
- * and a message in the slot, and run_batch, where a conflict with another session, or a batch that does not fit,
- * becomes another attempt.
+ * The only PG_TRY block: run_once, where an error of a run becomes a FAILED phase
+ * and a message in the slot. Errors of a batch that ask for another attempt end in attempt.c.
  */
 #include "postgres.h"
 
@@ -32,6 +31,7 @@
 #include "utils/snapmgr.h"
 
 #include "advance.h"
+#include "attempt.h"
 #include "batch.h"
 #include "batch_size.h"
 #include "buffer_logging.h"
@@ -44,13 +44,13 @@
 #include "processes.h"
 #include "redo.h"
 #include "reload.h"
+#include "retry.h"
 
 /* Milliseconds. */
 #define PUBLISHER_POLL 50		/* whether the publisher knows what Kafka has */
 #define LOOK_EVERY 1000			/* at catalog rows, idle partitions, the outbox's size */
 #define METADATA_EVERY 10000	/* at the broker: alive? more partitions? topics configured as they were? */
 #define WELL_AFTER 5000			/* a run that has lasted so long without records has got over an old error too */
-#define CONFLICT_TRIES 5
 
 typedef enum RunEnd
 {
@@ -87,8 +87,8 @@ static void check_identity(void);
 static void note_signature(int64 id);
 static RunEnd loop(Pipeline *pipeline);
 static bool should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *must_run);
-static void run_batch(Pipeline *pipeline, bool must_run);
-static bool is_conflict(int sqlstate);
+static bool retry_is_due(Pipeline *pipeline);
+static void retry(Pipeline *pipeline, LoopClock *clock, TimestampTz now);
 static void count_batch(Pipeline *pipeline, LoopClock *clock);
 static void initialize(Pipeline *pipeline);
 static bool look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end);
@@ -324,10 +324,12 @@ loop(Pipeline *pipeline)
 		CHECK_FOR_INTERRUPTS();
 		if (look_around(pipeline, &clock, now, &end))
 			return end;
+		if (retry_is_due(pipeline))
+			retry(pipeline, &clock, now);
 		if (should_run_batch(pipeline, &clock, now, &must_run))
 		{
 			clock.batch_began = now;
-			run_batch(pipeline, must_run);
+			(void) kv_attempt_batch(pipeline, must_run ? BATCH_OF_TIME : BATCH_OF_RECORDS);
 			count_batch(pipeline, &clock);
 			continue;
 		}
@@ -364,53 +366,23 @@ should_run_batch(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *mu
 	return *must_run;
 }
 
-/*
- * Runs a batch. The PG_TRY makes another attempt of a conflict with another session (deadlock,
- * lock), for which the records need not be fetched again, and a smaller one of a batch that is too large (batch_size.c).
- */
-static void
-run_batch(Pipeline *pipeline, bool must_run)
+/* Tells whether dead letters wait to be tried again, and may be: all views have their first rows, and what is applied is published. */
+static bool
+retry_is_due(Pipeline *pipeline)
 {
-	for (volatile int tries = 1;; tries++)
-	{
-		ErrorData  *volatile error = NULL;
-		volatile int64 taken = 0;
-
-		PG_TRY();
-		{
-			(void) kv_batch_run(pipeline, must_run);
-		}
-		PG_CATCH();
-		{
-			MemoryContextSwitchTo(pipeline->context);
-			error = CopyErrorData();
-			FlushErrorState();
-			AbortOutOfAnyTransaction();
-			taken = pipeline->uncommitted_records;
-			kv_batch_failed(pipeline);
-			MemoryContextSwitchTo(pipeline->context);
-		}
-		PG_END_TRY();
-		if (error == NULL)
-		{
-			kv_batch_size_fits(pipeline);
-			return;
-		}
-		if (kv_batch_size_halve(pipeline, taken, error))
-			tries = 0;
-		else if (!is_conflict(error->sqlerrcode) || tries >= CONFLICT_TRIES)
-			ReThrowError(error);
-		FreeErrorData(error);
-		pg_usleep(10000L * tries);
-	}
+	return pipeline->retry_requested && pipeline->bootstrap_done && !pipeline->redo;
 }
 
-/* Deadlock, serialization failure, lock not available. */
-static bool
-is_conflict(int sqlstate)
+/* Tries some dead letters again; records that wait have their turn before the next ones. */
+static void
+retry(Pipeline *pipeline, LoopClock *clock, TimestampTz now)
 {
-	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_T_R_DEADLOCK_DETECTED) ||
-		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+	clock->batch_began = now;
+	pipeline->retry_requested = false;
+	if (!kv_attempt_batch(pipeline, BATCH_OF_RETRIES))
+		return;
+	pipeline->retry_requested = pipeline->uncommitted_records > 0;	/* there may be more */
+	count_batch(pipeline, clock);
 }
 
 /* Counts a committed batch, wakes the publisher; records that were applied clear an old error. */
@@ -482,6 +454,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	kv_look_at_members = false;
 	if (definitions_changed(pipeline->row->pipeline))
 		return true;
+	pipeline->retry_requested = kv_retry_more(pipeline);
 	if (now - clock->asked_broker >= METADATA_EVERY * INT64CONST(1000))
 	{
 		clock->asked_broker = now;

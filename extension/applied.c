@@ -159,7 +159,7 @@ kv_applied_rows(const ViewRow *row, Tuplestorestate *rows)
 	PG_TRY();
 	{
 		kv_applied_begin(row->pipeline);
-		skipped_records = kv_skipped_read(context, row->pipeline);
+		skipped_records = kv_skipped_read(context, row->pipeline, false);
 		skipping_views = unstored_views(view, NIL);
 		if (hash_get_num_entries(skipped_records) > 0)
 			kv_scan_skip = is_skipped;

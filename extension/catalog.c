@@ -317,7 +317,8 @@ kv_catalog_forget(List *relids)
 		"DELETE FROM kafka_state.position WHERE relation::oid = ANY ($1)",
 		"DELETE FROM kafka_state.mark WHERE relation::oid = ANY ($1)",
 		"DELETE FROM kafka_state.skipped WHERE relation::oid = ANY ($1)",
-		"DELETE FROM kafka_state.dead_letter WHERE relation::oid = ANY ($1) OR view::oid = ANY ($1)"
+		"DELETE FROM kafka_state.dead_letter WHERE relation::oid = ANY ($1) OR view::oid = ANY ($1)",
+		"DELETE FROM kafka_state.retried WHERE relation::oid = ANY ($1) OR view::oid = ANY ($1)"
 	};
 	const Oid	types[] = {OIDARRAYOID};
 	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(relids), 1));
@@ -342,7 +343,7 @@ static void
 forget_pipelines(void)
 {
 	static const char *const tables[] = {
-		"position", "mark", "skipped", "sentinel", "published", "redo", "outbox_batch", "dead_letter", "pipeline"
+		"position", "mark", "skipped", "sentinel", "published", "redo", "outbox_batch", "dead_letter", "retried", "pipeline"
 	};
 	uint64		count = kv_sql_run("SELECT pipeline, name FROM kafka_state.pipeline p "
 								   "WHERE NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline) FOR UPDATE",

@@ -306,6 +306,7 @@ static DecodeResult
 next_row(TopicScan *scan, TupleTableSlot *slot, const rd_kafka_message_t **msg, TimestampTz *time_us)
 {
 	MemoryContext before;
+	TopicRecord record;
 	DecodeResult result;
 	DecodeError bad;
 
@@ -318,7 +319,8 @@ next_row(TopicScan *scan, TupleTableSlot *slot, const rd_kafka_message_t **msg, 
 		return DECODE_NOTHING;
 	MemoryContextReset(scan->record_context);
 	before = MemoryContextSwitchTo(scan->record_context);
-	result = kv_decode(scan->decoder, *msg, slot->tts_values, slot->tts_isnull, time_us, &bad);
+	record = kv_record_of(*msg);
+	result = kv_decode(scan->decoder, &record, slot->tts_values, slot->tts_isnull, time_us, &bad);
 	MemoryContextSwitchTo(before);
 	if (result == DECODE_BAD)
 		note_bad_record(scan, *msg, &bad);

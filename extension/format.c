@@ -77,7 +77,7 @@ static ConvertResult convert_columns(Decoder *decoder, DecodePart *part, const c
 static ConvertResult convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t len,
 									  volatile int *at, Datum *values, bool *nulls, DecodeError *bad);
 static DecodeResult bad_record(DecodeError *bad, int sqlstate, const char *message, const char *detail);
-static bool set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls, DecodeError *bad);
+static bool set_metadata(Decoder *decoder, const TopicRecord *record, Datum *values, bool *nulls, DecodeError *bad);
 static bool set_raw(const TopicColumn *column, const char *bytes, size_t len, Datum *value, bool *isnull, DecodeError *bad);
 static bool event_time(Decoder *decoder, int64 record_ms, Datum *values, bool *nulls, TimestampTz *time_us,
 					   DecodeError *bad);
@@ -245,39 +245,35 @@ number_slots(JsonNode *node, int *next)
 
 /* Decodes one record. */
 DecodeResult
-kv_decode(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls, TimestampTz *time_us,
+kv_decode(Decoder *decoder, const TopicRecord *record, Datum *values, bool *nulls, TimestampTz *time_us,
 		  DecodeError *bad)
 {
 	const TopicDef *topic = decoder->topic;
-	rd_kafka_timestamp_type_t time_type;
-	int64		record_ms = rd_kafka_message_timestamp(msg, &time_type);
-	DecodePart *key = msg->payload == NULL ? &decoder->deleted_key : &decoder->key;
+	DecodePart *key = record->value == NULL ? &decoder->deleted_key : &decoder->key;
 	DecodeResult result = DECODE_ROW;
 	const char *why;
 
-	if (time_type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE)
-		record_ms = -1;
 	memset(nulls, true, decoder->natts * sizeof(bool));
-	if (msg->payload == NULL && topic->mode == MODE_APPEND)
+	if (record->value == NULL && topic->mode == MODE_APPEND)
 		return DECODE_NOTHING;
-	if (msg->key == NULL && topic->mode == MODE_UPSERT)
+	if (record->key == NULL && topic->mode == MODE_UPSERT)
 		return bad_record(bad, ERRCODE_NOT_NULL_VIOLATION, "record without a key",
 						  "A table keeps the last value per key.");
-	if (key->ncolumns > 0 && msg->key != NULL)
-		result = decode_part(decoder, key, "key", msg->key, msg->key_len, values, nulls, bad);
-	if (result == DECODE_ROW && msg->payload != NULL)
-		result = decode_part(decoder, &decoder->value, "value", msg->payload, msg->len, values, nulls, bad);
+	if (key->ncolumns > 0 && record->key != NULL)
+		result = decode_part(decoder, key, "key", record->key, record->key_len, values, nulls, bad);
+	if (result == DECODE_ROW && record->value != NULL)
+		result = decode_part(decoder, &decoder->value, "value", record->value, record->value_len, values, nulls, bad);
 	if (result != DECODE_ROW)
 		return result;
-	if (!set_metadata(decoder, msg, values, nulls, bad))
+	if (!set_metadata(decoder, record, values, nulls, bad))
 		return DECODE_BAD;
-	if (!event_time(decoder, record_ms, msg->payload == NULL ? NULL : values, nulls, time_us, bad))
+	if (!event_time(decoder, record->timestamp_ms, record->value == NULL ? NULL : values, nulls, time_us, bad))
 		return DECODE_BAD;
-	if (kv_time_too_far(record_ms, *time_us, &why))
+	if (kv_time_too_far(record->timestamp_ms, *time_us, &why))
 		return bad_record(bad, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE, "record from the future", why);
 	if (decoder->time_index >= 0 && !decoder->time_wanted)
 		nulls[decoder->time_index] = true;
-	return msg->payload == NULL ? DECODE_DELETE : DECODE_ROW;
+	return record->value == NULL ? DECODE_DELETE : DECODE_ROW;
 }
 
 /* Decodes the value or the key; gives DECODE_ROW or DECODE_BAD. */
@@ -487,40 +483,37 @@ bad_record(DecodeError *bad, int sqlstate, const char *message, const char *deta
 
 /* Fills the metadata columns; false if one cannot hold its value. */
 static bool
-set_metadata(Decoder *decoder, const rd_kafka_message_t *msg, Datum *values, bool *nulls, DecodeError *bad)
+set_metadata(Decoder *decoder, const TopicRecord *record, Datum *values, bool *nulls, DecodeError *bad)
 {
 	for (int i = 0; i < decoder->nmetadata; i++)
 	{
 		const TopicColumn *column = decoder->metadata[i].column;
 		int			at = decoder->metadata[i].index;
-		rd_kafka_timestamp_type_t time_type;
-		int64		ms;
 
 		nulls[at] = false;
 		switch (column->source)
 		{
 			case COLUMN_PARTITION:
-				values[at] = Int32GetDatum(msg->partition);
+				values[at] = Int32GetDatum(record->partition);
 				break;
 			case COLUMN_OFFSET:
-				values[at] = Int64GetDatum(msg->offset);
+				values[at] = Int64GetDatum(record->offset);
 				break;
 			case COLUMN_TIMESTAMP:
-				ms = rd_kafka_message_timestamp(msg, &time_type);
-				nulls[at] = time_type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms < 0;
+				nulls[at] = record->timestamp_ms < 0;
 				if (!nulls[at])
-					values[at] = TimestampTzGetDatum(time_of_ms(ms));
+					values[at] = TimestampTzGetDatum(time_of_ms(record->timestamp_ms));
 				break;
 			case COLUMN_RAW_KEY:
-				if (!set_raw(column, msg->key, msg->key_len, &values[at], &nulls[at], bad))
+				if (!set_raw(column, record->key, record->key_len, &values[at], &nulls[at], bad))
 					return false;
 				break;
 			case COLUMN_RAW_VALUE:
-				if (!set_raw(column, msg->payload, msg->len, &values[at], &nulls[at], bad))
+				if (!set_raw(column, record->value, record->value_len, &values[at], &nulls[at], bad))
 					return false;
 				break;
 			case COLUMN_HEADERS:
-				values[at] = kv_headers_jsonb(msg, &nulls[at]);
+				values[at] = kv_record_headers(record, &nulls[at]);
 				break;
 			default:
 				elog(ERROR, "unknown metadata column");

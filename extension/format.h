@@ -7,10 +7,9 @@
 #define KV_FORMAT_H
 
 #include "converter.h"
-#include "headers.h"
+#include "record.h"
 #include "topic.h"
 #include "nodes/bitmapset.h"
-#include <librdkafka/rdkafka.h>
 
 typedef enum DecodeResult
 {
@@ -27,10 +26,10 @@ extern Decoder *kv_decoder_make(MemoryContext context, const TopicDef *topic, co
 /*
  * Decodes one record into values/nulls (desc->natts entries; columns not wanted
  * are null). By-reference values live in CurrentMemoryContext or point into the
- * message: both must outlive their use. *time_us is the row's event time (for
+ * record: both must outlive their use. *time_us is the row's event time (for
  * DECODE_DELETE the record's timestamp). A null or infinite event time is DECODE_BAD.
  */
-extern DecodeResult kv_decode(Decoder *decoder, const rd_kafka_message_t *msg,
+extern DecodeResult kv_decode(Decoder *decoder, const TopicRecord *record,
 							  Datum *values, bool *nulls, TimestampTz *time_us, DecodeError *bad);
 /*
  * Is a record too far ahead to be believed (DESIGN.md 2.2): its timestamp more than kafka.max_ahead

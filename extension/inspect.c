@@ -66,6 +66,7 @@ static List *list_topics(int64 pipeline);
 static bool wait_until_applied(int64 view, int64 pipeline, List *ends, TimestampTz until);
 static bool wait_until_published(int64 pipeline, TimestampTz until);
 static bool awaits_first_rows(int64 id);
+static bool awaits_retries(int64 pipeline);
 static bool are_applied(int64 pipeline, List *ends);
 static int64 last_output_batch(int64 pipeline);
 static bool is_published(int64 pipeline, int64 batch);
@@ -348,7 +349,7 @@ list_topics(int64 pipeline)
 static bool
 wait_until_applied(int64 view, int64 pipeline, List *ends, TimestampTz until)
 {
-	while (awaits_first_rows(view) || !are_applied(pipeline, ends))
+	while (awaits_first_rows(view) || !are_applied(pipeline, ends) || awaits_retries(pipeline))
 	{
 		if (!poll_again(until))
 			return false;
@@ -361,6 +362,21 @@ static bool
 awaits_first_rows(int64 id)
 {
 	return !kv_view_get(id, false)->initialized && kv_view_reads_views(kv_view_load(id));
+}
+
+/* Tells whether dead letters of a pipeline wait to be tried again. */
+static bool
+awaits_retries(int64 pipeline)
+{
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(pipeline);
+	bool		waits;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	waits = kv_sql_read("SELECT FROM kafka_state.dead_letter WHERE pipeline = $1 AND retry_requested IS NOT NULL", 1, types, &value, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	return waits;
 }
 
 /* Waits until what is in the pipeline's outbox now has been published. */

@@ -24,23 +24,22 @@ typedef struct SkippedKey
 	int			input;
 } SkippedKey;
 
-static bool has_key(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input);
 
-/* Reads what the views of a pipeline have skipped into context. */
+/* Reads what the views of a pipeline have skipped into context; see skipped.h. */
 HTAB *
-kv_skipped_read(MemoryContext context, int64 pipeline)
+kv_skipped_read(MemoryContext context, int64 pipeline, bool retried)
 {
 	static const char text[] =
-		"SELECT relation::oid, partition, record_offset, coalesce(view, 0), coalesce(input, -1) FROM kafka_state.skipped WHERE pipeline = $1";
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(pipeline);
+		"SELECT relation::oid, partition, record_offset, coalesce(view, 0), coalesce(input, -1) FROM kafka_state.skipped WHERE pipeline = $1 AND retried <= $2";
+	const Oid	types[] = {INT8OID, BOOLOID};
+	Datum		values[] = {Int64GetDatum(pipeline), BoolGetDatum(retried)};
 	HASHCTL		control = {.keysize = sizeof(SkippedKey),.entrysize = sizeof(SkippedKey),.hcxt = context};
 	HTAB	   *skipped = hash_create("kv skipped", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	uint64		nrows;
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	nrows = kv_sql_read(text, 1, types, &value, NULL, 0);
+	nrows = kv_sql_read(text, 2, types, values, NULL, 0);
 	for (uint64 row = 0; row < nrows; row++)
 	{
 		SkippedKey	key;
@@ -62,15 +61,16 @@ kv_skipped_read(MemoryContext context, int64 pipeline)
 bool
 kv_skipped_has(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input)
 {
-	if (has_key(skipped, relation, partition, offset, 0, SKIPPED_EVERY_INPUT))
+	if (kv_skipped_by_itself(skipped, relation, partition, offset, 0, SKIPPED_EVERY_INPUT))
 		return true;
-	if (view != 0 && has_key(skipped, relation, partition, offset, view, SKIPPED_EVERY_INPUT))
+	if (view != 0 && kv_skipped_by_itself(skipped, relation, partition, offset, view, SKIPPED_EVERY_INPUT))
 		return true;
-	return input != SKIPPED_EVERY_INPUT && has_key(skipped, relation, partition, offset, view, input);
+	return input != SKIPPED_EVERY_INPUT && kv_skipped_by_itself(skipped, relation, partition, offset, view, input);
 }
 
-static bool
-has_key(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input)
+/* Looks for one row; see skipped.h. */
+bool
+kv_skipped_by_itself(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input)
 {
 	SkippedKey	key;
 
@@ -81,4 +81,20 @@ has_key(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, 
 	key.view = view;
 	key.input = input;
 	return hash_search(skipped, &key, HASH_FIND, NULL) != NULL;
+}
+
+/* Forgets what nobody will read again; see skipped.h. */
+void
+kv_skipped_prune(int64 pipeline, Oid relation, int32 partition, int64 before)
+{
+	static const char text[] =
+		"DELETE FROM kafka_state.skipped s WHERE pipeline = $1 AND relation::oid = $2 AND partition = $3 AND record_offset < $4"
+		" AND NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = $1 AND v.relation = v.definition AND v.view = coalesce(s.view, v.view))";
+	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before)};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 4, types, values, NULL);
+	kv_sql_leave(&sql);
 }

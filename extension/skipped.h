@@ -8,8 +8,13 @@
 /* In the place of an input: all of the view's. */
 #define SKIPPED_EVERY_INPUT (-1)
 
-extern HTAB *kv_skipped_read(MemoryContext context, int64 pipeline);
+/* Reads what the views of a pipeline have skipped, with retried also what has been applied since (a reload has it from kafka_state.retried). */
+extern HTAB *kv_skipped_read(MemoryContext context, int64 pipeline, bool retried);
 /* Has an input of a view, numbered from 0, gone without a record, alone or with others? view 0, input SKIPPED_EVERY_INPUT: has every one? */
 extern bool kv_skipped_has(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input);
+/* Has it gone without it by itself, not as every input or every view has? */
+extern bool kv_skipped_by_itself(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input);
+/* Forgets what was skipped of a partition before an offset, but for what unstored views need, which read their topics from the start. */
+extern void kv_skipped_prune(int64 pipeline, Oid relation, int32 partition, int64 before);
 
 #endif							/* KV_SKIPPED_H */

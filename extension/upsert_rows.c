@@ -39,6 +39,7 @@ typedef struct UpsertEntry
 	MinimalTuple tuple;			/* NULL: deleted */
 	TimestampTz stream_time;	/* of the partition at the record */
 	int32		partition;
+	int64		last_offset;	/* of a watched key: seen so far, -1: none */
 } UpsertEntry;
 
 /* A place of the hash table. */
@@ -79,6 +80,8 @@ static bool same_key(const UpsertRows *rows, const UpsertEntry *a, const UpsertE
 
 static void describe_key(KeyColumn *column, Form_pg_attribute att);
 static UpsertEntry *find_entry(UpsertRows *rows, const Datum *values, const bool *nulls, bool *found);
+static UpsertEntry *watched_entry(UpsertRows *rows, const Datum *values, const bool *nulls);
+static void set_probe(const UpsertRows *rows, UpsertEntry *probe, const Datum *values, const bool *nulls);
 static uint32 hash_value(const KeyColumn *column, Datum value);
 
 /* Makes an empty set; see the header. */
@@ -153,14 +156,7 @@ find_entry(UpsertRows *rows, const Datum *values, const bool *nulls, bool *found
 	UpsertPlace *place;
 	UpsertEntry *entry;
 
-	for (int i = 0; i < rows->nkeys; i++)
-	{
-		KeyColumn  *column = &rows->columns[i];
-
-		keys[i] = values[column->index];
-		key_nulls[i] = nulls[column->index];
-		probe.hash = hash_combine(probe.hash, key_nulls[i] ? 0 : hash_value(column, keys[i]));
-	}
+	set_probe(rows, &probe, values, nulls);
 	place = upsert_places_insert(rows->places, &probe, found);
 	if (*found)
 		return place->entry;
@@ -182,6 +178,66 @@ find_entry(UpsertRows *rows, const Datum *values, const bool *nulls, bool *found
 	}
 	rows->entries[rows->count++] = entry;
 	return entry;
+}
+
+/* Makes the key that is looked for, in the probe's arrays. */
+static void
+set_probe(const UpsertRows *rows, UpsertEntry *probe, const Datum *values, const bool *nulls)
+{
+	for (int i = 0; i < rows->nkeys; i++)
+	{
+		const KeyColumn *column = &rows->columns[i];
+
+		probe->keys[i] = values[column->index];
+		probe->nulls[i] = nulls[column->index];
+		probe->hash = hash_combine(probe->hash, probe->nulls[i] ? 0 : hash_value(column, probe->keys[i]));
+	}
+}
+
+/* Takes a key that is asked for; see the header. */
+void
+kv_upsert_watch(UpsertRows *rows, const Datum *values, const bool *nulls)
+{
+	MemoryContext before = MemoryContextSwitchTo(rows->context);
+	bool		found;
+	UpsertEntry *entry = find_entry(rows, values, nulls, &found);
+
+	if (!found)
+		entry->last_offset = -1;
+	MemoryContextSwitchTo(before);
+}
+
+/* Takes a record, which matters if its key is watched. */
+void
+kv_upsert_see(UpsertRows *rows, const rd_kafka_message_t *msg, const Datum *values, const bool *nulls)
+{
+	UpsertEntry *entry = watched_entry(rows, values, nulls);
+
+	if (entry != NULL)
+		entry->last_offset = Max(entry->last_offset, msg->offset);
+}
+
+/* Gives the last record of a key; see the header. */
+int64
+kv_upsert_last(UpsertRows *rows, const Datum *values, const bool *nulls)
+{
+	UpsertEntry *entry = watched_entry(rows, values, nulls);
+
+	return entry != NULL ? entry->last_offset : -1;
+}
+
+/* Finds the entry of a row's key; NULL: it is not watched. */
+static UpsertEntry *
+watched_entry(UpsertRows *rows, const Datum *values, const bool *nulls)
+{
+	Datum		keys[INDEX_MAX_KEYS];
+	bool		key_nulls[INDEX_MAX_KEYS];
+	UpsertEntry probe = {.keys = keys,.nulls = key_nulls};
+	UpsertPlace *place;
+
+	set_probe(rows, &probe, values, nulls);
+	place = upsert_places_lookup(rows->places, &probe);
+	return place != NULL ? place->entry : NULL;
 }
 
 static uint32

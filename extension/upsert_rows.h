@@ -17,6 +17,11 @@ extern UpsertRows *kv_upsert_make(MemoryContext parent, const TopicDef *topic, i
 /* Takes a decoded record, of a deletion only its key. */
 extern void kv_upsert_add(UpsertRows *rows, const rd_kafka_message_t *msg, TimestampTz time_us,
 						  Datum *values, bool *nulls, bool deleted);
+/* Takes a key whose last record is asked for, instead of rows; one of its records. */
+extern void kv_upsert_watch(UpsertRows *rows, const Datum *values, const bool *nulls);
+extern void kv_upsert_see(UpsertRows *rows, const rd_kafka_message_t *msg, const Datum *values, const bool *nulls);
+/* Gives the greatest offset that was seen of a watched key; -1: none. */
+extern int64 kv_upsert_last(UpsertRows *rows, const Datum *values, const bool *nulls);
 /* Begins (again) to give the rows. */
 extern void kv_upsert_rewind(UpsertRows *rows);
 /* Gives back the next row, or NULL at the end; it lives as long as the set. */

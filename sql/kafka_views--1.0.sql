@@ -87,6 +87,7 @@ CREATE TABLE kafka_state.skipped (
 	record_offset bigint NOT NULL,
 	view bigint,				-- null: for every view of the pipeline
 	input integer,				-- place in the view's query, from 0; null: wherever the topic stands in it
+	retried boolean NOT NULL DEFAULT false,	-- it has been applied since: kafka_state.retried has it for reloads
 	UNIQUE NULLS NOT DISTINCT (pipeline, relation, partition, record_offset, view, input)
 );
 COMMENT ON TABLE kafka_state.skipped IS 'Records that a reload of buffers must leave out: dead letters of a view, and rows that were late by the closed frontier only';
@@ -157,9 +158,28 @@ CREATE TABLE kafka_state.dead_letter (
 	sqlstate text NOT NULL,
 	message text NOT NULL,
 	detail text,
-	at timestamptz NOT NULL DEFAULT now()
+	at timestamptz NOT NULL DEFAULT now(),
+	attempts integer NOT NULL DEFAULT 1,	-- that have failed; the error is that of the last one
+	retried_at timestamptz,			-- when that was, unless it was the first
+	retry_requested timestamptz		-- kafka.retry_dead_letters: the pipeline's next batch takes it
 );
+CREATE INDEX ON kafka_state.dead_letter (pipeline) WHERE retry_requested IS NOT NULL;
 COMMENT ON TABLE kafka_state.dead_letter IS 'Records that could not be applied, as they came; groups and rows that could not be written when their windows closed';
+
+CREATE TABLE kafka_state.retried (
+	id bigint PRIMARY KEY,			-- it had as a dead letter
+	pipeline bigint NOT NULL,
+	relation regclass NOT NULL,
+	view regclass,				-- null: it was applied to every view that reads the topic
+	partition integer NOT NULL,
+	record_offset bigint NOT NULL,
+	record_time timestamptz,
+	event_time bigint NOT NULL,		-- microseconds (timestamptz)
+	key bytea,
+	value bytea,
+	headers jsonb
+);
+COMMENT ON TABLE kafka_state.retried IS 'Dead letters that have been applied since and are in buffers, for which a reload has them from here';
 
 -------------------------------------------------------------------------------------------------------------- the wrapper (DESIGN.md 1.1, 1.2)
 
@@ -544,7 +564,10 @@ SELECT d.id,
 	d.sqlstate,
 	d.message,
 	d.detail,
-	d.at
+	d.at,
+	d.attempts,
+	d.retried_at,
+	d.retry_requested
 FROM kafka_state.dead_letter d
 LEFT JOIN kafka_state.pipeline p USING (pipeline)
 WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
@@ -566,6 +589,11 @@ CREATE FUNCTION kafka.explain(view regclass, plans boolean DEFAULT false, OUT ph
 	RETURNS SETOF record
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_explain';
 COMMENT ON FUNCTION kafka.explain(regclass, boolean) IS 'The statements that maintain the view, in the order in which a batch runs them, and its buffers of streams, logged or not; with plans: and how Postgres runs each for a few rows';
+
+CREATE FUNCTION kafka.retry_dead_letters(relation regclass, ids bigint[] DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_retry_dead_letters';
+COMMENT ON FUNCTION kafka.retry_dead_letters(regclass, bigint[]) IS
+	'Has dead letters of a topic table (records that could not be decoded) or of a view tried again: all, or those with the given ids; gives how many';
 
 CREATE FUNCTION kafka.pause(pipeline text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_pause_pipeline';
@@ -613,5 +641,6 @@ SELECT pg_catalog.pg_extension_config_dump('kafka_state.outbox_batch', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_outbox_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.transaction_batch', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_state.retried', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_state.dead_letter_id_seq', '');

@@ -1,0 +1,104 @@
+/*
+ * retry_request.c: kafka.retry_dead_letters, which asks the workers to try dead letters again.
+ *
+ * Why it only asks: results, positions and outbox of a pipeline are written by its worker's batches and by nobody else,
+ * so that each has one order. The request is a mark on the dead letters; it commits or rolls back with the caller's transaction.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+
+#include "catalog.h"
+#include "run_sql.h"
+#include "shared.h"
+#include "topic.h"
+
+/* Dead letters that are meant: of a topic those that no view has got, of a view its own. */
+#define MEANT "(relation::oid = $1 AND view IS NULL OR view::oid = $1) AND ($2 IS NULL OR id = ANY ($2))"
+
+PG_FUNCTION_INFO_V1(kafka_retry_dead_letters);
+
+static void check_right(Oid relid);
+static void tell_of_rows(Oid relid, Datum ids, bool all);
+static int64 request(Oid relid, Datum ids, bool all);
+
+
+/* kafka.retry_dead_letters(relation, ids): gives how many will be tried again. */
+Datum
+kafka_retry_dead_letters(PG_FUNCTION_ARGS)
+{
+	Oid			relid;
+	Datum		ids = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	relid = PG_GETARG_OID(0);
+	check_right(relid);
+	tell_of_rows(relid, ids, PG_ARGISNULL(1));
+	PG_RETURN_INT64(request(relid, ids, PG_ARGISNULL(1)));
+}
+
+/* Raises an error unless the relation is a topic table or a continuous view of the role, who sees its dead letters. */
+static void
+check_right(Oid relid)
+{
+	bool		is_topic = get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE;
+
+	if (is_topic)
+		(void) kv_topic_get(relid);
+	else
+		(void) kv_view_by_relation(relid, false);
+	if (!pg_class_ownercheck(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, is_topic ? OBJECT_FOREIGN_TABLE : OBJECT_MATVIEW, get_rel_name(relid));
+}
+
+/* Says what is left out: rows that no record of now has made. */
+static void
+tell_of_rows(Oid relid, Datum ids, bool all)
+{
+	static const char text[] = "SELECT count(*) FROM kafka_state.dead_letter WHERE record_offset IS NULL AND " MEANT;
+	const Oid	types[] = {OIDOID, INT8ARRAYOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), ids};
+	int64		count;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_read(text, 2, types, values, all ? " n" : NULL, 0);
+	count = kv_sql_int8(0, 1);
+	kv_sql_leave(&sql);
+	if (count > 0)
+		ereport(NOTICE,
+				(errmsg_plural("%lld dead letter of %s cannot be tried again", "%lld dead letters of %s cannot be tried again",
+							   (unsigned long) count, (long long) count, get_rel_name(relid)),
+				 errdetail("They are rows that time has made or closed, not records, and what has closed stays closed.")));
+}
+
+/* Marks them, and wakes the workers when this transaction commits. */
+static int64
+request(Oid relid, Datum ids, bool all)
+{
+	static const char text[] =
+		"WITH marked AS (UPDATE kafka_state.dead_letter SET retry_requested = coalesce(retry_requested, pg_catalog.now())"
+		" WHERE record_offset IS NOT NULL AND " MEANT " RETURNING pipeline)"
+		" SELECT pipeline, count(*) FROM marked GROUP BY pipeline";
+	const Oid	types[] = {OIDOID, INT8ARRAYOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), ids};
+	int64		total = 0;
+	uint64		count;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_run(text, 2, types, values, all ? " n" : NULL);
+	for (uint64 i = 0; i < count; i++)
+	{
+		total += kv_sql_int8(i, 2);
+		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, kv_sql_int8(i, 1));
+	}
+	kv_sql_leave(&sql);
+	return total;
+}
