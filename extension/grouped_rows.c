@@ -366,7 +366,7 @@ kv_grouped_rows_select(GroupedRows *rows, const char *from, const char *touched)
 
 /*
  * Selects a row of a group; see grouped_rows.h. Groups with a null in their key have a query of their own: one condition for both
- * would have an index collect the group as a whole.
+ * would have an index collect the group as a whole, and so might a query without a limit of its own.
  */
 char *
 kv_grouped_rows_one(GroupedRows *rows, const char *touched)
@@ -384,7 +384,7 @@ kv_grouped_rows_one(GroupedRows *rows, const char *touched)
 	{
 		const char *table = rows->view->arms[i].rows_name;
 
-		appendStringInfo(&sql, "%sSELECT %s FROM %s AS r WHERE %s\n        UNION ALL\n        SELECT %s FROM (%s) AS found, %s AS r WHERE r.ctid = found.ctid AND num_nulls(%s) > 0",
+		appendStringInfo(&sql, "%s(SELECT %s FROM %s AS r WHERE %s LIMIT 1)\n        UNION ALL\n        SELECT %s FROM (%s) AS found, %s AS r WHERE r.ctid = found.ctid AND num_nulls(%s) > 0",
 						 i > 0 ? "\n        UNION ALL\n        " : "", columns, table, kv_statement_match("r", keys, touched, keys, types, nullable),
 						 columns, kv_statement_find_with_nulls(table, keys, touched, types), table, kv_statement_columns(keys, psprintf("%s.", touched)));
 	}

@@ -150,28 +150,32 @@ standing_keys(ViewDef *view, Affected *affected)
 {
 	List	   *keys = kv_result_key_names(view);
 	List	   *names = anchor_names(view, affected->arm);
-	StringInfoData sql;
+	StringInfoData constants;
 	ListCell   *cell;
 
 	if (anchor_is_key(view, affected->arm))
 		return psprintf("SELECT %s FROM %s", kv_statement_columns(affected->names, ""), affected->capture);
 
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT %s\n           FROM %s AS t,\n            %s\n          WHERE %s", kv_statement_columns(keys, "t."), view->name,
-					 kv_affected_distinct(affected),
-					 kv_statement_match("t", names, "affected", affected->names, affected->types, affected->nullable));
+	initStringInfo(&constants);
 	foreach(cell, affected->arm->anchor)
 	{
 		AnchorColumn *column = lfirst(cell);
 		const char *name = quote_identifier(get_attname(view->relid, column->attno, false));
 
 		if (IsA(column->source, Const) && ((Const *) column->source)->constisnull)
-			appendStringInfo(&sql, " AND t.%s IS NULL", name);
+			appendStringInfo(&constants, " AND x.%s IS NULL", name);
 		else if (IsA(column->source, Const))
-			appendStringInfo(&sql, " AND t.%s %s %s", name, kv_statement_equality(exprType(column->source)),
+			appendStringInfo(&constants, " AND x.%s %s %s", name, kv_statement_equality(exprType(column->source)),
 							 deparse_expression(column->source, NIL, false, false));
 	}
-	return sql.data;
+	if (constants.len == 0 && !list_member_int(affected->nullable, true))
+		return psprintf("SELECT %s\n           FROM %s AS t,\n            %s\n          WHERE %s", kv_statement_columns(keys, "t."), view->name,
+						kv_affected_distinct(affected),
+						kv_statement_match("t", names, "affected", affected->names, affected->types, affected->nullable));
+	/* what is known of constants and nulls says little about these rows, so the planner is not asked where to begin */
+	return psprintf("SELECT %s\n           FROM %s (%s),\n            LATERAL (%s) AS found,\n            %s AS t\n          WHERE t.ctid = found.ctid",
+					kv_statement_columns(keys, "t."), kv_affected_distinct(affected), kv_statement_columns(names, ""),
+					kv_statement_find(view->name, names, "affected", affected->types, affected->nullable, constants.data), view->name);
 }
 
 /* Is the arm's anchor the key as a whole, in its order? */

@@ -120,7 +120,7 @@ kv_result_delete(ViewDef *view, char *title, const char *keys)
 	/* with nulls spelled out every row is one probe of the key's index, whatever column comes first in it, a constant for one */
 	if (list_member_int(nullable, true))
 		sql = psprintf("DELETE FROM %s AS t\n  USING (%s) AS gone (%s),\n    LATERAL (%s) AS found\n  WHERE t.ctid = found.ctid",
-					   view->name, keys, columns, kv_statement_find(view->name, names, "gone", types));
+					   view->name, keys, columns, kv_statement_find(view->name, names, "gone", types, nullable, ""));
 	else
 		sql = psprintf("DELETE FROM %s AS t\n  USING (%s) AS gone (%s)\n  WHERE %s", view->name, keys, columns,
 					   kv_statement_match("t", names, "gone", names, types, nullable));

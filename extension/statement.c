@@ -24,7 +24,7 @@
 #define NULL_PATTERN_COLUMNS 4
 
 static Oid	operator_namespace(Oid operator);
-static char *find_by_patterns(const char *table, List *names, const char *other, List *types, int first);
+static char *find_by_patterns(const char *table, List *names, const char *other, List *types, List *nullable, const char *also, int first);
 
 /* Gives the name of a phase, a constant. */
 const char *
@@ -159,30 +159,43 @@ kv_statement_match(const char *left, List *left_names, const char *right, List *
 char *
 kv_statement_find_with_nulls(const char *table, List *names, const char *other, List *types)
 {
-	return find_by_patterns(table, names, other, types, list_length(names) <= NULL_PATTERN_COLUMNS ? 1 : 0);
+	return find_by_patterns(table, names, other, types, NIL, "", list_length(names) <= NULL_PATTERN_COLUMNS ? 1 : 0);
 }
 
 /* Gives a subquery that finds rows by a key, with a null in it or without; see statement.h. */
 char *
-kv_statement_find(const char *table, List *names, const char *other, List *types)
+kv_statement_find(const char *table, List *names, const char *other, List *types, List *nullable, const char *also)
 {
-	return find_by_patterns(table, names, other, types, 0);
+	return find_by_patterns(table, names, other, types, nullable, also, 0);
 }
 
-/* Spells the patterns of nulls out, from the one with number first on; bits stand for columns. Of columns beyond these any may be null. */
+/*
+ * Spells the patterns of nulls out, from the one with number first on; bits stand for columns. Those that are not nullable (NIL: all are) are
+ * null in none. Of columns beyond NULL_PATTERN_COLUMNS any may be null.
+ */
 static char *
-find_by_patterns(const char *table, List *names, const char *other, List *types, int first)
+find_by_patterns(const char *table, List *names, const char *other, List *types, List *nullable, const char *also, int first)
 {
 	int			nspelled = Min(list_length(names), NULL_PATTERN_COLUMNS);
+	int			never = 0;
 	List	   *rest = list_copy_tail(names, nspelled);
-	List	   *nullable = NIL;
+	List	   *rest_nullable = NIL;
 	StringInfoData sql;
 
-	for (int i = 0; i < list_length(rest); i++)
-		nullable = lappend_int(nullable, true);
+	for (int i = 0; i < list_length(names); i++)
+	{
+		bool		is_nullable = nullable == NIL || list_nth_int(nullable, i);
+
+		if (i >= nspelled)
+			rest_nullable = lappend_int(rest_nullable, is_nullable);
+		else if (!is_nullable)
+			never |= 1 << i;
+	}
 	initStringInfo(&sql);
 	for (int nulls = first; nulls < 1 << nspelled; nulls++)
 	{
+		if (nulls & never)
+			continue;
 		appendStringInfo(&sql, "%sSELECT x.ctid FROM %s AS x WHERE ", sql.len > 0 ? "\n           UNION ALL " : "", table);
 		for (int i = 0; i < nspelled; i++)
 		{
@@ -195,8 +208,12 @@ find_by_patterns(const char *table, List *names, const char *other, List *types,
 				appendStringInfo(&sql, "x.%s %s %s.%s", name, kv_statement_equality(list_nth_oid(types, i)), other, name);
 		}
 		if (rest != NIL)
-			appendStringInfo(&sql, " AND %s", kv_statement_match("x", rest, other, rest, list_copy_tail(types, nspelled), nullable));
+			appendStringInfo(&sql, " AND %s", kv_statement_match("x", rest, other, rest, list_copy_tail(types, nspelled), rest_nullable));
+		appendStringInfoString(&sql, also);
 	}
+	/* the only part would be one join with whatever is around it, and the planner might begin with this table */
+	if (first == 0 && never == (1 << nspelled) - 1)
+		appendStringInfoString(&sql, " OFFSET 0");
 	return sql.data;
 }
 

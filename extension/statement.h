@@ -75,8 +75,11 @@ extern char *kv_statement_match(const char *left, List *left_names, const char *
  * least one of these is null: one part for each pattern of nulls, which is a probe of the index on these columns.
  */
 extern char *kv_statement_find_with_nulls(const char *table, List *names, const char *other, List *types);
-/* The same of all rows, those without a null too. */
-extern char *kv_statement_find(const char *table, List *names, const char *other, List *types);
+/*
+ * The same of all rows, those without a null too; only nullable (int) columns are null in some. also: further conditions on the row x, "" or " AND ...".
+ * Whatever the planner believes of the table, it is probed for each row of other.
+ */
+extern char *kv_statement_find(const char *table, List *names, const char *other, List *types, List *nullable, const char *also);
 /*
  * The condition that a stored row differs from the new one in any of the columns attnos of desc; stored and fresh are
  * their expressions (char *). Values are the same if their bytes are: a result whose equal has other digits (1.0 and 1.00) is another
