@@ -168,6 +168,7 @@ begin_numbered(Pipeline *pipeline)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("definitions of pipeline \"%s\" have changed", pipeline->row->name),
 				 errdetail("The batch is run again with the new ones.")));
+	kv_members_check_rights(pipeline);
 	kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
 }
 

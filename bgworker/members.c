@@ -8,7 +8,8 @@
  * Two signs of change: the signature (rows of the catalog; looked at once a second
  * and after a wake-up) and invalidations of topics, servers, definitions and unstored views' sinks. Other
  * changes of a result table or an ordinary table concern only its plans, and those
- * Postgres makes again by itself.
+ * Postgres makes again by itself. What may be another right of a role than before makes rights to be checked again before the
+ * next batch.
  */
 #include "postgres.h"
 
@@ -24,6 +25,7 @@
 #include "delta.h"
 #include "lineage.h"
 #include "members.h"
+#include "rights.h"
 #include "sink_list.h"
 #include "sinks.h"
 #include "view_options.h"
@@ -31,6 +33,7 @@
 volatile bool kv_members_invalid = false;
 
 static Pipeline *watched = NULL;
+static volatile bool rights_changed = false;
 
 static void load_views(Pipeline *pipeline, List *rows);
 static void need_frontiers_above(Pipeline *pipeline, PipelineView *view);
@@ -43,6 +46,7 @@ static void put_before(Pipeline *pipeline, Oid looked_up, const ViewDef *view);
 static bool bootstrap_is_done(Pipeline *pipeline);
 static void note_relation(Datum arg, Oid relid);
 static void note_server(Datum arg, int cache, uint32 hash);
+static void note_role(Datum arg, int cache, uint32 hash);
 
 
 /* Loads the definitions of a pipeline; see the header. Runs: in a transaction. Blocks: for locks on definitions. */
@@ -84,6 +88,7 @@ load_views(Pipeline *pipeline, List *rows)
 
 		view->row = lfirst(lc);
 		view->view = kv_view_load(view->row->view);
+		view->reads = kv_rights_check_view(view->row);
 		view->watermark = DT_NOBEGIN;
 		view->frontier = view->row->frontier;
 		view->next_frontier = view->frontier;
@@ -332,11 +337,14 @@ kv_members_watch(Pipeline *pipeline)
 
 	watched = pipeline;
 	kv_members_invalid = false;
+	rights_changed = false;
 	if (registered)
 		return;
 	CacheRegisterRelcacheCallback(note_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_server, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_server, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, note_role, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, note_role, (Datum) 0);
 	registered = true;
 }
 
@@ -359,6 +367,8 @@ note_relation(Datum arg, Oid relid)
 
 		if (watched->views[i].row->definition == relid)
 			kv_members_invalid = true;
+		if (list_member_oid(watched->views[i].reads, relid))
+			rights_changed = true;
 		foreach(sink, watched->views[i].sinks)
 		{
 			if (((ViewSink *) lfirst(sink))->topic->relid == relid)
@@ -372,4 +382,24 @@ note_server(Datum arg, int cache, uint32 hash)
 {
 	if (watched != NULL)
 		kv_members_invalid = true;
+}
+
+static void
+note_role(Datum arg, int cache, uint32 hash)
+{
+	rights_changed = true;
+}
+
+/* Checks the rights of the views' owners again; see the header. */
+void
+kv_members_check_rights(Pipeline *pipeline)
+{
+	if (!rights_changed)
+		return;
+	rights_changed = false;
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		(void) kv_rights_check_view(pipeline->views[i].row);
+		kv_sinks_check(&pipeline->views[i]);
+	}
 }

@@ -11,5 +11,7 @@ extern char *kv_members_signature(int64 id);
 /* Makes invalidations of what pipeline reads set kv_members_invalid; NULL: of nothing. */
 extern void kv_members_watch(Pipeline *pipeline);
 extern volatile bool kv_members_invalid;
+/* Raises an error where an owner has lost a right that a view or a sink of his needs; does nothing as long as no rights change. Runs: in a transaction. */
+extern void kv_members_check_rights(Pipeline *pipeline);
 
 #endif							/* KV_MEMBERS_H */

@@ -108,6 +108,7 @@ typedef struct PipelineView
 {
 	ViewRow    *row;
 	ViewDef    *view;
+	List	   *reads;			/* Oid: what its query reads with somebody's rights */
 	MaintenancePlan *plan;
 	List	   *compiled;		/* KvPlan * parallel to plan->statements */
 	int64		applied;		/* rows of inputs since the run began */

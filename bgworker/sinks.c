@@ -40,6 +40,21 @@ kv_sinks_load(Pipeline *pipeline, PipelineView *view)
 	table_close(rel, NoLock);
 }
 
+/* Checks that a view's owner may still write to its sinks. Runs: in a transaction. */
+void
+kv_sinks_check(const PipelineView *view)
+{
+	Relation	rel;
+	ListCell   *cell;
+
+	if (view->sinks == NIL)
+		return;
+	rel = table_open(view->row->relation, AccessShareLock);
+	foreach(cell, view->sinks)
+		kv_sink_check(rel, ((ViewSink *) lfirst(cell))->topic->relid);
+	table_close(rel, NoLock);
+}
+
 /* Writes the rows that a view has given in this (sub)batch, since it was asked last, to its sinks. Runs: in a batch. */
 void
 kv_sinks_publish(PipelineView *view)

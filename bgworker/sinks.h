@@ -5,6 +5,7 @@
 #include "pipeline.h"
 
 extern void kv_sinks_load(Pipeline *pipeline, PipelineView *view);
+extern void kv_sinks_check(const PipelineView *view);
 extern void kv_sinks_publish(PipelineView *view);
 
 #endif							/* KV_SINKS_H */

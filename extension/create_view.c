@@ -16,16 +16,11 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_foreign_server.h"
-#include "catalog/pg_proc.h"
 #include "commands/defrem.h"
-#include "executor/executor.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -35,6 +30,7 @@
 #include "default_bound.h"
 #include "outbox.h"
 #include "refuse.h"
+#include "rights.h"
 #include "run_sql.h"
 #include "shared.h"
 #include "view_objects.h"
@@ -50,9 +46,6 @@ static void apply_column_names(NewView *new);
 static Refusal *refuse_unstored(ViewDef *view);
 static int	group_location(Query *groups);
 static List *add_bounds(NewView *new);
-static void check_permissions(Query *query);
-static bool check_permissions_walker(Node *node, void *context);
-static bool check_execution(Oid function, void *context);
 static PipelineRow *choose_pipeline(NewView *new, ViewDef *view);
 static int64 pipeline_of_views(NewView *new, ViewDef *view);
 static void check_first_rows(NewView *new, ViewRow *upper);
@@ -97,7 +90,7 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 		ereport(NOTICE,
 				(errmsg("continuous view \"%s\" joins streams on one more condition: %s", new.name, (char *) lfirst(cell)),
 				 errdetail("It follows from %s and is part of the view's query.", new.options->bound_given ? "its option kafka.bound" : "kafka.default_bound")));
-	check_permissions(new.query);
+	(void) kv_rights_check(new.query);
 	new.pipeline = choose_pipeline(&new, view);
 
 	new.id = kv_view_reserve_id();
@@ -228,58 +221,6 @@ add_bounds(NewView *new)
 				 errdetail("It has no two streams in one FROM, with event times of one type, that are not bound already. (An outer join that says USING has no place for a condition.)"),
 				 errhint("Leave the option out, and write conditions on the event times where they are missing.")));
 	return added;
-}
-
-/*
- * Checks that the current user may read what the query reads, with plain views
- * expanded as their owners' rights. The worker reads topics for the view, so
- * nobody would check it later. And that he may execute its functions, as which the worker would fail.
- */
-static void
-check_permissions(Query *query)
-{
-	List	   *rewritten = QueryRewrite(copyObject(query));
-
-	check_permissions_walker((Node *) linitial(rewritten), NULL);
-}
-
-static bool
-check_permissions_walker(Node *node, void *context)
-{
-	ListCell   *cell;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, Query))
-	{
-		(void) check_functions_in_node(node, check_execution, NULL);
-		return expression_tree_walker(node, check_permissions_walker, context);
-	}
-
-	kv_check_query_permissions((Query *) node);
-	foreach(cell, ((Query *) node)->rtable)
-	{
-		RangeTblEntry *rte = lfirst_node(RangeTblEntry, cell);
-
-		if (rte->rtekind == RTE_RELATION && kv_topic_is(rte->relid))
-		{
-			TopicDef   *topic = kv_topic_get(rte->relid);
-
-			if (pg_foreign_server_aclcheck(topic->serverid, GetUserId(), ACL_USAGE) != ACLCHECK_OK)
-				aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FOREIGN_SERVER, topic->server_name);
-		}
-	}
-	return query_tree_walker((Query *) node, check_permissions_walker, context, 0);
-}
-
-static bool
-check_execution(Oid function, void *context)
-{
-	AclResult	allowed = pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE);
-
-	if (allowed != ACLCHECK_OK)
-		aclcheck_error(allowed, get_func_prokind(function) == PROKIND_AGGREGATE ? OBJECT_AGGREGATE : OBJECT_FUNCTION, get_func_name(function));
-	return false;
 }
 
 /* ------------------------------------------------------------------ which pipeline */

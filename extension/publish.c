@@ -24,6 +24,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 #include "encode.h"
@@ -66,6 +67,7 @@ static HTAB *plans = NULL;
 static PublishPlan *get_plan(TriggerData *trigger);
 static void make_plan(PublishPlan *plan, TriggerData *trigger);
 static void invalidate_plans(Datum arg, Oid relid);
+static void invalidate_all_plans(Datum arg, int cache, uint32 hash);
 static void publish_row(PublishPlan *plan, TriggerData *trigger);
 static void publish_statement(PublishPlan *plan, TriggerData *trigger);
 static void require_table(TriggerData *trigger, Tuplestorestate *rows, const char *clause);
@@ -121,6 +123,8 @@ get_plan(TriggerData *trigger)
 
 		plans = hash_create("kv publish plans", 32, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		CacheRegisterRelcacheCallback(invalidate_plans, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, invalidate_all_plans, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, invalidate_all_plans, (Datum) 0);
 	}
 	make_row_memory();
 	plan = hash_search(plans, &oid, HASH_ENTER, &found);
@@ -179,6 +183,13 @@ invalidate_plans(Datum arg, Oid relid)
 			plan->stale = true;
 		}
 	}
+}
+
+/* A role that has changed may have lost its right to write. */
+static void
+invalidate_all_plans(Datum arg, int cache, uint32 hash)
+{
+	invalidate_plans(arg, InvalidOid);
 }
 
 /* Publishes one changed row. */
