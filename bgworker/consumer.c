@@ -23,6 +23,7 @@
 #include "access/xact.h"
 
 #include "broker.h"
+#include "cluster.h"
 #include "consumer.h"
 #include "start_offsets.h"
 
@@ -57,7 +58,7 @@ static void grow_fifo(Partition *partition);
 /*
  * Opens the consumer of a pipeline and sets up its partitions from the stored
  * positions; positions of a first start and of new partitions are resolved and stored.
- * Runs: outside a transaction. Blocks: 10 s a topic, a round trip a partition, and 30 s for new ones.
+ * Runs: outside a transaction. Blocks: 10 s, 10 s a topic, a round trip a partition, and 30 s for new ones.
  */
 void
 kv_consumer_open(Pipeline *pipeline)
@@ -74,6 +75,7 @@ kv_consumer_open(Pipeline *pipeline)
 	CommitTransactionCommand();
 
 	old = MemoryContextSwitchTo(pipeline->context);
+	kv_cluster_check(pipeline->consumer, pipeline->row->pipeline, pipeline->row->name);
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
 		find_partitions(pipeline, &pipeline->topics[i], positions);

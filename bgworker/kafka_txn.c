@@ -132,6 +132,12 @@ kv_txn_close(KafkaTxn *txn)
 	kv_client_destroy(txn->client);
 }
 
+KvClient *
+kv_txn_client(KafkaTxn *txn)
+{
+	return txn->client;
+}
+
 void
 kv_txn_begin(KafkaTxn *txn)
 {

@@ -21,6 +21,7 @@ typedef struct KafkaOffset
  */
 extern KafkaTxn *kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name);
 extern void kv_txn_close(KafkaTxn *txn);
+extern KvClient *kv_txn_client(KafkaTxn *txn);
 
 extern void kv_txn_begin(KafkaTxn *txn);
 /* Queues one message; hash is kv_murmur2 of its key. */

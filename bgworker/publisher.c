@@ -30,6 +30,7 @@
 #include "utils/wait_event.h"
 
 #include "catalog.h"
+#include "cluster.h"
 #include "drain.h"
 #include "fault_point.h"
 #include "outbox_load.h"
@@ -55,6 +56,7 @@ static void refresh_outputs(void *arg);
 static Output *find_output(int64 pipeline);
 static void update_output(Output *output, const OutboxPipeline *pipeline);
 static void drop_unlisted(void);
+static void open_again(void);
 static void free_slots(int code, Datum arg);
 static TimestampTz serve_output(Output *output, TimestampTz now);
 static TimestampTz serve_transactions(TimestampTz now);
@@ -95,6 +97,8 @@ kv_publisher_main(Datum main_arg)
 			if (kv_process_attempt(refresh_outputs, NULL, slot))
 				drop_unlisted();
 			refreshed_at = now;
+			if (kv_cluster_may_have_changed())
+				open_again();
 		}
 		else
 			next = TimestampTzPlusMilliseconds(refreshed_at, REFRESH_MS);
@@ -221,6 +225,22 @@ drop_unlisted(void)
 		kv_slot_free(output->slot);
 		pfree(output);
 	}
+}
+
+/* Lets go of all producers, whose server or user mapping may have changed; recovery opens those that lead where they should. */
+static void
+open_again(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, outputs)
+	{
+		Output	   *output = lfirst(cell);
+
+		give_up(output);
+		kv_slot_clear_error(output->slot);
+	}
+	kv_transactions_failed(transactions);
 }
 
 /* Gives the slots of all outputs back however this process ends: after DROP SERVER no other publisher would. */

@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog.h"
+#include "cluster.h"
 #include "fault_point.h"
 #include "group_offsets.h"
 #include "incomplete.h"
@@ -80,6 +81,7 @@ kv_recover(Output *output)
 		check_owner(output);
 	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name);
 	KV_FAULT_POINT("recover_fenced");
+	kv_cluster_check(kv_txn_client(output->txn), output->pipeline, output->name);
 	read_metadata(output, &metadata);
 	KV_FAULT_POINT("recover_metadata_read");
 	decide(output, &known, &metadata);

@@ -68,6 +68,35 @@ ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count)
 	return err;
 }
 
+/* See the header. librdkafka knows it from any answer about topics; without one it waits, and with one that lacks it it does not. */
+char *
+kv_broker_cluster(KvClient *client, int timeout_ms)
+{
+	instr_time	start;
+	int			slice;
+
+	INSTR_TIME_SET_CURRENT(start);
+	while ((slice = wait_slice(timeout_ms, start)) > 0)
+	{
+		char	   *id = rd_kafka_clusterid(client->rk, slice);
+
+		if (id != NULL)
+		{
+			char	   *copy = pstrdup(id);
+
+			rd_kafka_mem_free(client->rk, id);
+			return copy;
+		}
+		if (rd_kafka_controllerid(client->rk, 0) >= 0)
+			return NULL;		/* an answer came, without an id */
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION),
+			 errmsg("could not reach Kafka server \"%s\"", client->server_name),
+			 errdetail("%s", failure_words(client, RD_KAFKA_RESP_ERR__TIMED_OUT)),
+			 errhint("Check bootstrap_servers of the server and that the brokers run. The pipeline tries again by itself.")));
+}
+
 /* Runs: either. Blocks: timeout_ms, interruptible. */
 void
 kv_broker_offsets(KvClient *client, const char *topic, int partition, int timeout_ms, int64 *low, int64 *high)

@@ -12,6 +12,8 @@
  * Blocks in slices of 500 ms with CHECK_FOR_INTERRUPTS between.
  */
 extern int	kv_broker_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error);
+/* Id of the brokers' cluster, palloc'd; NULL: they do not say. Raises an error where none answers. Blocks: timeout_ms, interruptible. */
+extern char *kv_broker_cluster(KvClient *client, int timeout_ms);
 /* First offset and end; a consumer's end is the read_committed one (the last stable offset). Raises on failure. */
 extern void kv_broker_offsets(KvClient *client, const char *topic, int partition, int timeout_ms,
 							  int64 *low, int64 *high);

@@ -204,7 +204,7 @@ kafka_resume_published(PG_FUNCTION_ARGS)
 				 errhint("Give the number that the error in kafka.sinks or kafka.pipelines names, or 0 if nothing of the pipeline is published.")));
 	set_paused(pipeline->pipeline, false);
 	kv_sql_enter_engine(&sql);
-	kv_sql_run("UPDATE kafka_state.pipeline SET batch = greatest(batch, $2) WHERE pipeline = $1", 2, types, values, NULL);
+	kv_sql_run("UPDATE kafka_state.pipeline SET batch = greatest(batch, $2), cluster = NULL WHERE pipeline = $1", 2, types, values, NULL);
 	kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at, decided)"
 			   " VALUES ($1, $2, 0, pg_catalog.clock_timestamp(), true)"
 			   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = 0, at = excluded.at, decided = true", 2, types, values, NULL);

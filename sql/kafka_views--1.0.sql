@@ -35,6 +35,7 @@ CREATE TABLE kafka_state.pipeline (
 	paused boolean NOT NULL DEFAULT false,
 	batch bigint NOT NULL DEFAULT 0,	-- number of the last batch that was committed with this row locked
 	resumed bigint NOT NULL DEFAULT 0,	-- how often kafka.resume was called: what has stopped for a person goes on
+	cluster text,				-- id of the Kafka cluster that it has read; null: not known yet
 	compared text NOT NULL			-- timeline and data directory on which this was made, or last compared with Kafka: elsewhere it may be behind what was published
 );
 COMMENT ON TABLE kafka_state.pipeline IS 'One row a pipeline; whoever writes to its outbox locks the row first and takes the next batch number';
