@@ -67,8 +67,8 @@ kv_members_load(int64 id, MemoryContext context)
 		return NULL;
 	}
 	load_views(pipeline, rows);
-	load_topics(pipeline);
 	pipeline->owner = pipeline->views[0].view->owner;
+	load_topics(pipeline);
 	pipeline->kafka_name = kv_pipeline_kafka_name(pipeline->row);
 	pipeline->bootstrap_done = bootstrap_is_done(pipeline);
 	MemoryContextSwitchTo(old);
@@ -109,8 +109,13 @@ load_views(Pipeline *pipeline, List *rows)
 	}
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
+		KvSql		role;
+
+		/* planning folds functions of users */
+		kv_sql_act_as(&role, pipeline->views[i].view->owner);
 		compile_view(pipeline, &pipeline->views[i]);
 		kv_sinks_load(pipeline, &pipeline->views[i]);
+		kv_sql_act_as_before(&role);
 	}
 	for (int i = pipeline->nviews - 1; i >= 0; i--)
 		need_frontiers_above(pipeline, &pipeline->views[i]);
@@ -281,7 +286,7 @@ load_topic(Pipeline *pipeline, TopicInput *input)
 		input->wanted = bms_add_member(input->wanted, topic->columns[topic->keys[i]].attno);
 	if (topic->time_attno != 0)
 		input->wanted = bms_add_member(input->wanted, topic->time_attno);
-	input->decoder = kv_decoder_make(pipeline->context, topic, input->wanted);
+	input->decoder = kv_decoder_make(pipeline->context, topic, input->wanted, pipeline->owner);
 	input->delta_desc = kv_delta_desc(pipeline->context, topic->desc, input->is_table);
 }
 

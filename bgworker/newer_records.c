@@ -104,7 +104,7 @@ run(Search *search)
 	search->context = AllocSetContextCreate(search->pipeline->batch, "kv newer records", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(search->context);
 	search->one_record = AllocSetContextCreate(search->context, "kv record", ALLOCSET_DEFAULT_SIZES);
-	search->decoder = kv_decoder_make(search->context, input->topic, bms_make_singleton(0));
+	search->decoder = kv_decoder_make(search->context, input->topic, bms_make_singleton(0), search->pipeline->owner);
 	search->values = palloc0(sizeof(Datum) * input->topic->desc->natts);
 	search->nulls = palloc0(sizeof(bool) * input->topic->desc->natts);
 	search->keys = kv_upsert_make(search->context, input->topic, input->npartitions);

@@ -544,7 +544,7 @@ kv_view_load(int64 id)
 			"Something the view uses has changed since the view was created: change it back, or drop the view.";
 		kv_refuse(refusal, get_rel_name(row->relation), NULL);
 	}
-	AtEOXact_GUC(true, nest);
+	AtEOXact_GUC(false, nest);
 	SetUserIdAndSecContext(save_user, save_sec_context);
 
 	kv_view_set_id(view, id, row->pipeline, row->relation);

@@ -50,8 +50,8 @@ kafka_explain(PG_FUNCTION_ARGS)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
 	InitMaterializedSRF(fcinfo, 0);
 	view = kv_view_load(row->view);
-	statements = kv_maintenance(view)->statements;
 	kv_sql_enter_role(&sql, view->owner, row->settings);
+	statements = kv_maintenance(view)->statements;
 	if (with_plans)
 		deltas = register_deltas(view, statements);
 	foreach(cell, statements)

@@ -191,7 +191,7 @@ begin_scan(ForeignScanState *node, int eflags)
 	scan->values = ExecInitExprList(plan->fdw_exprs, &node->ss.ps);
 	foreach(cell, (List *) list_nth(plan->fdw_private, SCAN_COLUMNS))
 		wanted = bms_add_member(wanted, lfirst_int(cell));
-	scan->decoder = kv_decoder_make(scan->scan_context, scan->topic, wanted);
+	scan->decoder = kv_decoder_make(scan->scan_context, scan->topic, wanted, InvalidOid);
 	scan->record_context = AllocSetContextCreate(scan->scan_context, "kv record", ALLOCSET_DEFAULT_SIZES);
 }
 

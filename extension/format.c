@@ -8,7 +8,8 @@
  * neighbours live. Common types are converted without a chance of an error. Where a
  * type's input function must be asked, the rest of the row is converted inside one
  * subtransaction (a transaction if there is none), and only errors that a record can
- * be blamed for (DESIGN.md 2.6) become a result.
+ * be blamed for (DESIGN.md 2.6) become a result. Only there code of users runs: an input function, the CHECK of
+ * a domain. A worker, which is superuser, does that as the owner of its pipeline.
  */
 #include "format.h"
 
@@ -20,6 +21,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgtime.h"
+#include "run_sql.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -50,6 +52,7 @@ typedef struct DecodePart
 struct Decoder
 {
 	TopicDef   *topic;
+	Oid			role;			/* who runs code of users; InvalidOid: the current user */
 	int			natts;
 	DecodePart	value;
 	DecodePart	key;			/* of a record with a value */
@@ -85,13 +88,14 @@ static TimestampTz time_of_ms(int64 ms);
 
 /* Makes a decoder. */
 Decoder *
-kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *wanted)
+kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *wanted, Oid role)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Decoder    *decoder = palloc0(sizeof(Decoder));
 
 	decoder->topic = kv_topic_copy(context, topic);
 	topic = decoder->topic;
+	decoder->role = role;
 	decoder->natts = topic->desc->natts;
 	decoder->time_index = topic->time_attno - 1;
 	if (decoder->time_index >= 0)
@@ -392,7 +396,8 @@ restore_input_settings(InputSettings before)
 
 /*
  * Goes on with input functions that may raise. The PG_TRY turns an error that the record is to
- * blame for into a bad record; without it one record would end the whole batch.
+ * blame for into a bad record; without it one record would end the whole batch. The role ends with an
+ * abort, of whichever transaction.
  */
 static ConvertResult
 convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t len,
@@ -405,6 +410,7 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 	bool		may_catch = !IsInParallelMode();
 	volatile ConvertResult result = CONVERT_FINE;
 	InputSettings before;
+	KvSql		role;
 
 	if (own_transaction)
 		StartTransactionCommand();
@@ -414,7 +420,11 @@ convert_catching(Decoder *decoder, DecodePart *part, const char *bytes, size_t l
 	before = fix_input_settings();
 	PG_TRY();
 	{
+		if (OidIsValid(decoder->role))
+			kv_sql_act_as(&role, decoder->role);
 		result = convert_columns(decoder, part, bytes, len, true, at, values, nulls, bad);
+		if (OidIsValid(decoder->role))
+			kv_sql_act_as_before(&role);
 		restore_input_settings(before);
 		if (own_transaction)
 			CommitTransactionCommand();

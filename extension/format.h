@@ -21,8 +21,11 @@ typedef enum DecodeResult
 
 typedef struct Decoder Decoder;
 
-/* Makes a decoder for the columns whose attno is in wanted (Bitmapset of attnos; NULL: all). Lives in context. */
-extern Decoder *kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *wanted);
+/*
+ * Makes a decoder for the columns whose attno is in wanted (Bitmapset of attnos; NULL: all). Lives in context. Code of users
+ * (input functions of types, CHECKs of domains) runs as role; InvalidOid: as whoever decodes, with the settings in force.
+ */
+extern Decoder *kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *wanted, Oid role);
 /*
  * Decodes one record into values/nulls (desc->natts entries; columns not wanted
  * are null). By-reference values live in CurrentMemoryContext or point into the

@@ -66,6 +66,7 @@ struct KvPlan
 
 bool		kv_maintaining = false;
 
+static void switch_role(KvSql *sql, Oid role, int security_flags);
 static void enter(KvSql *sql, Oid role, int security_flags);
 static void set_local(const char *name, const char *value);
 static void apply_setting(const char *setting);
@@ -152,17 +153,39 @@ kv_sql_leave(KvSql *sql)
 		elog(ERROR, "scopes of SQL are not nested");
 	if (sql->pushed_snapshot)
 		PopActiveSnapshot();
+	kv_sql_act_as_before(sql);
+}
+
+/* Acts as role without SPI; see the header. */
+void
+kv_sql_act_as(KvSql *sql, Oid role)
+{
+	switch_role(sql, role, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	set_local("search_path", SAFE_SEARCH_PATH);
+}
+
+/* Role and settings are as before, whatever the role has set meanwhile. */
+void
+kv_sql_act_as_before(KvSql *sql)
+{
 	AtEOXact_GUC(false, sql->guc_nest);
 	SetUserIdAndSecContext(sql->save_user, sql->save_sec_context);
+}
+
+/* Takes a role, and a level of settings that end with it. */
+static void
+switch_role(KvSql *sql, Oid role, int security_flags)
+{
+	GetUserIdAndSecContext(&sql->save_user, &sql->save_sec_context);
+	SetUserIdAndSecContext(role, sql->save_sec_context | security_flags);
+	sql->guc_nest = NewGUCNestLevel();
 }
 
 /* Connects to SPI under a role; both entries end here. */
 static void
 enter(KvSql *sql, Oid role, int security_flags)
 {
-	GetUserIdAndSecContext(&sql->save_user, &sql->save_sec_context);
-	SetUserIdAndSecContext(role, sql->save_sec_context | security_flags);
-	sql->guc_nest = NewGUCNestLevel();
+	switch_role(sql, role, security_flags);
 	sql->pushed_snapshot = !ActiveSnapshotSet();
 	if (sql->pushed_snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());

@@ -40,6 +40,12 @@ extern void kv_sql_enter_engine(KvSql *sql);
  */
 extern void kv_sql_enter_role(KvSql *sql, Oid role, ArrayType *settings);
 extern void kv_sql_leave(KvSql *sql);
+/*
+ * The same role, restrictions and search_path without SPI, for what runs code of users and is no statement:
+ * input functions and CHECKs of domains, expressions that are planned.
+ */
+extern void kv_sql_act_as(KvSql *sql, Oid role);
+extern void kv_sql_act_as_before(KvSql *sql);
 
 /*
  * Runs one statement with parameters inside an entered scope. The result is in

@@ -53,10 +53,10 @@ kv_sink_snapshot(const ViewRow *row, int64 batch, Oid topic_relid)
 	context = AllocSetContextCreate(CurrentMemoryContext, "kv sink snapshot", ALLOCSET_DEFAULT_SIZES);
 	rel = table_open(row->relation, AccessShareLock);
 	topic = kv_topic_copy(context, kv_topic_get(topic_relid));
-	encoder = kv_encoder_make(context, topic, RelationGetDescr(rel));
 
 	/* what depends on a setting is written as the worker will write it */
 	kv_sql_enter_role(&sql, view->owner, row->settings);
+	encoder = kv_encoder_make(context, topic, RelationGetDescr(rel));
 	kv_note_times_begin(view);
 	kv_outbox_begin_batch(row->pipeline, batch);
 	if (stored)
