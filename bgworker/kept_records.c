@@ -56,9 +56,9 @@ kv_kept_read_requested(Pipeline *pipeline, int64 limit, KeptRecord **records)
 {
 	static const char text[] =
 		"SELECT " KEPT_COLUMNS "attempts, NULL::bigint FROM ("
-		"SELECT *, sum(" KEPT_SIZE ") OVER (ORDER BY relation::oid, partition, record_offset, id) - " KEPT_SIZE " AS before FROM ("
+		"SELECT *, sum(" KEPT_SIZE ") OVER (ORDER BY relation, partition, record_offset, id) - " KEPT_SIZE " AS before FROM ("
 		"SELECT * FROM kafka_state.dead_letter WHERE pipeline = $1 AND retry_requested IS NOT NULL"
-		" ORDER BY relation::oid, partition, record_offset, id LIMIT $2) l) s WHERE before < $3 ORDER BY relation::oid, partition, record_offset, id";
+		" ORDER BY relation, partition, record_offset, id LIMIT $2) l) s WHERE before < $3 ORDER BY relation, partition, record_offset, id";
 
 	return read_records(pipeline, text, limit, records);
 }

@@ -164,7 +164,7 @@ CREATE TABLE kafka_state.dead_letter (
 	retried_at timestamptz,			-- when that was, unless it was the first
 	retry_requested timestamptz		-- kafka.retry_dead_letters: the pipeline's next batch takes it
 );
-CREATE INDEX ON kafka_state.dead_letter (pipeline) WHERE retry_requested IS NOT NULL;
+CREATE INDEX ON kafka_state.dead_letter (pipeline, relation, partition, record_offset, id) WHERE retry_requested IS NOT NULL;
 COMMENT ON TABLE kafka_state.dead_letter IS 'Records that could not be applied, as they came; groups and rows that could not be written when their windows closed';
 
 CREATE TABLE kafka_state.retried (

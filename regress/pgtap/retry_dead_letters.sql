@@ -122,6 +122,27 @@ SELECT results_eq($$SELECT "offset", attempts FROM kafka.dead_letters WHERE view
 SELECT is_empty($$SELECT * FROM kafka.verify('part_sizes')$$, 'the view that could bear them equals its query');
 SELECT is_empty($$SELECT kafka_test.differences('SELECT * FROM part_sink', 'SELECT * FROM part_shares')$$, 'the sink, folded, is the view');
 
+-- an unstored view: what was tried again is among the rows that it has given, once
+SELECT kafka_test.create_topic('rdl_' || t, 1, 'retention.ms=-1') FROM unnest('{given,given_sink,late_sink}'::text[]) t \g /dev/null
+CREATE DOMAIN given_number AS int CHECK (VALUE < 100);
+CREATE FOREIGN TABLE given (id int, n given_number, at timestamptz) SERVER broker OPTIONS (topic 'rdl_given', event_time 'at');
+CREATE FOREIGN TABLE given_sink (id int, share int) SERVER broker OPTIONS (topic 'rdl_given_sink');
+CREATE FOREIGN TABLE late_sink (id int, share int) SERVER broker OPTIONS (topic 'rdl_late_sink');
+CREATE FUNCTION part(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 100 / n; END';
+BEGIN;
+CREATE VIEW parted WITH (kafka.continuous, kafka.pipeline = 'parted') AS SELECT id, part(n) AS share, at FROM given;
+SELECT kafka.attach_sink('parted', 'given_sink') \g /dev/null
+COMMIT;
+SELECT kafka_test.produce('rdl_given', $$SELECT 'k', jsonb_build_object('id', i, 'n', CASE i WHEN 2 THEN 0 WHEN 3 THEN 300 WHEN 4 THEN 0 ELSE i END, 'at', timestamptz '2026-01-01Z') FROM generate_series(1, 5) i$$) \g /dev/null
+SELECT ok(kafka.wait_for_view('parted', '60s'), 'bad records of an unstored view');
+ALTER DOMAIN given_number DROP CONSTRAINT given_number_check;
+CREATE OR REPLACE FUNCTION part(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 100 / nullif(n, 0); END';
+SELECT is(retry('given') + retry('parted', ARRAY(SELECT id FROM kafka.dead_letters WHERE "offset" = 1)), 2::bigint, 'two of three');
+SELECT ok(kafka.wait_for_view('parted', '60s'), 'are tried again');
+SELECT kafka.attach_sink('parted', 'late_sink') \g /dev/null
+SELECT ok(kafka.wait_for_view('parted', '60s'), 'a sink that comes later');
+SELECT results_eq($$SELECT (value::jsonb->>'id')::int FROM kafka_test.await($$ || quote_literal(t) || $$, 4) ORDER BY 1$$, 'VALUES (1), (2), (3), (5)', t || ' has what the view has given') FROM unnest('{rdl_given_sink,rdl_late_sink}'::text[]) t;
+
 -- who may: the owner, who sees the dead letters
 CREATE ROLE rdl_stranger;
 GRANT SELECT ON shares, events TO rdl_stranger;
