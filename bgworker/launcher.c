@@ -88,7 +88,8 @@ kv_launcher_main(Datum main_arg)
 		CHECK_FOR_INTERRUPTS();
 		kv_process_reload();
 	}
-	proc_exit(0);
+	/* not 0, for which the postmaster would forget it: whoever ends it with a signal gets another one, if not the whole server ends */
+	proc_exit(1);
 }
 
 /* Lists the databases one can connect to, in CurrentMemoryContext. */
