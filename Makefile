@@ -13,7 +13,7 @@ export NODE_EXTRA_CA_CERTS ?= $(SYSTEM_CAS)
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: help demo test soak bench up down deps
+.PHONY: help demo test soak chaos bench up down deps
 
 help:
 	@echo 'make            build the extension and the test tool (warnings are errors)'
@@ -21,6 +21,7 @@ help:
 	@echo 'make demo       the whole product in two minutes; KEEP=1 leaves it running'
 	@echo 'make test       all tests;  regress/run sql/NAME, regress/run tap/NAME.pl: one of them'
 	@echo 'make soak       1,000 random topologies against the reference simulator, then every fault point (hours); N=5000: more, SEED=...: again'
+	@echo 'make chaos      faults at random under steady load for an hour, then everything is compared; TIME=seconds, SEED=...: again, BROKERS=2'
 	@echo 'make bench      the benchmark of DESIGN.md section 6'
 	@echo 'make up, down   a broker and a cluster to play with, in $(PLAY)'
 
@@ -39,6 +40,10 @@ soak: deps
 	$(MAKE) --no-print-directory install
 	N=$${N:-1000} GO_ON=1 TIMEOUT=86400 regress/run random/topologies.py
 	N=all TIMEOUT=86400 regress/run tap/120_fault_points.pl
+
+chaos: deps
+	$(MAKE) --no-print-directory install
+	/usr/bin/python3 regress/chaos/chaos.py
 
 bench: deps
 	$(MAKE) --no-print-directory install

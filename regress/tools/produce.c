@@ -141,11 +141,13 @@ parse_line(char *line)
 	return record;
 }
 
-/* Hands a record to librdkafka, waiting while its queue is full. */
+/* Hands a record to librdkafka, waiting while its queue is full, and asking the broker for a partition that may be new. */
 static void
 produce_record(rd_kafka_t *rk, const char *topic, Record *record)
 {
 	rd_kafka_resp_err_t err;
+	bool		again;
+	int			tries = 0;
 
 	do
 	{
@@ -155,8 +157,11 @@ produce_record(rd_kafka_t *rk, const char *topic, Record *record)
 								RD_KAFKA_V_TIMESTAMP(record->timestamp_ms),
 								RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
 								RD_KAFKA_V_HEADERS(record->headers), RD_KAFKA_V_END);
-		rd_kafka_poll(rk, err == RD_KAFKA_RESP_ERR__QUEUE_FULL ? 100 : 0);
-	} while (err == RD_KAFKA_RESP_ERR__QUEUE_FULL);
+		again = err == RD_KAFKA_RESP_ERR__QUEUE_FULL || (err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION && tries++ < 10);
+		if (again && err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+			rd_kafka_metadata_destroy(fetch_metadata(rk, topic));
+		rd_kafka_poll(rk, again ? 100 : 0);
+	} while (again);
 	if (err)
 		die("could not produce to \"%s\": %s", topic, rd_kafka_err2str(err));
 }

@@ -136,7 +136,8 @@ def no_losses(database, view):
 def sink_column(name, type_name):
     """A column of a sink's JSON value (v) as the view's type."""
     if type_name == "tstzrange":
-        return f"tstzrange((v->'{name}'->>'start')::timestamptz, (v->'{name}'->>'end')::timestamptz) AS {name}"
+        return (f"tstzrange((v->'{name}'->>'start')::timestamptz, (v->'{name}'->>'end')::timestamptz,"
+                f" coalesce(v->'{name}'->>'bounds', '[)')) AS {name}")
     return f"(v->>'{name}')::{type_name} AS {name}"
 
 
