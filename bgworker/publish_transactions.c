@@ -56,7 +56,8 @@ struct TransactionOutput
 	int64		known;			/* greatest batch that Kafka has */
 	List	   *claims;			/* Claim *, in context */
 	char		kafka_name[MAX_NAME];	/* of the producer */
-	char	   *replaced_by;	/* the owner of the server that has taken the place of this one, until the name changes; NULL: none has */
+	char	   *replaced_by;	/* the owner of the server that has taken the place of this one; NULL: none has */
+	OutboxMetadata replacing;	/* what it has left in Kafka, but for the pointers */
 	bool		more;			/* the last attempt found something to publish */
 	MemoryContext context;		/* of the producer */
 	MemoryContext batch;		/* of one batch */
@@ -105,8 +106,9 @@ kv_transactions_publish(void *arg)
 		output->replaced_by = NULL;
 		strlcpy(output->kafka_name, current.kafka_name, MAX_NAME);
 	}
-	if (output->replaced_by != NULL)
+	if (output->replaced_by != NULL && kv_metadata_is_replaced(&output->replacing))
 		stop_replaced(output, &current);
+	output->replaced_by = NULL;
 	if (output->txn == NULL)
 	{
 		output->txn = kv_txn_open(output->context, output->serverid, current.role, current.kafka_name);
@@ -191,6 +193,7 @@ find_out(TransactionOutput *output, TransactionBatch *current)
 		if (kv_metadata_is_replaced(&metadata))
 		{
 			output->replaced_by = MemoryContextStrdup(TopMemoryContext, metadata.owner);
+			output->replacing = metadata;
 			stop_replaced(output, current);
 		}
 		found = found || (current->topic != NULL && strcmp(offset->topic, current->topic) == 0);
@@ -221,7 +224,8 @@ stop_replaced(const TransactionOutput *output, const TransactionBatch *current)
 			 errmsg("messages of ordinary transactions are published to server \"%s\" by a server that has taken the place of this one",
 					current->server),
 			 errdetail("Their owner in Kafka is %s. This database does not have what was published since.", output->replaced_by),
-			 errhint("Make this server a standby of that one, or run kafka.fork() here, to go on under new names.")));
+			 errhint("Make this server a standby of that one, or run kafka.fork() here, to go on under new names. "
+					 "If that one is gone for good, kafka.adopt(take_over => true) goes on in its place.")));
 }
 
 /* Raises the error of a batch of which nobody knows whether it is out. */

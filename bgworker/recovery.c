@@ -30,6 +30,7 @@
 
 #include "catalog.h"
 #include "cluster.h"
+#include "diverged.h"
 #include "fault_point.h"
 #include "group_offsets.h"
 #include "incomplete.h"
@@ -190,7 +191,8 @@ check_replaced(Output *output, const OutboxMetadata *metadata)
 			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("pipeline \"%s\" is published by a server that has taken the place of this one", output->name),
 			 errdetail("Its owner in Kafka is %s. This database does not have what was published since.", metadata->owner),
-			 errhint("Make this server a standby of that one, or run kafka.fork() here, to go on under new names.")));
+			 errhint("Make this server a standby of that one, or run kafka.fork() here, to go on under new names. "
+					 "If that one is gone for good, kafka.adopt(take_over => true) goes on in its place.")));
 }
 
 /* Sets output->published; raises an error where Kafka and Postgres contradict each other. */
@@ -198,6 +200,8 @@ static void
 decide(Output *output, const Known *known, OutboxMetadata *metadata)
 {
 	check_replaced(output, metadata);
+	if (metadata->found && kv_place_is_before(known->note, metadata->place))
+		kv_diverged_check(output, metadata->place, known->last_batch);
 	if (metadata->found && metadata->place.batch > known->last_batch)
 	{
 		if (metadata->place.part != 0 && !(known->decided && known->note.batch == metadata->place.batch - 1))

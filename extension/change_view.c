@@ -45,7 +45,7 @@ static void refuse_dropped_sinks(void);
 static void forget_servers(void);
 static int64 pipeline_of_view(Oid relid);
 static void set_paused(int64 pipeline, bool paused);
-static void take_identity(bool new_names);
+static void take_identity(bool new_names, bool take_over);
 
 
 /* ------------------------------------------------------------------ triggers */
@@ -274,11 +274,11 @@ set_paused(int64 pipeline, bool paused)
 
 /* ------------------------------------------------------------------ identity (DESIGN.md 5.5) */
 
-/* Goes on as the instance that the stored fingerprint names. */
+/* Goes on as the instance that the stored fingerprint names; take_over: even where Kafka knows a server that has taken its place. */
 Datum
 kafka_adopt(PG_FUNCTION_ARGS)
 {
-	take_identity(false);
+	take_identity(false, PG_GETARG_BOOL(0));
 	PG_RETURN_VOID();
 }
 
@@ -286,13 +286,13 @@ kafka_adopt(PG_FUNCTION_ARGS)
 Datum
 kafka_fork(PG_FUNCTION_ARGS)
 {
-	take_identity(true);
+	take_identity(true, false);
 	PG_RETURN_VOID();
 }
 
 /* Takes over the identity, and binds what a restore has left unbound. */
 static void
-take_identity(bool new_names)
+take_identity(bool new_names, bool take_over)
 {
 	char	   *mismatch;
 	ListCell   *cell;
@@ -302,7 +302,7 @@ take_identity(bool new_names)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to change who this database is to Kafka"),
 				 errhint("Only a superuser can do that.")));
-	if (!new_names && kv_identity_matches(&mismatch))
+	if (!new_names && !take_over && kv_identity_matches(&mismatch))
 		ereport(NOTICE, (errmsg("this database is the one that Kafka knows already")));
 	else
 	{
@@ -312,4 +312,5 @@ take_identity(bool new_names)
 	foreach(cell, kv_view_list(0))
 		kv_bind_view(kv_view_load(((ViewRow *) lfirst(cell))->view));
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
+	kv_wake_at_commit(SLOT_PUBLISHER, MyDatabaseId, -1);
 }

@@ -26,19 +26,23 @@ static void rebase_transactions(void);
 
 /*
  * Gives what every name in Kafka begins with: the instance and the database that the fingerprint was first written
- * in, which kafka.adopt() leaves as it is, so that the names stay the same.
+ * in, which kafka.adopt() leaves as they are, so that the names stay the same.
  */
 char *
 kv_identity_prefix(void)
 {
 	Oid			database = MyDatabaseId;
 	char	   *instance = instance_name();
+	MemoryContext caller = CurrentMemoryContext;
 	bool		isnull;
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	if (kv_sql_read("SELECT kafka_database FROM kafka_state.identity", 0, NULL, NULL, NULL, 1) > 0)
+	if (kv_sql_read("SELECT kafka_database, kafka_instance FROM kafka_state.identity", 0, NULL, NULL, NULL, 1) > 0)
+	{
 		database = DatumGetObjectId(kv_sql_value(0, 1, &isnull));
+		instance = MemoryContextStrdup(caller, kv_sql_text(0, 2));
+	}
 	kv_sql_leave(&sql);
 	return psprintf("%s.%u", instance, database);
 }
@@ -94,8 +98,8 @@ void
 kv_identity_ensure(void)
 {
 	static const char text[] =
-		"INSERT INTO kafka_state.identity (instance, system_identifier, data_directory, database, kafka_database) "
-		"VALUES ($1, $2, $3, $4, $4) ON CONFLICT DO NOTHING";
+		"INSERT INTO kafka_state.identity (instance, system_identifier, data_directory, database, kafka_instance, kafka_database) "
+		"VALUES ($1, $2, $3, $4, $1, $4) ON CONFLICT DO NOTHING";
 	const Oid	types[] = {TEXTOID, TEXTOID, TEXTOID, OIDOID};
 	Datum		values[4];
 	KvSql		sql;
@@ -180,7 +184,7 @@ kv_identity_take(bool new_names)
 
 		kv_sql_run("UPDATE kafka_state.identity SET system_identifier = $1, data_directory = $2, database = $3, "
 				   "instance = coalesce(nullif($4, ''), instance), adoptions = adoptions + 1", 4, types, values, NULL);
-		kv_sql_run("UPDATE kafka_state.pipeline SET compared = ''", 0, NULL, NULL, NULL);
+		kv_sql_run("UPDATE kafka_state.pipeline SET compared = '', resumed = resumed + 1", 0, NULL, NULL, NULL);
 	}
 	kv_sql_leave(&sql);
 	kv_identity_ensure();

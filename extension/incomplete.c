@@ -179,6 +179,13 @@ is_incomplete(int64 pipeline)
 	return found;
 }
 
+/* See the header. */
+bool
+kv_incomplete_is(int64 pipeline)
+{
+	return is_incomplete(pipeline) || !is_compared(pipeline);
+}
+
 /* Is it known, since the server was promoted or restored, what Kafka has of a pipeline? A copy that is nobody's successor yet may be read. */
 static bool
 is_compared(int64 pipeline)

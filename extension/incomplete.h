@@ -10,6 +10,9 @@ extern void kv_incomplete_init(void);
 /* Makes every backend look again at commit; after a change of kafka_state.redo. */
 extern void kv_incomplete_changed(void);
 
+/* Is the pipeline behind what has been published from it, or is that not known since the server was promoted or restored? */
+extern bool kv_incomplete_is(int64 pipeline);
+
 /*
  * Raises an error unless the pipeline has all that has been published from it, which its publisher finds out
  * first after a start of the server. Runs: in a transaction without locks. Blocks: 10 s at most.

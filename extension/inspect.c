@@ -24,6 +24,7 @@
 #include "analyze.h"
 #include "broker.h"
 #include "catalog.h"
+#include "incomplete.h"
 #include "client.h"
 #include "ddl.h"
 #include "position.h"
@@ -349,7 +350,7 @@ list_topics(int64 pipeline)
 static bool
 wait_until_applied(int64 view, int64 pipeline, List *ends, TimestampTz until)
 {
-	while (awaits_first_rows(view) || !are_applied(pipeline, ends) || awaits_retries(pipeline))
+	while (kv_incomplete_is(pipeline) || awaits_first_rows(view) || !are_applied(pipeline, ends) || awaits_retries(pipeline))
 	{
 		if (!poll_again(until))
 			return false;

@@ -19,11 +19,12 @@ GRANT USAGE ON SCHEMA kafka TO PUBLIC;
 
 CREATE TABLE kafka_state.identity (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-	instance text NOT NULL,			-- prefix of every group.id and transactional.id
+	instance text NOT NULL,			-- kafka.instance, or the system identifier
 	system_identifier text NOT NULL,
 	data_directory text NOT NULL,
 	database oid NOT NULL,
-	kafka_database oid NOT NULL,		-- the one whose number is in the Kafka names: kafka.adopt() leaves it
+	kafka_instance text NOT NULL,		-- prefix of every group.id and transactional.id: kafka.adopt() leaves it
+	kafka_database oid NOT NULL,		-- what comes behind it in them: kafka.adopt() leaves it too
 	adoptions bigint NOT NULL DEFAULT 0	-- kafka.adopt() since then: who has fewer than Kafka knows of has been replaced
 );
 COMMENT ON TABLE kafka_state.identity IS 'Who this database is to Kafka; where the fingerprint does not match, nothing starts until kafka.adopt() or kafka.fork()';
@@ -615,10 +616,10 @@ CREATE FUNCTION kafka.resume_transactions(server text, published boolean) RETURN
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_resume_transactions';
 COMMENT ON FUNCTION kafka.resume_transactions(text, boolean) IS 'Where Kafka cannot tell whether a batch of ordinary transactions was published: says so, and lets them go on';
 
-CREATE FUNCTION kafka.adopt() RETURNS void
+CREATE FUNCTION kafka.adopt(take_over boolean DEFAULT false) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_adopt';
-COMMENT ON FUNCTION kafka.adopt() IS 'After a restore or a copy: goes on as the instance that this database was';
-REVOKE ALL ON FUNCTION kafka.adopt() FROM PUBLIC;
+COMMENT ON FUNCTION kafka.adopt(boolean) IS 'After a restore or a copy: goes on as the instance that this database was; take_over: also where another server has taken its place in Kafka, which is gone for good';
+REVOKE ALL ON FUNCTION kafka.adopt(boolean) FROM PUBLIC;
 CREATE FUNCTION kafka.fork() RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_fork';
 COMMENT ON FUNCTION kafka.fork() IS 'After a restore or a copy: goes on as another instance, under new names in Kafka';

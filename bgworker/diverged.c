@@ -1,0 +1,124 @@
+/*
+ * diverged.c: finds out whether what Kafka has under the number of a batch is what this database has under it.
+ *
+ * Why it exists: two copies of a database that both run under the same names in Kafka, one after the other, number their batches alike and cut
+ * them differently. Whoever comes second would take its own unpublished batches for those that the first has published, and lose
+ * what only its own have.
+ *
+ * Invariant: this database is a part of what Kafka's owner had: a batch that both have ends at the same positions, and where Kafka has a
+ * batch that is not here, nothing was applied here beyond its positions.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "access/xact.h"
+
+#include "diverged.h"
+#include "position.h"
+#include "redo.h"
+#include "run_sql.h"
+#include "topic.h"
+
+static int64 offset_in_kafka(const Output *output, const char *topic, int partition);
+static char *differing_batch(const Output *output, OutboxPlace place);
+static char *applied_beyond(const Output *output);
+
+
+/* See the header. */
+void
+kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch)
+{
+	char	   *where;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (place.batch <= last_batch)
+		where = place.part == 0 ? differing_batch(output, place) : NULL;
+	else
+		where = kv_redo_is_noted(output->pipeline) ? NULL : applied_beyond(output);
+	if (where != NULL)
+		where = MemoryContextStrdup(output->context, where);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(output->context);
+	if (where == NULL)
+		return;
+	output->stopped = true;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("pipeline \"%s\" has gone another way than the server that published for it", output->name),
+			 errdetail("%s So batches that wait here are not those that Kafka has under the same numbers.", where),
+			 errhint("Make this server a standby of that one, or restore it from a backup made before they parted, or run kafka.fork() "
+					 "here: it goes on under new names, and publishes again what waits here.")));
+}
+
+/* Gives the offset of a partition that the group has in Kafka, below 0 for none. */
+static int64
+offset_in_kafka(const Output *output, const char *topic, int partition)
+{
+	for (int i = 0; i < output->noffsets; i++)
+	{
+		if (output->offsets[i].partition == partition && strcmp(output->offsets[i].topic, topic) == 0)
+			return output->offsets[i].offset;
+	}
+	return -1;
+}
+
+/* Says where an unpublished batch of this database ends elsewhere than in Kafka; NULL: nowhere, or it is not kept any more. */
+static char *
+differing_batch(const Output *output, OutboxPlace place)
+{
+	static const char text[] =
+		"SELECT p.topic, p.partition, p.\"offset\" FROM kafka_state.outbox_batch b,"
+		" pg_catalog.jsonb_to_recordset(b.positions) AS p (topic text, partition integer, \"offset\" bigint)"
+		" WHERE b.pipeline = $1 AND b.batch = $2";
+	const Oid	types[] = {INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(place.batch)};
+	MemoryContext caller = CurrentMemoryContext;
+	char	   *where = NULL;
+	uint64		count;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, 2, types, values, NULL, 0);
+	for (uint64 i = 0; i < count && where == NULL; i++)
+	{
+		bool		isnull;
+		char	   *topic = kv_sql_text(i, 1);
+		int			partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
+		int64		offset = kv_sql_int8(i, 3);
+		int64		in_kafka = offset_in_kafka(output, topic, partition);
+
+		if (in_kafka >= 0 && in_kafka != offset)
+		{
+			MemoryContext save = MemoryContextSwitchTo(caller);
+
+			where = psprintf("Batch " INT64_FORMAT " ends before offset " INT64_FORMAT " of topic \"%s\", partition %d here, before offset "
+							 INT64_FORMAT " in Kafka.", place.batch, offset, topic, partition, in_kafka);
+			MemoryContextSwitchTo(save);
+		}
+	}
+	kv_sql_leave(&sql);
+	return where;
+}
+
+/* Says where this database has applied records beyond the positions of a batch in Kafka that it does not have; NULL: nowhere. */
+static char *
+applied_beyond(const Output *output)
+{
+	ListCell   *cell;
+
+	foreach(cell, kv_position_list(output->pipeline))
+	{
+		const PositionRow *position = lfirst(cell);
+		const char *topic = kv_topic_get(position->relation)->topic;
+		int64		in_kafka = offset_in_kafka(output, topic, position->partition);
+
+		if (in_kafka >= 0 && position->next_offset > in_kafka)
+			return psprintf("It has applied records up to offset " INT64_FORMAT " of topic \"%s\", partition %d, and Kafka has, after more batches, "
+							"only what lies before " INT64_FORMAT ".", position->next_offset, topic, position->partition, in_kafka);
+	}
+	return NULL;
+}

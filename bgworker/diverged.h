@@ -1,0 +1,13 @@
+/* diverged.h: is what Kafka has under the number of a batch what this database has under it? */
+#ifndef KV_DIVERGED_H
+#define KV_DIVERGED_H
+
+#include "output.h"
+
+/*
+ * Raises an error, and stops the output, where the last batch in Kafka is of a server that has parted from this one; last_batch is the
+ * last of this database, output->offsets are those of the group. Runs: outside a transaction.
+ */
+extern void kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch);
+
+#endif							/* KV_DIVERGED_H */
