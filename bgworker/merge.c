@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "utils/memutils.h"
 
 #include "consumer.h"
@@ -189,8 +188,8 @@ kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 	record = kv_record_of(kv_merge_message(partition));
 	MemoryContextReset(partition->head_context);
 	old = MemoryContextSwitchTo(partition->head_context);
-	partition->head_result = kv_merge_decode(pipeline, partition->input->decoder, &record, partition->head_values, partition->head_nulls,
-											 &partition->head_time, &partition->head_bad);
+	partition->head_result = kv_decode(partition->input->decoder, &record, partition->head_values, partition->head_nulls,
+									   &partition->head_time, &partition->head_bad);
 	MemoryContextSwitchTo(old);
 
 	if (partition->head_result == DECODE_ROW || partition->head_result == DECODE_DELETE)
@@ -199,25 +198,6 @@ kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 		partition->head_order = partition->stream_time;
 	partition->head_valid = true;
 	return true;
-}
-
-/*
- * Decodes a record; see merge.h. A domain's CHECK, or an input function, may call what any role has written, and
- * this process is a superuser.
- */
-DecodeResult
-kv_merge_decode(Pipeline *pipeline, Decoder *decoder, const TopicRecord *record, Datum *values, bool *nulls, TimestampTz *time_us, DecodeError *bad)
-{
-	DecodeResult result;
-	Oid			user;
-	int			sec_context;
-
-	/* after an error the (sub)transaction's abort goes back */
-	GetUserIdAndSecContext(&user, &sec_context);
-	SetUserIdAndSecContext(pipeline->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	result = kv_decode(decoder, record, values, nulls, time_us, bad);
-	SetUserIdAndSecContext(user, sec_context);
-	return result;
 }
 
 /* Gives the message of the head. */

@@ -32,8 +32,5 @@ extern rd_kafka_message_t *kv_merge_message(Partition *partition);
 extern void kv_merge_consume(Partition *partition);
 /* Makes a head ready to give out, for readers that need no order between partitions; false: nothing polled. */
 extern bool kv_merge_decode_head(Pipeline *pipeline, Partition *partition);
-/* Decodes a record as kv_decode does, with the rights of the views' owner. Runs: in a transaction. */
-extern DecodeResult kv_merge_decode(Pipeline *pipeline, Decoder *decoder, const TopicRecord *record,
-									Datum *values, bool *nulls, TimestampTz *time_us, DecodeError *bad);
 
 #endif							/* KV_MERGE_H */

@@ -15,7 +15,6 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "merge.h"
 #include "newer_records.h"
 #include "run_sql.h"
 #include "set_aside.h"
@@ -154,7 +153,7 @@ decode_key(Search *search, const TopicRecord *record)
 
 	MemoryContextReset(search->one_record);
 	old = MemoryContextSwitchTo(search->one_record);
-	result = kv_merge_decode(search->pipeline, search->decoder, record, search->values, search->nulls, &time, &bad);
+	result = kv_decode(search->decoder, record, search->values, search->nulls, &time, &bad);
 	MemoryContextSwitchTo(old);
 	return result == DECODE_ROW || result == DECODE_DELETE;
 }

@@ -383,7 +383,7 @@ add_retried(Pipeline *pipeline, KeptRecord *kept)
 	TimestampTz time;
 	DecodeError bad;
 
-	if (kv_merge_decode(pipeline, input->decoder, &kept->record, values, nulls, &time, &bad) == DECODE_BAD)
+	if (kv_decode(input->decoder, &kept->record, values, nulls, &time, &bad) == DECODE_BAD)
 		refuse_bad(kept->partition, kept->record.offset, &bad);
 	kv_delta_add(pipeline, source, values, nulls, time, DT_NOBEGIN, false);
 }

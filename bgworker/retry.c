@@ -19,7 +19,6 @@
 #include "batch_size.h"
 #include "delta.h"
 #include "kept_records.h"
-#include "merge.h"
 #include "newer_records.h"
 #include "retry.h"
 #include "set_aside.h"
@@ -165,7 +164,7 @@ take(Pipeline *pipeline, KeptRecord *kept, Bitmapset **seen)
 		return false;
 	values = palloc0(sizeof(Datum) * input->delta_desc->natts);
 	nulls = palloc0(sizeof(bool) * input->delta_desc->natts);
-	result = kv_merge_decode(pipeline, input->decoder, &kept->record, values, nulls, &kept->time, &bad);
+	result = kv_decode(input->decoder, &kept->record, values, nulls, &kept->time, &bad);
 	switch (result)
 	{
 		case DECODE_ROW:
