@@ -49,6 +49,7 @@ static void refuse_inherited(List *names, bool parents);
 static void handle_create_topic(Utility *utility, CreateForeignTableStmt *stmt);
 static void handle_create_trigger(Utility *utility, CreateTrigStmt *stmt);
 static void refuse_rule(RuleStmt *stmt);
+static void handle_transaction(Utility *utility, TransactionStmt *stmt);
 static void handle_create_extension(Utility *utility, CreateExtensionStmt *stmt);
 static bool names_extension(List *objects);
 static char *string_option(List *options, const char *name);
@@ -115,6 +116,9 @@ process_utility(PlannedStmt *pstmt, const char *source_text, bool read_only_tree
 		case T_RuleStmt:
 			refuse_rule((RuleStmt *) stmt);
 			break;
+		case T_TransactionStmt:
+			handle_transaction(&utility, (TransactionStmt *) stmt);
+			return;
 		case T_CreateExtensionStmt:
 			handle_create_extension(&utility, (CreateExtensionStmt *) stmt);
 			return;
@@ -483,6 +487,17 @@ refuse_rule(RuleStmt *stmt)
 				 errmsg("continuous view \"%s\" cannot have rules", stmt->relation->relname),
 				 errdetail("They would rewrite the statements that maintain it."),
 				 errhint("Use an AFTER trigger.")));
+}
+
+/* COMMIT PREPARED: the callbacks that wake a publisher ran at PREPARE TRANSACTION, when there was nothing to publish yet. */
+static void
+handle_transaction(Utility *utility, TransactionStmt *stmt)
+{
+	bool		publishes = stmt->kind == TRANS_STMT_COMMIT_PREPARED;
+
+	kv_pass_on(utility);
+	if (publishes && !kv_wake(SLOT_PUBLISHER, MyDatabaseId, -1))
+		(void) kv_wake(SLOT_SUPERVISOR, MyDatabaseId, 0);
 }
 
 /* ------------------------------------------------------------------ extension and databases */
