@@ -394,8 +394,11 @@ keep_offsets(Output *output, const Load *load)
 static void
 note_published(Output *output)
 {
-	const Oid	types[] = {INT8OID, INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch), Int64GetDatum(output->published.part)};
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID, TEXTOID};
+	Datum		values[] = {
+		Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch), Int64GetDatum(output->published.part),
+		CStringGetTextDatum(output->token)
+	};
 	MemoryContext save = CurrentMemoryContext;
 	KvSql		sql;
 
@@ -404,12 +407,15 @@ note_published(Output *output)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	kv_sql_enter_engine(&sql);
+	/* waits for a kafka.fork() that is under way: what went out under the old name holds under the new one, of which Kafka has no sign */
+	kv_sql_ddl("LOCK TABLE kafka_state.published IN ROW EXCLUSIVE MODE");
 	/* a pipeline that is being dropped has no row any more, and its outbox goes with it */
 	if (kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, values, NULL) > 0)
 	{
-		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at)"
-				   " VALUES ($1, $2, $3, pg_catalog.clock_timestamp())"
-				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = false", 3, types, values, NULL);
+		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at, decided)"
+				   " SELECT $1, $2, $3, pg_catalog.clock_timestamp(), token <> $4 FROM kafka_state.pipeline WHERE pipeline = $1"
+				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = excluded.decided",
+				   4, types, values, NULL);
 		KV_FAULT_POINT("note_written");
 		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE (batch < $2 OR batch = $2 AND ($3 = 0 OR seq <= $3)) AND $1 IS NOT NULL",
 							output->pipeline), 3, types, values, NULL);

@@ -165,6 +165,8 @@ kv_identity_take(bool new_names)
 	rebase_transactions();
 	if (new_names)
 	{
+		/* a publisher that is about to note what it has published under the old name does so now, or sees the new one */
+		kv_sql_ddl("LOCK TABLE kafka_state.published IN SHARE ROW EXCLUSIVE MODE");
 		const Oid	type[] = {TEXTOID};
 		Datum		here = CStringGetTextDatum(kv_identity_here());
 
