@@ -20,6 +20,7 @@
 #include "apply.h"
 #include "buffer_logging.h"
 #include "client_config.h"
+#include "fault_point.h"
 #include "input_tables.h"
 #include "run_sql.h"
 
@@ -108,6 +109,7 @@ set_logged(Pipeline *pipeline, const TopicInput *topic)
 			if (kv_buffer_is_unlogged(input) && lock_buffer(input))
 				set_buffer_logged(view, input, topic);
 			CommitTransactionCommand();
+			KV_FAULT_POINT("buffer_logging_committed");
 			MemoryContextSwitchTo(old);
 		}
 	}
@@ -127,9 +129,11 @@ set_buffer_logged(const PipelineView *view, const ViewInput *input, const TopicI
 {
 	KvSql		sql;
 
+	KV_FAULT_POINT("buffer_locked");
 	kv_sql_enter_role(&sql, view->view->owner, NULL);
 	kv_sql_ddl("ALTER TABLE %s SET LOGGED", input->buffer_name);
 	kv_sql_leave(&sql);
+	KV_FAULT_POINT("buffer_logged");
 	ereport(LOG,
 			(errmsg("continuous view \"%s\" now keeps a logged buffer of topic \"%s\"", view->view->name, topic->topic->topic),
 			 errdetail("The configuration of the topic does not make sure that its records can be read again after a crash.")));

@@ -21,6 +21,7 @@
 #include "apply.h"
 #include "dead_letter.h"
 #include "delta.h"
+#include "fault_point.h"
 #include "merge.h"
 #include "set_aside.h"
 
@@ -48,6 +49,7 @@ kv_dead_letter_apply(Pipeline *pipeline)
 		return;
 	if (!kv_fault_of_record(error) || pipeline->nsources == 0)
 		ReThrowError(error);
+	KV_FAULT_POINT("batch_rolled_back");
 	if (pipeline->nsources == 1)
 		apply_single(pipeline, 0);
 	else

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
+#include "fault_point.h"
 #include "processes.h"
 
 /* How often new databases are looked for. */
@@ -202,9 +203,11 @@ start_supervisor(KnownDatabase *entry, const ListedDatabase *listed)
 		kv_process_no_slot(kv_my_slot);
 		return CYCLE_MS;
 	}
+	KV_FAULT_POINT("launcher_before_start");
 	save = MemoryContextSwitchTo(TopMemoryContext);
 	entry->started = kv_process_start("kv_supervisor_main", "kafka_views supervisor", name, &args, &entry->handle);
 	MemoryContextSwitchTo(save);
+	KV_FAULT_POINT("launcher_started");
 	if (entry->started)
 		return CYCLE_MS;
 	entry->handle = NULL;

@@ -20,6 +20,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
+#include "fault_point.h"
 #include "processes.h"
 
 /* Much less than the default of 1 s, so that a process of ours, and not a user's session, is the victim of a deadlock. */
@@ -91,6 +92,7 @@ kv_process_begin(SlotKind kind, const ProcessArgs *args)
 				 errmsg("no place is left for another process of %s", KV_EXTENSION),
 				 errhint("Raise kafka.max_workers and restart the server.")));
 	kv_slot_attach(slot);
+	KV_FAULT_POINT("process_has_slot");
 	/* after the slot is taken: a hold that comes later sees this process and waits for it */
 	if (kv_database_is_held(args->database))
 		proc_exit(0);
@@ -98,6 +100,7 @@ kv_process_begin(SlotKind kind, const ProcessArgs *args)
 	pgstat_report_appname(MyBgworkerEntry->bgw_name);
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	KV_FAULT_POINT("process_connected");
 	return slot;
 }
 

@@ -26,6 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "fault_point.h"
 #include "group_offsets.h"
 #include "incomplete.h"
 #include "kept_records.h"
@@ -62,6 +63,7 @@ kv_redo_note(int64 pipeline, int64 batch, const char *positions, const char *fro
 	kv_sql_enter_engine(&sql);
 	kv_sql_run(text, 4, types, values, frontiers == NULL ? "   n" : NULL);
 	kv_sql_leave(&sql);
+	KV_FAULT_POINT("redo_noted");
 	kv_incomplete_changed();
 }
 
@@ -129,8 +131,10 @@ kv_redo_load(Pipeline *pipeline)
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(pipeline->context);
 	kv_outbox_held_back = pipeline->redo;
-	if (pipeline->redo)
-		check_limits(pipeline);
+	if (!pipeline->redo)
+		return;
+	check_limits(pipeline);
+	KV_FAULT_POINT("redo_loaded");
 }
 
 static void
@@ -274,6 +278,7 @@ kv_redo_lock(Pipeline *pipeline)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("pipeline \"%s\" does not exist any more", pipeline->row->name)));
 	kv_sql_leave(&sql);
+	KV_FAULT_POINT("redo_batch_locked");
 }
 
 /* See the header. Where Kafka's were too many to be kept, the watermarks alone decide, as they did before. */
@@ -321,6 +326,7 @@ kv_redo_finish(Pipeline *pipeline)
 	kv_sql_run("DELETE FROM kafka_state.redo WHERE pipeline = $1", 1, types, values, NULL);
 	kv_sql_leave(&sql);
 	kv_kept_withdraw(pipeline->row->pipeline);
+	KV_FAULT_POINT("redo_note_deleted");
 	kv_incomplete_changed();
 }
 
@@ -333,6 +339,7 @@ kv_redo_end(Pipeline *pipeline)
 		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
 			pipeline->topics[i].partitions[n].limit = PG_INT64_MAX;
 	}
+	KV_FAULT_POINT("redo_committed");
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		if (pipeline->views[i].left_out)

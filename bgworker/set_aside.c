@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "fault_point.h"
 #include "run_sql.h"
 #include "set_aside.h"
 
@@ -34,11 +35,13 @@ kv_set_aside_record(Pipeline *pipeline, const RowSource *source, PipelineView *v
 		kv_set_aside_again(pipeline, kept, sqlstate, message, detail);
 		return;
 	}
+	KV_FAULT_POINT("set_aside_before");
 	pipeline->uncommitted_dead_letters++;
 	if (kept != NULL || source->partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
 		insert_record(pipeline, source, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
 	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
 	kv_set_aside_skip(pipeline, source->partition, source->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
+	KV_FAULT_POINT("set_aside_inserted");
 }
 
 /* Notes an error; see set_aside.h. */

@@ -31,6 +31,7 @@
 #include "utils/wait_event.h"
 
 #include "catalog.h"
+#include "fault_point.h"
 #include "outbox.h"
 #include "processes.h"
 #include "run_sql.h"
@@ -110,6 +111,7 @@ kv_supervisor_main(Datum main_arg)
 			if (survey.mismatch == NULL)
 			{
 				slots_missing = false;
+				KV_FAULT_POINT("supervisor_surveyed");
 				next = Min(next, compare(survey.wanted));
 				if (!slots_missing)
 					kv_slot_clear_error(slot);
@@ -345,6 +347,7 @@ start_child(const Wanted *wanted, KvSlot *slot)
 	child->kind = wanted->kind;
 	child->id = wanted->id;
 	child->started_at = GetCurrentTimestamp();
+	KV_FAULT_POINT("child_before_start");
 	slot->stop_requested = false;
 	if (kv_process_start(is_worker ? "kv_worker_main" : "kv_publisher_main",
 						 is_worker ? "kafka_views worker" : "kafka_views publisher", wanted->name, &args, &child->handle))
@@ -356,6 +359,7 @@ start_child(const Wanted *wanted, KvSlot *slot)
 		kv_process_no_place(slot, wanted->name);
 	}
 	MemoryContextSwitchTo(save);
+	KV_FAULT_POINT("child_started");
 }
 
 /* Asks all processes of this database to end and waits until they have. */

@@ -206,7 +206,9 @@ start_and_loop(int64 id, MemoryContext context)
 	if (pipeline->row->paused)
 		return RUN_PAUSED;
 
+	KV_FAULT_POINT("run_loaded");
 	kv_consumer_open(pipeline);
+	KV_FAULT_POINT("run_consumer_open");
 	if (!wait_for_publisher(pipeline))
 		return RUN_CHANGED;
 	check_topics(pipeline);

@@ -31,6 +31,7 @@
 #include "analyze.h"
 #include "catalog.h"
 #include "ddl.h"
+#include "fault_point.h"
 #include "incomplete.h"
 #include "outbox.h"
 #include "publish.h"
@@ -150,13 +151,16 @@ attach(ViewRow *view, Oid topic_relid, bool snapshot)
 	/* in the worker's order: the view, with the lock that CREATE TRIGGER needs, then the pipeline's row */
 	LockRelationOid(view->relation, ShareRowExclusiveLock);
 	batch = kv_pipeline_next_batch(view->pipeline);
+	KV_FAULT_POINT("attach_locked");
 	(void) kv_publish_check(view->relation, topic_name);
 	if (is_stored(view))
 		create_triggers(view, topic_relid, topic_name);
 	else
 		add_sink(view, topic_relid);
+	KV_FAULT_POINT("attach_triggers_made");
 	if (snapshot)
 		kv_sink_snapshot(kv_view_get(view->view, false), batch, topic_relid);
+	KV_FAULT_POINT("attach_rows_written");
 }
 
 static bool
@@ -226,6 +230,7 @@ drop_triggers(Oid relid, Oid topic_relid)
 	foreach(cell, names)
 		kv_sql_ddl("DROP TRIGGER %s ON %s", quote_identifier(lfirst(cell)), table);
 	kv_sql_leave(&sql);
+	KV_FAULT_POINT("detach_triggers_dropped");
 	return names != NIL;
 }
 

@@ -19,6 +19,7 @@
 
 #include "catalog.h"
 #include "ddl.h"
+#include "fault_point.h"
 #include "incomplete.h"
 #include "outbox.h"
 #include "run_sql.h"
@@ -113,7 +114,9 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 
 	if (relids != NIL)
 	{
+		KV_FAULT_POINT("drop_before");
 		kv_catalog_forget(relids);
+		KV_FAULT_POINT("drop_forgotten");
 		kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, -1);
 	}
@@ -209,6 +212,7 @@ kafka_resume_published(PG_FUNCTION_ARGS)
 			   " VALUES ($1, $2, 0, pg_catalog.clock_timestamp(), true)"
 			   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = 0, at = excluded.at, decided = true", 2, types, values, NULL);
 	kv_sql_leave(&sql);
+	KV_FAULT_POINT("resume_stored");
 	PG_RETURN_VOID();
 }
 
@@ -269,6 +273,7 @@ set_paused(int64 pipeline, bool paused)
 			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(relid));
 	}
 	kv_pipeline_set_paused(pipeline, paused);
+	KV_FAULT_POINT("pause_stored");
 	kv_pipeline_wake(pipeline);
 }
 
@@ -309,8 +314,10 @@ take_identity(bool new_names, bool take_over)
 		kv_identity_take(new_names);
 		kv_incomplete_changed();
 	}
+	KV_FAULT_POINT("identity_taken");
 	foreach(cell, kv_view_list(0))
 		kv_bind_view(kv_view_load(((ViewRow *) lfirst(cell))->view));
+	KV_FAULT_POINT("identity_bound");
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 	kv_wake_at_commit(SLOT_PUBLISHER, MyDatabaseId, -1);
 }

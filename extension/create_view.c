@@ -28,6 +28,7 @@
 #include "catalog.h"
 #include "ddl.h"
 #include "default_bound.h"
+#include "fault_point.h"
 #include "outbox.h"
 #include "refuse.h"
 #include "rights.h"
@@ -92,6 +93,7 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 				 errdetail("It follows from %s and is part of the view's query.", new.options->bound_given ? "its option kafka.bound" : "kafka.default_bound")));
 	(void) kv_rights_check(new.query);
 	new.pipeline = choose_pipeline(&new, view);
+	KV_FAULT_POINT("create_pipeline_chosen");
 
 	new.id = kv_view_reserve_id();
 	if (stored)
@@ -101,10 +103,13 @@ kv_create_view(IntoClause *into, Query *query, const char *source_text, bool if_
 	}
 	else
 		kv_make_unstored(&new);
+	KV_FAULT_POINT("create_relation_made");
 	kv_view_insert(new.id, new.pipeline->pipeline, new.relid, new.definition, new.given, new.settings, false);
+	KV_FAULT_POINT("create_row_inserted");
 	CommandCounterIncrement();
 	check_topics_differ(&new);
 	kv_make_buffers(&new);
+	KV_FAULT_POINT("create_buffers_made");
 	kv_pipeline_wake(new.pipeline->pipeline);
 	return new.relid;
 }

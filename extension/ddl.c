@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 
 #include "ddl.h"
+#include "fault_point.h"
 #include "pass_on.h"
 #include "publish.h"
 #include "shared.h"
@@ -290,7 +291,9 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 		kv_check_alter_view(relid, stmt);
 		if (stmt->objtype == OBJECT_MATVIEW && names_stored_view(stmt->relation))
 			((AlterTableStmt *) own_copy(utility))->objtype = OBJECT_TABLE;
+		KV_FAULT_POINT("alter_checked");
 		kv_pass_on(utility);
+		KV_FAULT_POINT("alter_passed_on");
 		CommandCounterIncrement();
 		foreach(cell, stmt->cmds)
 		{
@@ -391,6 +394,7 @@ handle_rename(Utility *utility, RenameStmt *stmt)
 		pass_on_and_name_sinks(utility);
 	else
 		kv_pass_on(utility);
+	KV_FAULT_POINT("rename_passed_on");
 	if (topics != NIL)
 		CommandCounterIncrement();
 	foreach(cell, topics)

@@ -383,8 +383,11 @@ end_of_transaction(XactEvent event, void *arg)
 				KV_FAULT_POINT("outbox_committed");
 			wake_publishers();
 			break;
-		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			if (written_servers != NIL)
+				KV_FAULT_POINT("outbox_prepared");
+			break;
+		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PARALLEL_COMMIT:
 		case XACT_EVENT_PARALLEL_ABORT:
 			break;

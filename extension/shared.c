@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
+#include "fault_point.h"
 #include "shared.h"
 
 #define TRANCHE "kafka_views"
@@ -360,6 +361,8 @@ end_of_transaction(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_COMMIT:
+			if (supervisor_requested || pending_wakes != NIL)
+				KV_FAULT_POINT("commit_before_wakes");
 			if (supervisor_requested)
 				request_supervisor();
 			foreach(cell, pending_wakes)

@@ -51,7 +51,7 @@ sub add_extension
 # Polls until the code returns something true, and returns that; dies with what the test waited for after the timeout.
 sub wait_until
 {
-	my ($what, $code) = @_;
+	my ($what, $code, $pause_us) = @_;
 	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 
 	while (1)
@@ -59,7 +59,7 @@ sub wait_until
 		my $result = $code->();
 		return $result if $result;
 		die "gave up waiting for $what" if time > $deadline;
-		usleep(50_000);
+		usleep($pause_us // 50_000);
 	}
 }
 
@@ -278,14 +278,14 @@ sub produce
 	return;
 }
 
-# Reads a whole topic: lines, in the order of partition and offset. Options: isolation (read_committed), format (as kv_kafka's,
+# Reads a whole topic, or several: lines, in the order of partition and offset. Options: isolation (read_committed), format (as kv_kafka's,
 # default '%p\t%o\t%t\t%k\t%v\t%h'), partition.
 sub consume
 {
-	my ($self, $topic, %options) = @_;
+	my ($self, $topics, %options) = @_;
 	my @arguments = map { ("--$_", $options{$_}) } sort keys %options;
 
-	return split /\n/, $self->kv_kafka('', 'consume', $topic, @arguments);
+	return split /\n/, $self->kv_kafka('', 'consume', ref $topics ? @$topics : $topics, @arguments);
 }
 
 # Returns [first offset, high watermark] of each partition.

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * consume.c
- *	  The command of kv_kafka that prints the records of a topic, a line each.
+ *	  The command of kv_kafka that prints the records of topics, a line each.
  *-------------------------------------------------------------------------
  */
 #include "kv_kafka.h"
@@ -140,10 +140,14 @@ void
 consume(int argc, char **argv)
 {
 	rd_kafka_t *rk = make_consumer(options.isolation);
-	int			partitions = require_topic(rk, argv[0]);
 
 	rd_kafka_poll_set_consumer(rk);
-	for (int partition = 0; partition < partitions; partition++)
-		if (options.partition < 0 || options.partition == partition)
-			consume_partition(rk, argv[0], partition);
+	for (int topic = 0; topic < argc; topic++)
+	{
+		int			partitions = require_topic(rk, argv[topic]);
+
+		for (int partition = 0; partition < partitions; partition++)
+			if (options.partition < 0 || options.partition == partition)
+				consume_partition(rk, argv[topic], partition);
+	}
 }
