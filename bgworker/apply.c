@@ -110,11 +110,12 @@ kv_apply_view(Pipeline *pipeline, PipelineView *view)
 		apply_without_topics(pipeline, view);
 }
 
-/* Does it as if topics had given nothing. */
+/* Does it as if topics had given nothing, nor views what they only give again. What a view gets now is new to its readers. */
 static void
 apply_without_topics(Pipeline *pipeline, PipelineView *view)
 {
 	DeltaSaved *saved = kv_delta_narrow(pipeline, no_row, NULL);
+	DeltaSaved *saved_views = kv_delta_hide_given(pipeline);
 
 	PG_TRY();
 	{
@@ -122,6 +123,7 @@ apply_without_topics(Pipeline *pipeline, PipelineView *view)
 	}
 	PG_FINALLY();
 	{
+		kv_delta_show_given(pipeline, saved_views);
 		kv_delta_restore(pipeline, saved);
 	}
 	PG_END_TRY();

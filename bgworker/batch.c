@@ -187,6 +187,8 @@ kv_batch_failed(Pipeline *pipeline)
 	pipeline->uncommitted_records = 0;
 	pipeline->retry = NULL;
 	pipeline->only_view = NULL;
+	for (int i = 0; i < pipeline->nviews; i++)
+		pipeline->views[i].given = NULL;
 	MemoryContextReset(pipeline->batch);
 }
 

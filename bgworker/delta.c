@@ -27,6 +27,7 @@
 #define VIEW_ROWS (INT64CONST(1) << 40)
 
 static void end_store(Tuplestorestate **store);
+static void append_rows(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc);
 static Tuplestorestate *begin_delta_of_view(Pipeline *pipeline);
 static Tuplestorestate *filter_delta(TopicInput *input, DeltaFilter keep, void *arg, int64 *nrows);
 
@@ -85,16 +86,6 @@ kv_delta_add(Pipeline *pipeline, RowSource source, Datum *values, bool *nulls, T
 	TopicInput *input = source.partition->input;
 	int			natts = input->topic->desc->natts;
 
-	if (pipeline->nsources == pipeline->max_sources)
-	{
-		pipeline->max_sources = Max(pipeline->max_sources * 2, 1024);
-		if (pipeline->sources == NULL)
-			pipeline->sources = MemoryContextAllocHuge(pipeline->context, pipeline->max_sources * sizeof(RowSource));
-		else
-			pipeline->sources = repalloc_huge(pipeline->sources, pipeline->max_sources * sizeof(RowSource));
-	}
-	pipeline->sources[pipeline->nsources] = source;
-
 	values[natts] = TimestampTzGetDatum(time);
 	values[natts + 1] = TimestampTzGetDatum(before);
 	values[natts + 2] = Int64GetDatum(pipeline->nsources);
@@ -106,8 +97,23 @@ kv_delta_add(Pipeline *pipeline, RowSource source, Datum *values, bool *nulls, T
 	}
 	tuplestore_putvalues(input->delta, input->delta_desc, values, nulls);
 	input->delta_rows++;
-	pipeline->nsources++;
-	if (input->is_table)
+	kv_delta_add_source(pipeline, source, time);
+}
+
+/* Remembers a source; see delta.h. */
+void
+kv_delta_add_source(Pipeline *pipeline, RowSource source, TimestampTz time)
+{
+	if (pipeline->nsources == pipeline->max_sources)
+	{
+		pipeline->max_sources = Max(pipeline->max_sources * 2, 1024);
+		if (pipeline->sources == NULL)
+			pipeline->sources = MemoryContextAllocHuge(pipeline->context, pipeline->max_sources * sizeof(RowSource));
+		else
+			pipeline->sources = repalloc_huge(pipeline->sources, pipeline->max_sources * sizeof(RowSource));
+	}
+	pipeline->sources[pipeline->nsources++] = source;
+	if (source.partition->input->is_table)
 		pipeline->batch_table_time = Max(pipeline->batch_table_time, time);
 	else
 		pipeline->batch_time = Max(pipeline->batch_time, time);
@@ -193,6 +199,43 @@ kv_delta_only_view(Pipeline *pipeline, PipelineView *view, Tuplestorestate *rows
 	return saved;
 }
 
+/* Hides given rows; see delta.h. */
+DeltaSaved *
+kv_delta_hide_given(Pipeline *pipeline)
+{
+	DeltaSaved *saved = palloc(sizeof(DeltaSaved) * (pipeline->nviews + 1));
+	Tuplestorestate *nothing = tuplestore_begin_heap(false, false, DELTA_MEMORY_KB);
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		PipelineView *view = &pipeline->views[i];
+
+		if (view->given == NULL)
+			continue;
+		saved[i].delta = view->delta;
+		saved[i].delta_rows = view->delta_rows;
+		view->delta = nothing;
+		view->delta_rows = 0;
+	}
+	saved[pipeline->nviews].delta = nothing;
+	return saved;
+}
+
+/* Puts them back. What others have got meanwhile stays. */
+void
+kv_delta_show_given(Pipeline *pipeline, DeltaSaved *saved)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		if (pipeline->views[i].given == NULL)
+			continue;
+		pipeline->views[i].delta = saved[i].delta;
+		pipeline->views[i].delta_rows = saved[i].delta_rows;
+	}
+	tuplestore_end(saved[pipeline->nviews].delta);
+	pfree(saved);
+}
+
 /* Puts them back. */
 void
 kv_delta_all_views(Pipeline *pipeline, DeltaSaved *saved)
@@ -218,11 +261,25 @@ kv_delta_begin_views(Pipeline *pipeline)
 		PipelineView *view = &pipeline->views[i];
 
 		view->rows = view->is_read || view->view->unstored ? tuplestore_begin_heap(false, false, DELTA_MEMORY_KB) : NULL;
+		if (view->given != NULL)
+			append_rows(view->rows, view->given, view->row_desc);
 		view->published = 0;
 		view->delta = NULL;
 		view->delta_rows = 0;
 	}
 	MemoryContextSwitchTo(old);
+}
+
+/* Appends the rows of one store to another. */
+static void
+append_rows(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+		tuplestore_puttupleslot(target, slot);
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 /* Ends them. */

@@ -13,6 +13,9 @@ extern void kv_delta_add_head(Pipeline *pipeline, Partition *partition);
 /* The same for a row of any source: its values with room for what the engine adds, its event time, its partition's stream time before it. */
 extern void kv_delta_add(Pipeline *pipeline, RowSource source, Datum *values, bool *nulls, TimestampTz time, TimestampTz before, bool deleted);
 
+/* Remembers where rows that are none of a topic come from, with their time. */
+extern void kv_delta_add_source(Pipeline *pipeline, RowSource source, TimestampTz time);
+
 /* What a narrowed delta replaced, to put it back. */
 typedef struct DeltaSaved
 {
@@ -29,6 +32,10 @@ extern void kv_delta_restore(Pipeline *pipeline, DeltaSaved *saved);
 /* The same for views: rows in the place of the delta of one, nothing in the others'. */
 extern DeltaSaved *kv_delta_only_view(Pipeline *pipeline, PipelineView *view, Tuplestorestate *rows, int64 nrows);
 extern void kv_delta_all_views(Pipeline *pipeline, DeltaSaved *saved);
+
+/* The same: nothing in the place of the deltas of those whose rows are given (upper_rows.c). */
+extern DeltaSaved *kv_delta_hide_given(Pipeline *pipeline);
+extern void kv_delta_show_given(Pipeline *pipeline, DeltaSaved *saved);
 
 /* Stores for the rows views get in this (sub)batch, where other views read them. */
 extern void kv_delta_begin_views(Pipeline *pipeline);

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "kept_records.h"
 #include "run_sql.h"
@@ -20,6 +21,7 @@
 
 #define KEPT_COLUMNS "id, relation::oid, view::oid, partition, record_offset, record_time, key, value, headers, "
 #define KEPT_SIZE "(coalesce(octet_length(key), 0) + coalesce(octet_length(value), 0))"
+#define KEPT_SIZE_WITH_ROWS "(" KEPT_SIZE " + coalesce(pg_column_size(upper_rows), 0))"
 
 static int	read_records(Pipeline *pipeline, const char *text, int64 parameter, KeptRecord **records);
 static void read_record(Pipeline *pipeline, uint64 row, KeptRecord *kept, MemoryContext context);
@@ -55,8 +57,8 @@ int
 kv_kept_read_requested(Pipeline *pipeline, int64 limit, KeptRecord **records)
 {
 	static const char text[] =
-		"SELECT " KEPT_COLUMNS "attempts, NULL::bigint FROM ("
-		"SELECT *, sum(" KEPT_SIZE ") OVER (ORDER BY relation, partition, record_offset, id) - " KEPT_SIZE " AS before FROM ("
+		"SELECT " KEPT_COLUMNS "attempts, NULL::bigint, upper_rows::pg_catalog.text, upper_rows @? '$.* ? (@ == null)' FROM ("
+		"SELECT *, sum(" KEPT_SIZE_WITH_ROWS ") OVER (ORDER BY relation, partition, record_offset, id) - " KEPT_SIZE_WITH_ROWS " AS before FROM ("
 		"SELECT * FROM kafka_state.dead_letter WHERE pipeline = $1 AND retry_requested IS NOT NULL"
 		" ORDER BY relation, partition, record_offset, id LIMIT $2) l) s WHERE before < $3 ORDER BY relation, partition, record_offset, id";
 
@@ -68,7 +70,7 @@ int
 kv_kept_read_retried(Pipeline *pipeline, int64 after, KeptRecord **records)
 {
 	static const char text[] =
-		"SELECT " KEPT_COLUMNS "0, event_time FROM ("
+		"SELECT " KEPT_COLUMNS "0, event_time, NULL, false FROM ("
 		"SELECT *, sum(" KEPT_SIZE ") OVER (ORDER BY id) - " KEPT_SIZE " AS before FROM kafka_state.retried"
 		" WHERE pipeline = $1 AND id > $2) s WHERE before < $3 ORDER BY id";
 
@@ -124,6 +126,10 @@ read_record(Pipeline *pipeline, uint64 row, KeptRecord *kept, MemoryContext cont
 	}
 	kept->attempts = DatumGetInt32(kv_sql_value(row, 10, &isnull));
 	kept->time = kv_sql_time(row, 11);
+	kept->upper_rows = kv_sql_text(row, 12);
+	if (kept->upper_rows != NULL)
+		kept->upper_rows = MemoryContextStrdup(context, kept->upper_rows);
+	kept->rows_lost = DatumGetBool(kv_sql_value(row, 13, &isnull)) && !isnull;
 }
 
 /* Finds a view; NULL: this run leaves it out. */
@@ -174,6 +180,13 @@ static int64
 milliseconds(TimestampTz time)
 {
 	return (time + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / 1000;
+}
+
+/* Gives a record's time as Postgres writes it. */
+TimestampTz
+kv_kept_record_time(const KeptRecord *kept)
+{
+	return kept->record.timestamp_ms * 1000 - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
 }
 
 /* Locks dead letters; see kept_records.h. Those of whoever changes them now are passed over: the pipeline does not wait for a session. */

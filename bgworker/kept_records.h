@@ -14,6 +14,8 @@ extern int	kv_kept_read_requested(Pipeline *pipeline, int64 limit, KeptRecord **
 /* Reads records that were retried and may be in buffers, those with an id above after, in its order. */
 extern int	kv_kept_read_retried(Pipeline *pipeline, int64 after, KeptRecord **records);
 
+/* Gives the time of the record that Kafka has; it must have one. */
+extern TimestampTz kv_kept_record_time(const KeptRecord *kept);
 /* Locks dead letters that still wait to be tried again; gives how many of records these are, and moves them to its beginning. */
 extern int	kv_kept_lock(KeptRecord *records, int nrecords);
 /* Stores what became of them: those that failed stay, with the new error; the others go. */

@@ -5,6 +5,8 @@
  * the pipeline's position, for keys only; they are compared as the columns they are. What is a dead letter itself has not been
  * applied and does not count, neither to all views nor to the one that is asked about.
  *
+ * A view over views that reads the topic, too, gets what these made of it all the same: they may have other keys.
+ *
  * What the topic does not have any more: a record that compaction has removed had a newer one of its key, perhaps a deletion, which goes in turn.
  * Where the beginning of the topic was deleted, newer ones may have been deleted with it. Nobody knows, so such a record stays a dead letter.
  */
@@ -70,7 +72,7 @@ kv_newer_records_fail(Pipeline *pipeline, KeptRecord *records, int nrecords)
 	{
 		Search		search = {.pipeline = pipeline};
 
-		if (done[i] || records[i].failed || !records[i].partition->input->is_table)
+		if (done[i] || records[i].failed || records[i].rows_only || !records[i].partition->input->is_table)
 			continue;
 		search.records = palloc(sizeof(KeptRecord *) * nrecords);
 		search.nrecords = collect(&search, records, nrecords, i);
@@ -89,7 +91,7 @@ collect(Search *search, KeptRecord *records, int nrecords, int from)
 	search->input = records[from].partition->input;
 	search->view = records[from].view;
 	for (int i = from; i < nrecords; i++)
-		if (!records[i].failed && records[i].partition->input == search->input && records[i].view == search->view)
+		if (!records[i].failed && !records[i].rows_only && records[i].partition->input == search->input && records[i].view == search->view)
 			search->records[count++] = &records[i];
 	return count;
 }
@@ -240,7 +242,9 @@ judge(Search *search)
 
 		if (!decode_key(search, &kept->record))
 			continue;
-		if (kv_upsert_last(search->keys, search->values, search->nulls) > place.offset)
+		if (kv_upsert_last(search->keys, search->values, search->nulls) > place.offset && kept->upper_rows != NULL)
+			kept->rows_only = true;
+		else if (kv_upsert_last(search->keys, search->values, search->nulls) > place.offset)
 			kv_set_aside_again(search->pipeline, kept, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a newer record of the same key has been applied",
 						 "The record was not applied again, because it would take the place of that one.");
 		else if (place.offset < search->lows[place.partition])

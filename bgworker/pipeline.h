@@ -129,6 +129,7 @@ typedef struct PipelineView
 	bool		is_read;
 	TupleDesc	row_desc;		/* its columns without dropped ones, of a keyed view with kv_deleted behind them */
 	Tuplestorestate *rows;
+	Tuplestorestate *given;		/* upper_rows.c: rows that it gave the readers once, and gives to pipeline->only_view again; NULL: none */
 	int64		published;		/* of rows: how many went to the sinks of an unstored view */
 	TupleDesc	delta_desc;		/* its columns + kv_time, kv_before, kv_row (+ kv_deleted) */
 	Tuplestorestate *delta;		/* made of rows by the first reader; NULL: not yet */
@@ -142,6 +143,9 @@ typedef struct KeptRecord
 	TopicRecord record;
 	Partition  *partition;
 	PipelineView *view;			/* for this one only; NULL: for every view that reads the topic */
+	const char *upper_rows;		/* of views that the view reads (upper_rows.c); NULL: none */
+	bool		rows_lost;		/* some of them were too large to be kept */
+	bool		rows_only;		/* the view gets those and not the record */
 	int32		attempts;		/* that have failed before */
 	TimestampTz time;			/* its event time, once it is decoded; DT_NOBEGIN */
 	bool		failed;			/* again, by these */

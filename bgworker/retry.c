@@ -8,7 +8,7 @@
  * They are records that come now. What depends on the order of records takes them for the last ones; they do not
  * move stream time, for a reload could not repeat that; and they are late by the views' closed frontiers alone, since what their own
  * partition has passed meanwhile was kept for whoever can still use it. A record that could not be decoded is for every view
- * that reads the topic, one that a view could not bear for this view alone; what it writes reaches the views over it.
+ * that reads the topic, one that a view could not bear for this view alone, with what it got of views then; what it writes reaches the views over it.
  */
 #include "postgres.h"
 
@@ -22,6 +22,7 @@
 #include "newer_records.h"
 #include "retry.h"
 #include "set_aside.h"
+#include "upper_rows.h"
 
 /* The dead letters of a batch, in pipeline->batch. */
 typedef struct RetryRun
@@ -33,7 +34,7 @@ typedef struct RetryRun
 
 static void order_records(RetryRun *retry);
 static void fail_impossible(Pipeline *pipeline, RetryRun *retry);
-static bool reads_topic_alone(const PipelineView *view, Oid relid);
+static bool reads_topic(const PipelineView *view, Oid relid);
 static bool take(Pipeline *pipeline, KeptRecord *kept, Bitmapset **seen);
 
 
@@ -94,25 +95,21 @@ fail_impossible(Pipeline *pipeline, RetryRun *retry)
 
 		if (kept->partition == NULL)
 			kv_set_aside_again(pipeline, kept, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "no view of the pipeline reads the record's partition any more", NULL);
-		else if (kept->view != NULL && !reads_topic_alone(kept->view, kept->partition->input->topic->relid))
-			kv_set_aside_again(pipeline, kept, ERRCODE_FEATURE_NOT_SUPPORTED, "a dead letter of a view over views cannot be tried again",
-						 "What the views below it made of the record is in them already. Drop the view and create it again, to have it made of all that they have.");
+		else if (kept->rows_lost)
+			kv_set_aside_again(pipeline, kept, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "the rows that the view could not bear are too large to be kept with a dead letter",
+							   "Drop the view and create it again, to have it made of all rows of the views that it reads.");
+		else
+			kept->rows_only = kept->upper_rows != NULL && !reads_topic(kept->view, kept->partition->input->topic->relid);
 	}
 }
 
-/* Tells whether a view gets nothing of a topic's records but the records. */
 static bool
-reads_topic_alone(const PipelineView *view, Oid relid)
+reads_topic(const PipelineView *view, Oid relid)
 {
-	bool		reads = false;
-
 	for (int i = 0; i < view->view->ninputs; i++)
-	{
-		if (kv_input_is_view(&view->view->inputs[i]))
-			return false;
-		reads = reads || view->view->inputs[i].relid == relid;
-	}
-	return reads;
+		if (view->view->inputs[i].relid == relid)
+			return true;
+	return false;
 }
 
 void
@@ -130,16 +127,19 @@ kv_retry_collect(Pipeline *pipeline)
 	Bitmapset  *seen = NULL;
 	int64		taken = 0;
 
+	kv_upper_rows_end(pipeline);
 	pipeline->only_view = retry->next < retry->nrecords ? retry->records[retry->next].view : NULL;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	while (retry->next < retry->nrecords)
 	{
 		KeptRecord *kept = &retry->records[retry->next];
 
-		if (kept->view != pipeline->only_view || !take(pipeline, kept, &seen))
+		if (kept->view != pipeline->only_view || (kept->upper_rows != NULL && taken > 0) || !take(pipeline, kept, &seen))
 			break;
 		retry->next++;
 		taken++;
+		if (kept->upper_rows != NULL)
+			break;				/* these rows are for a sub-batch, so the record has one of its own */
 	}
 	PopActiveSnapshot();
 	pipeline->uncommitted_records += taken;
@@ -159,6 +159,13 @@ take(Pipeline *pipeline, KeptRecord *kept, Bitmapset **seen)
 
 	if (kept->failed)
 		return true;
+	if (kept->upper_rows != NULL)
+		kv_upper_rows_give(pipeline, kept->upper_rows);
+	if (kept->rows_only)
+	{
+		kv_delta_add_source(pipeline, source, kept->record.timestamp_ms < 0 ? DT_NOBEGIN : kv_kept_record_time(kept));
+		return true;
+	}
 	input = kept->partition->input;
 	if (bms_overlap(input->not_behind, *seen))
 		return false;
@@ -186,6 +193,7 @@ take(Pipeline *pipeline, KeptRecord *kept, Bitmapset **seen)
 void
 kv_retry_store(Pipeline *pipeline)
 {
+	kv_upper_rows_end(pipeline);
 	pipeline->only_view = NULL;
 	kv_kept_store(pipeline, pipeline->retry->records, pipeline->retry->nrecords);
 }

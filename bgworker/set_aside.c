@@ -1,7 +1,7 @@
 /*
  * set_aside.c: what could not be applied, as rows of kafka_state.dead_letter.
  *
- * A record is kept as it came. It is also in kafka_state.skipped, so that a reload of buffers leaves
+ * A record is kept as it came, for a view over views with the rows that these made of it (upper_rows.c). It is also in kafka_state.skipped, so that a reload of buffers leaves
  * it out of the same views. A row that time made or closed (closed_rows.c) is kept as JSON, and where a view made it, that is
  * in the place of the topic's table.
  */
@@ -15,9 +15,10 @@
 #include "fault_point.h"
 #include "run_sql.h"
 #include "set_aside.h"
+#include "upper_rows.h"
 
 static bool is_read_again(Pipeline *pipeline, const TopicInput *input);
-static void insert_record(Pipeline *pipeline, const RowSource *source, Oid view,
+static void insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 						  int sqlstate, const char *message, const char *detail);
 static TopicOnError on_error_of(Pipeline *pipeline, Oid source);
 static char *row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *row);
@@ -38,7 +39,7 @@ kv_set_aside_record(Pipeline *pipeline, const RowSource *source, PipelineView *v
 	KV_FAULT_POINT("set_aside_before");
 	pipeline->uncommitted_dead_letters++;
 	if (kept != NULL || source->partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
-		insert_record(pipeline, source, view ? view->row->relation : InvalidOid, sqlstate, message, detail);
+		insert_record(pipeline, source, view, sqlstate, message, detail);
 	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
 	kv_set_aside_skip(pipeline, source->partition, source->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
 	KV_FAULT_POINT("set_aside_inserted");
@@ -76,25 +77,26 @@ make_bytea(const void *data, size_t len)
 
 /* Inserts a record into kafka_state.dead_letter. */
 static void
-insert_record(Pipeline *pipeline, const RowSource *source, Oid view,
+insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 			  int sqlstate, const char *message, const char *detail)
 {
 	static const char text[] =
 		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, topic, partition, record_offset, record_time, "
-		"key, value, headers, sqlstate, message, detail, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+		"key, value, headers, sqlstate, message, detail, attempts, upper_rows) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::pg_catalog.jsonb)";
 	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
-	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INT4OID};
+	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID};
 	TopicDef   *topic = source->partition->input->topic;
 	TopicRecord record = source->kept ? source->kept->record : kv_record_of(source->msg);
-	char		nulls[] = "              ";
-	Datum		values[14];
+	char	   *upper_rows = view ? kv_upper_rows_pack(pipeline, view) : NULL;
+	char		nulls[] = "               ";
+	Datum		values[15];
 	bool		no_headers;
 	KvSql		sql;
 
 	values[0] = Int64GetDatum(pipeline->row->pipeline);
 	values[1] = ObjectIdGetDatum(topic->relid);
-	values[2] = ObjectIdGetDatum(view);
-	nulls[2] = OidIsValid(view) ? ' ' : 'n';
+	values[2] = ObjectIdGetDatum(view ? view->row->relation : InvalidOid);
+	nulls[2] = view ? ' ' : 'n';
 	values[3] = CStringGetTextDatum(topic->topic);
 	values[4] = Int32GetDatum(record.partition);
 	values[5] = Int64GetDatum(record.offset);
@@ -111,8 +113,10 @@ insert_record(Pipeline *pipeline, const RowSource *source, Oid view,
 	values[12] = detail ? CStringGetTextDatum(detail) : (Datum) 0;
 	nulls[12] = detail ? ' ' : 'n';
 	values[13] = Int32GetDatum(source->kept ? source->kept->attempts + 1 : 1);
+	values[14] = upper_rows ? CStringGetTextDatum(upper_rows) : (Datum) 0;
+	nulls[14] = upper_rows ? ' ' : 'n';
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 14, types, values, nulls);
+	kv_sql_run(text, 15, types, values, nulls);
 	kv_sql_leave(&sql);
 }
 

@@ -157,6 +157,7 @@ CREATE TABLE kafka_state.dead_letter (
 	key bytea,
 	value bytea,
 	headers jsonb,
+	upper_rows jsonb,			-- of a view over views: {"view id": [row as text, ...]} that it could not bear
 	sqlstate text NOT NULL,
 	message text NOT NULL,
 	detail text,

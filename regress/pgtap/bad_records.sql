@@ -1,5 +1,5 @@
 -- Records that cannot be applied are dead letters, with the bytes as they came, and their neighbours are applied (DESIGN.md 2.6).
-SELECT plan(21);
+SELECT plan(24);
 SELECT kafka_test.create_server('broker') \g /dev/null
 SELECT kafka_test.create_topic(t, 1, 'max.message.bytes=8000000') FROM unnest('{bad_events,bad_table,bad_ratios,bad_parts}'::text[]) t \g /dev/null
 -- by hex digits: bytes that are no text
@@ -77,4 +77,8 @@ SELECT ok(kafka.wait_for_view('least', '60s'), 'rows that need a temporary file 
 SELECT is((SELECT count(*)::int FROM inverse), 0, 'the reader that fails goes without them');
 SELECT is((SELECT format('%s %s', n, length) FROM lengths), '41 41000000', 'the next one has them');
 SELECT is((SELECT part FROM least), 0, 'and the one after it');
+SELECT is(kafka.retry_dead_letters('inverse'), 1::bigint, 'such rows are not kept with the dead letter');
+SELECT ok(kafka.wait_for_view('least', '60s'), 'so trying it again');
+SELECT results_eq($$SELECT message, attempts FROM kafka.dead_letters WHERE view = 'inverse'::regclass$$,
+	$$VALUES ('the rows that the view could not bear are too large to be kept with a dead letter', 2)$$, 'is refused, with the reason');
 SELECT * FROM finish();
