@@ -206,7 +206,7 @@ kv_consumer_start(Pipeline *pipeline, Partition *partition, int64 offset)
 
 /*
  * Gives everything back to librdkafka in the order it wants (messages, consumption, queues, topics)
- * before client.c destroys the handle. Raises nothing.
+ * before client.c destroys the handle, and the set of events. Raises nothing.
  */
 static void
 close_partitions(void *arg)
@@ -233,6 +233,10 @@ close_partitions(void *arg)
 		input->handle = NULL;
 		input->npartitions = 0;
 	}
+	/* its memory goes with the run, but not its descriptor */
+	if (pipeline->wait_set != NULL)
+		FreeWaitEventSet(pipeline->wait_set);
+	pipeline->wait_set = NULL;
 	pipeline->consumer = NULL;
 }
 
