@@ -4,7 +4,7 @@
 #
 # Every way to every point is gone and its process killed; what else can happen there takes hours, so that some of it is chosen at
 # random: as many faults as fit into TIME seconds (60), or N of them, or N=all. The seed is printed; SEED=... chooses the same.
-# FAULT=REGEX keeps to those whose name ("session kafka_committed: kill") matches. Everything is compared after EVERY (6) faults, so EVERY=1 tells
+# FAULT=REGEX keeps to those whose name ("session kafka_committed: kill") matches. Everything is compared after EVERY (8) faults, so EVERY=1 tells
 # which of them it was. FAULT_INSTALL=DIR takes what scripts/fault-build made before.
 
 use strict;
@@ -22,7 +22,7 @@ my $large = 10_000;
 
 my $seed = $ENV{SEED} // int(rand(1 << 31));
 my $time = $ENV{TIME} // 60;
-my $every = $ENV{EVERY} // 6;
+my $every = $ENV{EVERY} // 8;
 my $pattern = $ENV{FAULT} // '';
 my $install = $ENV{FAULT_INSTALL} // build();
 
