@@ -407,7 +407,7 @@ prune_for_reloads(Pipeline *pipeline)
 
 		if (!input->has_buffers)
 			continue;
-		before = kv_apply_reload_bound(pipeline, input);
+		before = kv_pipeline_reload_bound(pipeline, input);
 		if (before == DT_NOBEGIN || before == DT_NOEND)
 			continue;
 		for (int n = 0; n < input->npartitions; n++)

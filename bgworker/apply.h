@@ -13,11 +13,5 @@ extern void kv_apply_close(Pipeline *pipeline, PipelineView *view);
 extern void kv_apply_evict(Pipeline *pipeline, PipelineView *view);
 /* Puts the current delta of a topic into the buffer of one of the view's inputs that reads it, by its statement for reloads. */
 extern void kv_apply_reload(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *statement);
-extern TimestampTz kv_apply_reload_bound(Pipeline *pipeline, const TopicInput *input);
-extern int64 kv_apply_longest_stay(Pipeline *pipeline, const TopicInput *topic);
-extern bool kv_apply_is_buffer(const ViewInput *input, const TopicInput *topic);
-
-extern TopicInput *kv_pipeline_topic(Pipeline *pipeline, Oid relid);
-extern PipelineView *kv_pipeline_view(Pipeline *pipeline, Oid relid);
 
 #endif							/* KV_APPLY_H */

@@ -31,7 +31,6 @@
 
 #include "advance.h"
 #include "applied.h"
-#include "apply.h"
 #include "batch.h"
 #include "batch_size.h"
 #include "consumer.h"
@@ -355,7 +354,7 @@ store_marks(Pipeline *pipeline)
 		{
 			Partition  *partition = &input->partitions[n];
 
-			if (!is_mark_due(partition, kv_apply_longest_stay(pipeline, input)))
+			if (!is_mark_due(partition, kv_pipeline_longest_stay(pipeline, input)))
 				continue;
 			kv_mark_insert(pipeline->row->pipeline, input->topic->relid, n, partition->next_offset, partition->stream_time);
 			partition->last_mark = partition->next_offset;

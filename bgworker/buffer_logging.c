@@ -17,7 +17,6 @@
 #include "utils/regproc.h"
 #include "utils/timestamp.h"
 
-#include "apply.h"
 #include "buffer_logging.h"
 #include "client_config.h"
 #include "fault_point.h"
@@ -67,7 +66,7 @@ gives_back(Pipeline *pipeline, TopicInput *topic, const TopicConfig *config)
 		return true;
 	kept_us = config->retention_ms * 1000 - MARGIN_US;
 	/* what is read late, or stays because nothing new comes, is older by the clock: brokers delete by that */
-	return kv_apply_longest_stay(pipeline, topic) <= kept_us && oldest_needed(pipeline, topic) >= GetCurrentTimestamp() - kept_us;
+	return kv_pipeline_longest_stay(pipeline, topic) <= kept_us && oldest_needed(pipeline, topic) >= GetCurrentTimestamp() - kept_us;
 }
 
 /*
@@ -77,7 +76,7 @@ gives_back(Pipeline *pipeline, TopicInput *topic, const TopicConfig *config)
 static TimestampTz
 oldest_needed(Pipeline *pipeline, TopicInput *topic)
 {
-	TimestampTz bound = kv_apply_reload_bound(pipeline, topic);
+	TimestampTz bound = kv_pipeline_reload_bound(pipeline, topic);
 
 	if (topic->buffers_since == 0)
 	{
@@ -103,7 +102,7 @@ set_logged(Pipeline *pipeline, const TopicInput *topic)
 		{
 			ViewInput  *input = &view->view->inputs[j];
 
-			if (!kv_apply_is_buffer(input, topic))
+			if (!kv_pipeline_is_buffer(input, topic))
 				continue;
 			StartTransactionCommand();
 			if (kv_buffer_is_unlogged(input) && lock_buffer(input))

@@ -216,4 +216,12 @@ typedef struct Pipeline
 /* Set by wake-ups: look whether the definitions have changed (worker.c). */
 extern volatile bool kv_look_at_members;
 
+/* The topic with a foreign table, the view with a result table; it is an error where the pipeline has none. */
+extern TopicInput *kv_pipeline_topic(Pipeline *pipeline, Oid relid);
+extern PipelineView *kv_pipeline_view(Pipeline *pipeline, Oid relid);
+extern bool kv_pipeline_is_buffer(const ViewInput *input, const TopicInput *topic);
+/* The time before which no buffer of a topic needs a record; the longest for which one keeps a row, in us of event time. */
+extern TimestampTz kv_pipeline_reload_bound(Pipeline *pipeline, const TopicInput *topic);
+extern int64 kv_pipeline_longest_stay(Pipeline *pipeline, const TopicInput *topic);
+
 #endif							/* KV_PIPELINE_H */

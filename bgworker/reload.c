@@ -199,7 +199,7 @@ find_mark(Pipeline *pipeline, ReloadTarget *target)
 static int64
 reload_start(Pipeline *pipeline, const Partition *partition, TimestampTz *stream_time)
 {
-	TimestampTz bound = kv_apply_reload_bound(pipeline, partition->input);
+	TimestampTz bound = kv_pipeline_reload_bound(pipeline, partition->input);
 	int64		offset;
 
 	/* a partition that has been silent for long: no buffer needs anything of it */
