@@ -6,10 +6,8 @@
 #ifndef KV_FORMAT_H
 #define KV_FORMAT_H
 
-#include "converter.h"
+#include "decoder.h"
 #include "record.h"
-#include "topic.h"
-#include "nodes/bitmapset.h"
 
 typedef enum DecodeResult
 {
@@ -19,13 +17,6 @@ typedef enum DecodeResult
 	DECODE_BAD					/* see decoder->bad */
 } DecodeResult;
 
-typedef struct Decoder Decoder;
-
-/*
- * Makes a decoder for the columns whose attno is in wanted (Bitmapset of attnos; NULL: all). Lives in context. Code of users
- * (input functions of types, CHECKs of domains) runs as role; InvalidOid: as whoever decodes, with the settings in force.
- */
-extern Decoder *kv_decoder_make(MemoryContext context, const TopicDef *topic, const Bitmapset *wanted, Oid role);
 /*
  * Decodes one record into values/nulls (desc->natts entries; columns not wanted
  * are null). By-reference values live in CurrentMemoryContext or point into the
