@@ -397,6 +397,8 @@ raise_error(KafkaTxn *txn, rd_kafka_resp_err_t code, const char *words, const ch
 		words = fatal;
 		txn->dead = true;
 	}
+	/* its limit is that of the server's options when it was made: the next attempt makes a new one */
+	txn->dead = txn->dead || code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 	txn->fenced = txn->fenced || code == RD_KAFKA_RESP_ERR__FENCED || code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH ||
 		code == RD_KAFKA_RESP_ERR_PRODUCER_FENCED;
 	hint = hint_for(code);
@@ -423,7 +425,8 @@ hint_for(rd_kafka_resp_err_t code)
 		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
 			return "Grant the Kafka user of the user mapping Read on the groups that begin with the instance's name.";
 		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-			return "Raise message.max.bytes of the foreign server and max.message.bytes of the topic. Publishing goes on by itself.";
+			return "Raise max.message.bytes of the topic in Kafka, or set message_max_bytes of the foreign server to no more than that: many small messages "
+				"travel as one. Publishing goes on by itself.";
 		case RD_KAFKA_RESP_ERR__TIMED_OUT:
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:

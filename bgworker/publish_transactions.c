@@ -34,6 +34,7 @@
 #include "publish_transactions.h"
 #include "shared.h"
 #include "transaction_batch.h"
+#include "transaction_rows.h"
 
 /* A claim holds so long in this process: far less than Kafka remembers. */
 #define CLAIM_MS (60 * 60 * 1000)
@@ -61,6 +62,7 @@ struct TransactionOutput
 	bool		more;			/* the last attempt found something to publish */
 	MemoryContext context;		/* of the producer */
 	MemoryContext batch;		/* of one batch */
+	TransactionRows *rows;		/* of one that goes out in parts */
 };
 
 static bool begin_batch(TransactionOutput *output, TransactionBatch *current);
@@ -82,6 +84,7 @@ kv_transactions_make(MemoryContext context, Oid serverid)
 	output->serverid = serverid;
 	output->context = AllocSetContextCreate(context, "kv transactions", ALLOCSET_DEFAULT_SIZES);
 	output->batch = AllocSetContextCreate(context, "kv transactions batch", ALLOCSET_DEFAULT_SIZES);
+	output->rows = kv_transaction_rows_make(context);
 	return output;
 }
 
@@ -123,7 +126,7 @@ kv_transactions_publish(void *arg)
 	{
 		if (!current.claimed)
 			claim(output, &current);
-		messages = kv_transaction_batch_read(&current, &end);
+		messages = kv_transaction_rows_read(output->rows, output->batch, current.server, current.batch, current.part, &end);
 		kv_my_slot->published_messages += publish_part(output, &current, end, messages);
 		if (end != 0)
 		{
@@ -154,6 +157,7 @@ kv_transactions_failed(TransactionOutput *output)
 	if (output->txn != NULL)
 		(void) kv_txn_abort(output->txn);
 	MemoryContextReset(output->context);
+	kv_transaction_rows_forget(output->rows);
 	output->txn = NULL;
 	output->claims = NIL;
 }

@@ -179,8 +179,8 @@ want_servers(Survey *survey)
 {
 	static const char text[] =
 		"SELECT s.oid, s.srvname FROM pg_catalog.pg_foreign_server s"
-		" WHERE EXISTS (SELECT FROM kafka_state.transaction_outbox o WHERE o.server = s.srvname)"
-		" OR EXISTS (SELECT FROM kafka_state.transaction_batch b WHERE b.server = s.srvname)";
+		" WHERE EXISTS (SELECT FROM kafka_state.transaction_batch b WHERE b.server = s.srvname)"
+		" OR EXISTS (SELECT FROM kafka_state.transaction_outbox o WHERE o.server = s.srvname)";
 	uint64		count;
 	KvSql		sql;
 

@@ -1,6 +1,6 @@
 /*
  * transaction_batch.c: the batch of ordinary transactions that is under way or was the last one: kafka_state.transaction_batch, one row a
- * server, and the rows of the outbox that belong to it.
+ * server. The rows of the outbox that belong to it are transaction_rows.c's.
  *
  * Invariants: number and snapshots are committed and flushed before the batch is read, so it is made of the same rows whoever reads
  * it again; and what is noted of a batch is noted only under the name (token) that it went out with.
@@ -20,20 +20,11 @@
 #include "metadata.h"
 #include "run_sql.h"
 #include "transaction_batch.h"
-
-/* Rows of the outbox that are read at a time, some 8 kB each. */
-#define READ_ROWS 1000
-
-/* Rows of the current batch of server $1 behind seq $2, in order. */
-#define BATCH_ROWS \
-	" FROM kafka_state.transaction_outbox o, kafka_state.transaction_batch b" \
-	" WHERE b.server = $1 AND o.server = $1 AND o.seq > $2 AND " KV_IN_BATCH " ORDER BY o.seq"
+#include "transaction_rows.h"
 
 static bool read_batch_row(TransactionBatch *batch, Oid serverid);
-static bool has_rows(const TransactionBatch *batch);
 static void insert_batch_row(const TransactionBatch *batch);
-static void read_first_topic(TransactionBatch *batch);
-static void note_topic(const OutboxMessage *message, void *arg);
+static void read_topic(TransactionBatch *batch);
 static void update_batch(const TransactionBatch *batch, const char *change, int64 value);
 
 
@@ -55,7 +46,7 @@ kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, MemoryContext c
 		bool		exists = read_batch_row(batch, serverid);
 
 		kv_metadata_note_era();
-		found = (exists && !batch->published) || has_rows(batch);
+		found = (exists && !batch->published) || kv_transaction_rows_wait(batch->server);
 		if (found && !exists)
 		{
 			insert_batch_row(batch);
@@ -63,7 +54,7 @@ kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, MemoryContext c
 			(void) read_batch_row(batch, serverid);
 		}
 		if (found && !batch->published)
-			read_first_topic(batch);
+			read_topic(batch);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -103,21 +94,6 @@ read_batch_row(TransactionBatch *batch, Oid serverid)
 	return exists;
 }
 
-/* Is there anything to publish? All rows that stand are unpublished while the last batch is published. */
-static bool
-has_rows(const TransactionBatch *batch)
-{
-	const Oid	types[] = {TEXTOID};
-	Datum		value = CStringGetTextDatum(batch->server);
-	bool		found;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	found = kv_sql_read("SELECT FROM kafka_state.transaction_outbox WHERE server = $1 LIMIT 1", 1, types, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return found;
-}
-
 /* Gives the server its name in Kafka, before anything of it goes there. */
 static void
 insert_batch_row(const TransactionBatch *batch)
@@ -136,33 +112,11 @@ insert_batch_row(const TransactionBatch *batch)
 
 /* Finds the topic of the first message of the batch. */
 static void
-read_first_topic(TransactionBatch *batch)
+read_topic(TransactionBatch *batch)
 {
-	const Oid	types[] = {TEXTOID, INT8OID};
-	Datum		values[2] = {CStringGetTextDatum(batch->server), Int64GetDatum(0)};
-	char	   *topic = NULL;
-	KvSql		sql;
+	char	   *topic = kv_transaction_rows_topic(batch->server);
 
-	kv_sql_enter_engine(&sql);
-	if (kv_sql_read("SELECT o.messages" BATCH_ROWS " LIMIT 1", 2, types, values, NULL, 1) > 0)
-	{
-		bool		isnull;
-		bytea	   *row = DatumGetByteaPCopy(kv_sql_value(0, 1, &isnull));
-
-		kv_packed_row_read(VARDATA(row), VARSIZE(row) - VARHDRSZ, note_topic, &topic);
-		topic = MemoryContextStrdup(batch->context, topic);
-	}
-	kv_sql_leave(&sql);
-	batch->topic = topic;
-}
-
-static void
-note_topic(const OutboxMessage *message, void *arg)
-{
-	char	  **topic = arg;
-
-	if (*topic == NULL)
-		*topic = pstrdup(message->topic);
+	batch->topic = topic == NULL ? NULL : MemoryContextStrdup(batch->context, topic);
 }
 
 /* See the header. */
@@ -193,7 +147,7 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 		batch->published = batch->claimed = false;
 		batch->part = 0;
 		UpdateActiveSnapshotCommandId();
-		read_first_topic(batch);
+		read_topic(batch);
 	}
 	ForceSyncCommit();
 	KV_FAULT_POINT("transactions_numbered");
@@ -202,48 +156,6 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 	KV_FAULT_POINT("transactions_begun");
 	MemoryContextSwitchTo(save);
 	return begun;
-}
-
-/* See the header. */
-MessageSet *
-kv_transaction_batch_read(const TransactionBatch *batch, int64 *end)
-{
-	const Oid	types[] = {TEXTOID, INT8OID};
-	Datum		values[2];
-	MessageSet *messages = kv_messages_make(batch->context);
-	MemoryContext save = CurrentMemoryContext;
-	int64		last = batch->part;
-	uint64		count;
-	KvSql		sql;
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	values[0] = CStringGetTextDatum(batch->server);
-	kv_sql_enter_engine(&sql);
-	*end = 0;
-	do
-	{
-		values[1] = Int64GetDatum(last);
-		count = kv_sql_read("SELECT o.messages, o.seq" BATCH_ROWS, 2, types, values, NULL, READ_ROWS);
-		for (uint64 i = 0; i < count && *end == 0; i++)
-		{
-			bool		isnull;
-
-			if (messages->bytes >= (Size) kv_transaction_size_kb * 1024)
-				*end = last;
-			else
-			{
-				kv_messages_add(messages, kv_sql_value(i, 1, &isnull));
-				last = DatumGetInt64(kv_sql_value(i, 2, &isnull));
-			}
-		}
-		CHECK_FOR_INTERRUPTS();
-	} while (count == READ_ROWS && *end == 0);
-	kv_sql_leave(&sql);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(save);
-	return messages;
 }
 
 /* See the header. */
@@ -298,8 +210,7 @@ kv_transaction_batch_finish(const TransactionBatch *batch)
 	values[1] = CStringGetTextDatum(batch->token);
 	kv_sql_enter_engine(&sql);
 	if (kv_sql_run("UPDATE kafka_state.transaction_batch SET published = true WHERE server = $1 AND token = $2", 2, types, values, NULL) > 0)
-		kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"
-				   " WHERE b.server = $1 AND o.server = $1 AND " KV_IN_BATCH, 1, types, values, NULL);
+		kv_transaction_rows_delete(batch->server);
 	KV_FAULT_POINT("transactions_rows_deleted");
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();

@@ -2,7 +2,7 @@
 #ifndef KV_TRANSACTION_BATCH_H
 #define KV_TRANSACTION_BATCH_H
 
-#include "message_set.h"
+#include "kafka_views.h"
 
 /* kafka_state.transaction_batch, and what the producer is called. */
 typedef struct TransactionBatch
@@ -16,7 +16,7 @@ typedef struct TransactionBatch
 	char	   *kafka_name;
 	char	   *server;
 	Oid			role;			/* whose user mapping is used: the server's owner */
-	MemoryContext context;		/* of the strings, and of what is read of it */
+	MemoryContext context;		/* of the strings */
 } TransactionBatch;
 
 /*
@@ -30,8 +30,6 @@ extern bool kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, Mem
  * with it the transactions it shows, whatever synchronous_commit says. False: kafka.fork() has made the rows that wait a batch meanwhile.
  */
 extern bool kv_transaction_batch_begin(TransactionBatch *batch, int64 known);
-/* Reads the messages of the batch that are not out, until a Kafka transaction is full; *end: seq of its last row, 0: the batch ends there. */
-extern MessageSet *kv_transaction_batch_read(const TransactionBatch *batch, int64 *end);
 /* Notes that the batch may be out from now on; flushed by who publishes it, as everything is. */
 extern void kv_transaction_batch_note_claim(TransactionBatch *batch);
 /* Notes that the batch's rows up to seq end are out. */

@@ -16,6 +16,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -175,6 +176,21 @@ kv_client_property_name(const char *option)
 			*c = '.';
 	}
 	return name;
+}
+
+int
+kv_client_message_limit(List *options)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(kv_client_property_name(option->defname), "message.max.bytes") == 0)
+			return pg_strtoint32(defGetString(option));
+	}
+	return KV_MESSAGE_LIMIT;
 }
 
 /* Finds the class of a property; one that is not listed is for superusers. */

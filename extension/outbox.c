@@ -33,12 +33,14 @@
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/xid8.h"
 
+#include "client_options.h"
 #include "fault_point.h"
 #include "outbox.h"
 #include "run_sql.h"
@@ -49,6 +51,13 @@
 
 /* Largest row that stays in its page: TOAST_TUPLE_TARGET_MAIN of an 8 kB page. */
 #define TOAST_TARGET "8160"
+
+/* What librdkafka reckons with besides the bytes of key, value and headers, in a message and in each of its headers. */
+#define MESSAGE_OVERHEAD 36
+#define HEADER_OVERHEAD 4
+
+/* A session warns again after so long. */
+#define WARN_AGAIN_MS 60000
 
 /* Where messages go: a batch of a pipeline (pipeline <> 0) or the ordinary outbox of a server. */
 typedef struct OutboxTarget
@@ -82,10 +91,12 @@ bool		kv_outbox_held_back = false;
 TimestampTz kv_outbox_default_time = DT_NOBEGIN;
 
 static MemoryContext outbox_context = NULL; /* of this transaction: child of TopTransactionContext */
+static MemoryContext row_context = NULL;	/* of a row that is being written: child of outbox_context */
 static List *buffers = NIL;		/* OutboxBuffer *, outer levels first */
 static List *written_servers = NIL; /* Oids: whose publishers to wake at commit */
 static OutboxBatchState batch_state;
 
+static void check_size(const TopicDef *topic, const OutboxMessage *message);
 static OutboxBuffer *current_buffer(const TopicDef *topic);
 static OutboxTarget current_target(const TopicDef *topic);
 static Oid	pipeline_server(int64 pipeline);
@@ -94,6 +105,7 @@ static Size pending_bytes(const OutboxTarget *target);
 static void write_buffers(const OutboxTarget *target);
 static void write_row(OutboxBuffer *buffer);
 static void reset_buffer(OutboxBuffer *buffer);
+static void warn_of_limit(Relation rel, Oid serverid);
 static void write_all(void);
 static void wake_publishers(void);
 static void end_of_transaction(XactEvent event, void *arg);
@@ -116,10 +128,38 @@ kv_outbox_append(const TopicDef *topic, const OutboxMessage *message)
 
 	if (kv_outbox_held_back)
 		return;
+	check_size(topic, message);
 	buffer = current_buffer(topic);
 	kv_packed_row_add(&buffer->bytes, &buffer->topic_at, topic->topic, message, kv_outbox_default_time);
 	if (pending_bytes(&buffer->target) >= ROW_BYTES)
 		write_buffers(&buffer->target);
+}
+
+/*
+ * Refuses a message that is larger than the server's producers take: it would stop everything behind it. In a batch it is the
+ * fault of the record that caused it. The limit is read anew, because the topic at hand may be a copy from before ALTER SERVER.
+ */
+static void
+check_size(const TopicDef *topic, const OutboxMessage *message)
+{
+	int64		size = (int64) MESSAGE_OVERHEAD + message->key_len + message->value_len;
+	int64		limit;
+
+	if (message->headers != NULL)
+	{
+		int16		count;
+
+		memcpy(&count, message->headers, sizeof(count));
+		size += message->headers_len + HEADER_OVERHEAD * count;
+	}
+	if (size <= KV_MESSAGE_LIMIT_MIN || size <= (limit = kv_topic_get(topic->relid)->max_message_bytes))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("a message of " INT64_FORMAT " bytes is too large for %s", size, topic->relation_name),
+			 errdetail("Server \"%s\" takes messages of up to " INT64_FORMAT " bytes.", topic->server_name, limit),
+			 errhint("Raise max.message.bytes of the topic in Kafka, then message_max_bytes of the server: ALTER SERVER %s OPTIONS (%s message_max_bytes '...').",
+					 quote_identifier(topic->server_name), limit == KV_MESSAGE_LIMIT ? "ADD" : "SET")));
 }
 
 /* Finds or makes the buffer of this subtransaction for where messages of the topic go now. */
@@ -153,7 +193,10 @@ current_buffer(const TopicDef *topic)
 		pfree(buffer);
 	}
 	if (outbox_context == NULL)
+	{
 		outbox_context = AllocSetContextCreate(TopTransactionContext, "kv outbox", ALLOCSET_DEFAULT_SIZES);
+		row_context = AllocSetContextCreate(outbox_context, "kv outbox row", ALLOCSET_DEFAULT_SIZES);
+	}
 	save = MemoryContextSwitchTo(outbox_context);
 	buffer = palloc0(sizeof(OutboxBuffer));
 	buffer->target = target;
@@ -281,7 +324,7 @@ write_row(OutboxBuffer *buffer)
 	if (!OidIsValid(relid))
 		return;
 
-	save = MemoryContextSwitchTo(outbox_context);
+	save = MemoryContextSwitchTo(row_context);
 	rel = table_open(relid, RowExclusiveLock);
 	messages = palloc(VARHDRSZ + buffer->bytes.len);
 	SET_VARSIZE(messages, VARHDRSZ + buffer->bytes.len);
@@ -303,11 +346,13 @@ write_row(OutboxBuffer *buffer)
 	values[n++] = PointerGetDatum(messages);
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, nulls);
 	CatalogTupleInsert(rel, tuple);
-	heap_freetuple(tuple);
-	pfree(messages);
+	if (target->pipeline == 0)
+		warn_of_limit(rel, target->serverid);
 	table_close(rel, NoLock);
+	MemoryContextSwitchTo(outbox_context);
 	written_servers = list_append_unique_oid(written_servers, target->serverid);
 	MemoryContextSwitchTo(save);
+	MemoryContextReset(row_context);
 }
 
 static void
@@ -316,6 +361,37 @@ reset_buffer(OutboxBuffer *buffer)
 	resetStringInfo(&buffer->bytes);
 	buffer->topic_at = -1;
 	buffer->written_by = InvalidSubTransactionId;
+}
+
+/*
+ * Warns where the outbox of ordinary transactions is over its limit and cannot be published; it blocks nobody. While publishing goes on,
+ * the table is large because there was much, or because an old snapshot keeps it so.
+ */
+static void
+warn_of_limit(Relation rel, Oid serverid)
+{
+	static TimestampTz warned_at = 0;
+	KvSlot	   *publisher;
+	int64		blocks = RelationGetNumberOfBlocks(rel);
+
+	if (OidIsValid(rel->rd_rel->reltoastrelid))
+	{
+		Relation	toast = table_open(rel->rd_rel->reltoastrelid, AccessShareLock);
+
+		blocks += RelationGetNumberOfBlocks(toast);
+		table_close(toast, AccessShareLock);
+	}
+	if (blocks * BLCKSZ <= (int64) kv_outbox_limit_mb * 1024 * 1024)
+		return;
+	publisher = kv_slot_get(SLOT_PUBLISHER, MyDatabaseId, serverid, false);
+	if ((publisher != NULL && publisher->pid != 0 && publisher->failures == 0) ||
+		GetCurrentTimestamp() < TimestampTzPlusMilliseconds(warned_at, WARN_AGAIN_MS))
+		return;
+	warned_at = GetCurrentTimestamp();
+	ereport(WARNING,
+			(errmsg("messages to server \"%s\" wait to be published", GetForeignServer(serverid)->servername),
+			 errdetail("The outbox of ordinary transactions is larger than kafka.outbox_limit (%d MB). It goes on growing.", kv_outbox_limit_mb),
+			 errhint("Look at the publisher's error in kafka.sinks: the broker may be down.")));
 }
 
 /* Directs messages to a pipeline's own outbox; the caller holds the pipeline's row lock. */
@@ -393,7 +469,7 @@ end_of_transaction(XactEvent event, void *arg)
 			break;
 	}
 	/* the memory goes with TopTransactionContext */
-	outbox_context = NULL;
+	outbox_context = row_context = NULL;
 	buffers = NIL;
 	written_servers = NIL;
 	batch_state.active = false;
@@ -449,7 +525,9 @@ kv_outbox_create(int64 pipeline)
 			   "WITH (toast_tuple_target = " TOAST_TARGET ", autovacuum_vacuum_scale_factor = 0, "
 			   "autovacuum_vacuum_threshold = 1000)", pipeline);
 	kv_sql_ddl("ALTER TABLE kafka_state.outbox_" INT64_FORMAT " ALTER COLUMN messages SET STORAGE EXTERNAL", pipeline);
-	kv_sql_ddl("CREATE INDEX outbox_" INT64_FORMAT "_order ON kafka_state.outbox_" INT64_FORMAT " (batch, seq)", pipeline, pipeline);
+	kv_sql_ddl("CREATE UNIQUE INDEX outbox_" INT64_FORMAT "_order ON kafka_state.outbox_" INT64_FORMAT " (batch, seq)", pipeline, pipeline);
+	/* without it a publication FOR ALL TABLES would keep the publisher from deleting */
+	kv_sql_ddl("ALTER TABLE kafka_state.outbox_" INT64_FORMAT " REPLICA IDENTITY USING INDEX outbox_" INT64_FORMAT "_order", pipeline, pipeline);
 	kv_sql_leave(&sql);
 }
 

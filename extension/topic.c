@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
+#include "client_options.h"
 #include "topic_options.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -153,6 +154,7 @@ build_topic(Oid relid, bool complete)
 	bool		key_format_given = false;
 	Relation	relation;
 	ForeignTable *table;
+	ForeignServer *server;
 
 	if (!kv_topic_is(relid))
 		ereport(ERROR,
@@ -161,8 +163,10 @@ build_topic(Oid relid, bool complete)
 				 errhint("A topic is a foreign table of a server with FOREIGN DATA WRAPPER " KV_FDW ".")));
 	table = GetForeignTable(relid);
 	topic->relid = relid;
+	server = GetForeignServer(table->serverid);
 	topic->serverid = table->serverid;
-	topic->server_name = pstrdup(GetForeignServer(table->serverid)->servername);
+	topic->server_name = pstrdup(server->servername);
+	topic->max_message_bytes = kv_client_message_limit(server->options);
 	topic->relation_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 	read_table_options(topic, table->options, &event_time, &key_format_given);
 

@@ -28,6 +28,7 @@ typedef struct TopicDef
 	Oid			relid;
 	Oid			serverid;
 	char	   *server_name;
+	int			max_message_bytes;	/* that the server's producers take */
 	char	   *relation_name;	/* qualified, for messages */
 	char	   *topic;
 	/* nature */

@@ -106,6 +106,8 @@ kv_make_result_table(NewView *new, ViewDef *view)
 	kv_sql_enter_role(&sql, new->owner, NULL);
 	kv_sql_ddl("CREATE TABLE %s (%s%s)%s", new->qualified, column_definitions(view->result), key_constraint(view),
 			   storage_clauses(new, view->shape == SHAPE_KEYED));
+	/* its key may be null, so that no index of it would do for a publication */
+	kv_sql_ddl("ALTER TABLE %s REPLICA IDENTITY FULL", new->qualified);
 	kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
 			   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", new->qualified);
 	if (view->retention_us >= 0 && kv_retention_index(view))
@@ -151,10 +153,11 @@ kv_make_buffers(NewView *new)
 	kv_sql_leave(&sql);
 }
 
-/* Refuses direct writes to a table that holds state. */
+/* Refuses direct writes to a table that holds state, and lets a publication FOR ALL TABLES have it without stopping the engine's. */
 static void
 guard_state(const char *qualified_name)
 {
+	kv_sql_ddl("ALTER TABLE %s REPLICA IDENTITY FULL", qualified_name);
 	kv_sql_ddl("CREATE TRIGGER " KV_REFUSE_TRIGGER " BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s "
 			   "FOR EACH STATEMENT EXECUTE FUNCTION kafka_state.refuse_write()", qualified_name);
 }

@@ -92,6 +92,7 @@ CREATE TABLE kafka_state.skipped (
 	retried boolean NOT NULL DEFAULT false,	-- it has been applied since: kafka_state.retried has it for reloads
 	UNIQUE NULLS NOT DISTINCT (pipeline, relation, partition, record_offset, view, input)
 );
+ALTER TABLE kafka_state.skipped REPLICA IDENTITY FULL;	-- a publication FOR ALL TABLES would keep the engine from deleting
 COMMENT ON TABLE kafka_state.skipped IS 'Records that a reload of buffers must leave out: dead letters of a view, and rows that were late by the closed frontier only';
 
 CREATE UNLOGGED TABLE kafka_state.sentinel (pipeline bigint PRIMARY KEY);
@@ -127,10 +128,11 @@ CREATE TABLE kafka_state.transaction_outbox (
 	server text NOT NULL,			-- foreign server by name
 	xid xid8 NOT NULL,
 	seq bigint GENERATED ALWAYS AS IDENTITY,
-	messages bytea NOT NULL			-- packed, see extension/outbox.c
+	messages bytea NOT NULL,		-- packed, see extension/outbox.c
+	PRIMARY KEY (server, seq)
 ) WITH (toast_tuple_target = 8160);	-- a full row fills a page
 ALTER TABLE kafka_state.transaction_outbox ALTER COLUMN messages SET STORAGE EXTERNAL;
-CREATE INDEX ON kafka_state.transaction_outbox (server, seq);
+CREATE INDEX ON kafka_state.transaction_outbox (server, xid);
 COMMENT ON TABLE kafka_state.transaction_outbox IS 'Messages of ordinary transactions, until they are published';
 
 CREATE TABLE kafka_state.transaction_batch (
