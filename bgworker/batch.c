@@ -162,7 +162,7 @@ begin_numbered(Pipeline *pipeline)
 	else
 		pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
 	/* whoever had the locks before may have attached a sink to an unstored view, which this run does not know */
-	if (kv_members_invalid)
+	if (kv_members_changed(pipeline))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("definitions of pipeline \"%s\" have changed", pipeline->row->name),

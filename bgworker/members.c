@@ -6,9 +6,10 @@
  * run ends between two batches and the next one loads it again; nothing is patched.
  *
  * Two signs of change: the signature (rows of the catalog; looked at once a second
- * and after a wake-up) and invalidations of topics, servers, definitions and unstored views' sinks. Other
+ * and after a wake-up) and invalidations of topics, the server and its user mappings, definitions and unstored views' sinks. Other
  * changes of a result table or an ordinary table concern only its plans, and those
- * Postgres makes again by itself. What may be another right of a role than before makes rights to be checked again before the
+ * Postgres makes again by itself. Who lags behind much DDL is told only that anything may have changed; then a digest
+ * of the catalog's rows says whether it has, so that work elsewhere in the database does not end all runs. What may be another right of a role than before makes rights to be checked again before the
  * next batch.
  */
 #include "postgres.h"
@@ -17,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
+#include "utils/array.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -33,6 +35,10 @@
 volatile bool kv_members_invalid = false;
 
 static Pipeline *watched = NULL;
+static uint32 server_hash;		/* as invalidations name them */
+static uint32 mapping_hash;
+static uint32 public_mapping_hash;
+static bool anything_changed = false;	/* perhaps: compare */
 static volatile bool rights_changed = false;
 
 static void load_views(Pipeline *pipeline, List *rows);
@@ -44,8 +50,10 @@ static void load_topic(Pipeline *pipeline, TopicInput *input);
 static void order_topics(Pipeline *pipeline);
 static void put_before(Pipeline *pipeline, Oid looked_up, const ViewDef *view);
 static bool bootstrap_is_done(Pipeline *pipeline);
+static char *digest(Pipeline *pipeline);
 static void note_relation(Datum arg, Oid relid);
 static void note_server(Datum arg, int cache, uint32 hash);
+static void note_mapping(Datum arg, int cache, uint32 hash);
 static void note_role(Datum arg, int cache, uint32 hash);
 
 
@@ -343,14 +351,90 @@ kv_members_watch(Pipeline *pipeline)
 	watched = pipeline;
 	kv_members_invalid = false;
 	rights_changed = false;
+	anything_changed = false;
+	if (pipeline != NULL)
+	{
+		server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(pipeline->serverid));
+		mapping_hash = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(pipeline->owner), ObjectIdGetDatum(pipeline->serverid));
+		public_mapping_hash = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(pipeline->serverid));
+		pipeline->definitions = MemoryContextStrdup(pipeline->context, digest(pipeline));
+	}
 	if (registered)
 		return;
 	CacheRegisterRelcacheCallback(note_relation, (Datum) 0);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_server, (Datum) 0);
-	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_server, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGUSERSERVER, note_mapping, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, note_role, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, note_role, (Datum) 0);
 	registered = true;
+}
+
+/*
+ * Gives a digest of the catalog's rows of topics, definitions, sinks, the server and the user mappings that may be used.
+ * Only what somebody wrote on purpose is in it, nothing that VACUUM or ANALYZE write.
+ */
+static char *
+digest(Pipeline *pipeline)
+{
+	static const char text[] =
+		"SELECT pg_catalog.md5(pg_catalog.concat("
+		" (SELECT pg_catalog.string_agg(ROW(c.oid, c.relname, c.relnamespace, c.relowner, c.relacl, f.ftserver, f.ftoptions)::text, ' ' ORDER BY c.oid)"
+		"  FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = c.oid WHERE c.oid = ANY ($1)),"
+		" (SELECT pg_catalog.string_agg(ROW(a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation, a.attnotnull,"
+		"  a.attisdropped, a.attfdwoptions)::text, ' ' ORDER BY a.attrelid, a.attnum) FROM pg_catalog.pg_attribute a WHERE a.attrelid = ANY ($1)),"
+		" (SELECT pg_catalog.string_agg(r.ev_action::text, ' ' ORDER BY r.oid) FROM pg_catalog.pg_rewrite r WHERE r.ev_class = ANY ($1)),"
+		" (SELECT ROW(s.srvname, s.srvowner, s.srvacl, s.srvoptions)::text FROM pg_catalog.pg_foreign_server s WHERE s.oid = $2),"
+		" (SELECT pg_catalog.string_agg(ROW(m.umuser, m.umoptions)::text, ' ' ORDER BY m.umuser)"
+		"  FROM pg_catalog.pg_user_mapping m WHERE m.umserver = $2 AND m.umuser IN (0, $3))))";
+	const Oid	types[] = {OIDARRAYOID, OIDOID, OIDOID};
+	Datum		values[3];
+	List	   *relations = NIL;
+	Datum	   *elements;
+	ListCell   *lc;
+	char	   *rows;
+	KvSql		sql;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+		relations = lappend_oid(relations, pipeline->topics[i].topic->relid);
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		relations = lappend_oid(relations, pipeline->views[i].row->definition);
+		foreach(lc, pipeline->views[i].sinks)
+			relations = lappend_oid(relations, ((ViewSink *) lfirst(lc))->topic->relid);
+	}
+	elements = palloc(sizeof(Datum) * list_length(relations));
+	foreach(lc, relations)
+		elements[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+
+	values[0] = PointerGetDatum(construct_array(elements, list_length(relations), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	values[1] = ObjectIdGetDatum(pipeline->serverid);
+	values[2] = ObjectIdGetDatum(pipeline->owner);
+	kv_sql_enter_engine(&sql);
+	kv_sql_read(text, 3, types, values, NULL, 1);
+	rows = kv_sql_text(0, 1);
+	kv_sql_leave(&sql);
+	return psprintf("%s %s", rows, kv_members_signature(pipeline->row->pipeline));
+}
+
+/* See the header. What is noted while it compares is for the next time. */
+bool
+kv_members_changed(Pipeline *pipeline)
+{
+	bool		own_transaction = !IsTransactionState();
+
+	if (kv_members_invalid || !anything_changed)
+		return kv_members_invalid;
+	anything_changed = false;
+	if (own_transaction)
+		StartTransactionCommand();
+	if (strcmp(digest(pipeline), pipeline->definitions) != 0)
+		kv_members_invalid = true;
+	if (own_transaction)
+	{
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(pipeline->context);
+	}
+	return kv_members_invalid;
 }
 
 /* Is told of changed relations; relid 0: any may have. */
@@ -360,7 +444,7 @@ note_relation(Datum arg, Oid relid)
 	if (watched == NULL)
 		return;
 	if (!OidIsValid(relid))
-		kv_members_invalid = true;
+		anything_changed = rights_changed = true;
 	for (int i = 0; i < watched->ntopics; i++)
 	{
 		if (watched->topics[i].topic->relid == relid)
@@ -382,10 +466,23 @@ note_relation(Datum arg, Oid relid)
 	}
 }
 
+/* Is told of changed servers; hash 0: any may have. */
 static void
 note_server(Datum arg, int cache, uint32 hash)
 {
-	if (watched != NULL)
+	if (hash == 0)
+		anything_changed = true;
+	else if (watched != NULL && hash == server_hash)
+		kv_members_invalid = true;
+}
+
+/* Is told of changed user mappings: the owner's counts, and everybody's. */
+static void
+note_mapping(Datum arg, int cache, uint32 hash)
+{
+	if (hash == 0)
+		anything_changed = true;
+	else if (watched != NULL && (hash == mapping_hash || hash == public_mapping_hash))
 		kv_members_invalid = true;
 }
 

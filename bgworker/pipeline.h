@@ -170,6 +170,7 @@ typedef struct Pipeline
 	Oid			owner;
 	Oid			serverid;
 	char	   *kafka_name;
+	char	   *definitions;	/* members.c: a digest of the catalog rows that the run is made of */
 	/* members, in creation order */
 	int			nviews;
 	PipelineView *views;
