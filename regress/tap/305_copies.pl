@@ -12,19 +12,10 @@ my $broker = KafkaViews::Broker->new;
 my $node = new_node('original', broker => $broker, init => [ allows_streaming => 1 ]);
 my $produced = 0;
 
-$broker->create($_, 1, 'retention.ms=-1') for qw(input output facts);
 $node->safe_psql('postgres', q{CREATE DATABASE shop});
 add_extension($node, 'shop', $broker);
-$node->safe_psql('shop', q{
-	CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
-	CREATE FOREIGN TABLE input (id int) SERVER broker OPTIONS (topic 'input');
-	CREATE FOREIGN TABLE output (id int) SERVER broker OPTIONS (topic 'output');
-	BEGIN;
-	CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM input;
-	SELECT kafka.attach_sink('passed', 'output');
-	COMMIT;
-	INSERT INTO facts VALUES (0);
-});
+open_passage($node, $broker, 'shop');
+$node->safe_psql('shop', 'INSERT INTO facts VALUES (0)');
 
 sub feed
 {

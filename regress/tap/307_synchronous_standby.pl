@@ -10,17 +10,8 @@ use Test::More;
 my $broker = KafkaViews::Broker->new;
 my $node = new_node('primary', broker => $broker, conf => "kafka.instance = 'sync'", init => [ allows_streaming => 1 ]);
 
-$broker->create($_, 1, 'retention.ms=-1') for qw(input output facts);
-$node->safe_psql('postgres', q{
-	CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
-	CREATE FOREIGN TABLE input (id int) SERVER broker OPTIONS (topic 'input');
-	CREATE FOREIGN TABLE output (id int) SERVER broker OPTIONS (topic 'output');
-	BEGIN;
-	CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM input;
-	SELECT kafka.attach_sink('passed', 'output');
-	COMMIT;
-	INSERT INTO facts VALUES (1);
-});
+open_passage($node, $broker);
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (1)');
 $broker->produce('input', '\N' . qq(\t{"id":1}));
 wait_for_view($node, 'passed');
 wait_for_sink($broker, 'facts', 1);

@@ -29,20 +29,9 @@ sub check_stops
 	return;
 }
 
-for my $broker (@brokers)
-{
-	$broker->create($_, 1, 'retention.ms=-1') for qw(input output facts);
-}
-sql(q{
-	CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
-	CREATE FOREIGN TABLE input (id int) SERVER broker OPTIONS (topic 'input');
-	CREATE FOREIGN TABLE output (id int) SERVER broker OPTIONS (topic 'output');
-	BEGIN;
-	CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM input;
-	SELECT kafka.attach_sink('passed', 'output');
-	COMMIT;
-	INSERT INTO facts VALUES (1);
-});
+open_passage($node, $brokers[0]);
+$brokers[1]->create($_, 1, 'retention.ms=-1') for qw(input output facts);
+sql('INSERT INTO facts VALUES (1)');
 feed($brokers[0], 1 .. 3);
 feed($brokers[1], 100 .. 110);
 wait_for_view($node, 'passed');

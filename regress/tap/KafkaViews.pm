@@ -15,7 +15,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node add_extension wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask);
+our @EXPORT = qw(new_node add_extension open_passage wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
@@ -45,6 +45,25 @@ sub add_extension
 	$node->safe_psql($database, 'CREATE EXTENSION kafka_views');
 	$node->safe_psql($database, sprintf q{CREATE SERVER broker FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers '%s')}, $broker->address)
 	  if $broker;
+	return;
+}
+
+# Makes what a copy or a successor of a database finds and goes on with: topics input and output with the view "passed" from the one to
+# the other, and a topic facts for the messages of ordinary transactions.
+sub open_passage
+{
+	my ($node, $broker, $database) = @_;
+
+	$broker->create($_, 1, 'retention.ms=-1') for qw(input output facts);
+	$node->safe_psql($database // 'postgres', q{
+		CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
+		CREATE FOREIGN TABLE input (id int) SERVER broker OPTIONS (topic 'input');
+		CREATE FOREIGN TABLE output (id int) SERVER broker OPTIONS (topic 'output');
+		BEGIN;
+		CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM input;
+		SELECT kafka.attach_sink('passed', 'output');
+		COMMIT;
+	});
 	return;
 }
 

@@ -21,13 +21,59 @@ await_answer(rd_kafka_queue_t *queue)
 	return event;
 }
 
-/* Ends the program if one topic's part of an admin answer is an error. */
+typedef const rd_kafka_topic_result_t **(*TopicResults) (rd_kafka_event_t *event, size_t *count);
+
+/* Waits for the answer to a request about topics; ends the program if it, or one topic's part of it, is an error. */
 static void
-check_topic_results(const rd_kafka_topic_result_t **results, size_t count)
+await_topics(rd_kafka_queue_t *queue, TopicResults results_of)
 {
+	rd_kafka_event_t *event = await_answer(queue);
+	size_t		count;
+	const rd_kafka_topic_result_t **results = results_of(event, &count);
+
 	for (size_t i = 0; i < count; i++)
 		if (rd_kafka_topic_result_error(results[i]))
 			die("%s: %s", rd_kafka_topic_result_name(results[i]), rd_kafka_topic_result_error_string(results[i]));
+	rd_kafka_event_destroy(event);
+}
+
+/* Ends the program with what librdkafka says, if it could not make a request. */
+static void *
+made(void *request, const char *errstr)
+{
+	if (request == NULL)
+		die("%s", errstr);
+	return request;
+}
+
+/* Takes "config=value" apart in place; gives the value. */
+static const char *
+split_config(char *argument)
+{
+	char	   *equals = strchr(argument, '=');
+
+	if (equals == NULL)
+		die("config=value expected: %s", argument);
+	*equals = '\0';
+	return equals + 1;
+}
+
+static const rd_kafka_topic_result_t **
+created(rd_kafka_event_t *event, size_t *count)
+{
+	return rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), count);
+}
+
+static const rd_kafka_topic_result_t **
+deleted(rd_kafka_event_t *event, size_t *count)
+{
+	return rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), count);
+}
+
+static const rd_kafka_topic_result_t **
+extended(rd_kafka_event_t *event, size_t *count)
+{
+	return rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(event), count);
 }
 
 void
@@ -36,32 +82,21 @@ create_topic(int argc, char **argv)
 	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
 	rd_kafka_NewTopic_t *topic;
-	const rd_kafka_topic_result_t **results;
-	rd_kafka_event_t *event;
 	char		errstr[512];
 	int			partitions = 1;
 	int			next = 1;
-	size_t		count;
 
 	if (next < argc && strchr(argv[next], '=') == NULL)
 		partitions = (int) parse_number(argv[next++], "PARTITIONS");
-	topic = rd_kafka_NewTopic_new(argv[0], partitions, -1 /* as the broker does by default */ , errstr, sizeof(errstr));
-	if (topic == NULL)
-		die("%s", errstr);
+	topic = made(rd_kafka_NewTopic_new(argv[0], partitions, -1 /* as the broker does by default */ , errstr, sizeof(errstr)), errstr);
 	for (; next < argc; next++)
 	{
-		char	   *equals = strchr(argv[next], '=');
+		const char *value = split_config(argv[next]);
 
-		if (equals == NULL)
-			die("config=value expected: %s", argv[next]);
-		*equals = '\0';
-		rd_kafka_NewTopic_set_config(topic, argv[next], equals + 1);
+		rd_kafka_NewTopic_set_config(topic, argv[next], value);
 	}
 	rd_kafka_CreateTopics(rk, &topic, 1, NULL, queue);
-	event = await_answer(queue);
-	results = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(event), &count);
-	check_topic_results(results, count);
-	rd_kafka_event_destroy(event);
+	await_topics(queue, created);
 	wait_for_partitions(rk, argv[0], partitions);
 }
 
@@ -74,15 +109,9 @@ delete_topics(int argc, char **argv)
 	for (int i = 0; i < argc; i++)
 	{
 		rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(argv[i]);
-		const rd_kafka_topic_result_t **results;
-		rd_kafka_event_t *event;
-		size_t		count;
 
 		rd_kafka_DeleteTopics(rk, &topic, 1, NULL, queue);
-		event = await_answer(queue);
-		results = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(event), &count);
-		check_topic_results(results, count);
-		rd_kafka_event_destroy(event);
+		await_topics(queue, deleted);
 		wait_for_partitions(rk, argv[i], 0);
 	}
 }
@@ -93,21 +122,13 @@ add_partitions(int argc, char **argv)
 	rd_kafka_t *rk = make_client(RD_KAFKA_PRODUCER, NULL);
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
 	rd_kafka_NewPartitions_t *more;
-	const rd_kafka_topic_result_t **results;
-	rd_kafka_event_t *event;
 	char		errstr[512];
-	size_t		count;
 
 	if (argc != 2)
 		die("add-partitions TOPIC NEW_TOTAL");
-	more = rd_kafka_NewPartitions_new(argv[0], parse_number(argv[1], "NEW_TOTAL"), errstr, sizeof(errstr));
-	if (more == NULL)
-		die("%s", errstr);
+	more = made(rd_kafka_NewPartitions_new(argv[0], parse_number(argv[1], "NEW_TOTAL"), errstr, sizeof(errstr)), errstr);
 	rd_kafka_CreatePartitions(rk, &more, 1, NULL, queue);
-	event = await_answer(queue);
-	results = rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(event), &count);
-	check_topic_results(results, count);
-	rd_kafka_event_destroy(event);
+	await_topics(queue, extended);
 	wait_for_partitions(rk, argv[0], (int) parse_number(argv[1], "NEW_TOTAL"));
 }
 
@@ -124,12 +145,9 @@ configure_topic(int argc, char **argv)
 
 	for (int i = 1; i < argc; i++)
 	{
-		char	   *equals = strchr(argv[i], '=');
+		const char *value = split_config(argv[i]);
 
-		if (equals == NULL)
-			die("config=value expected: %s", argv[i]);
-		*equals = '\0';
-		rd_kafka_ConfigResource_set_config(resource, argv[i], equals + 1);
+		rd_kafka_ConfigResource_set_config(resource, argv[i], value);
 	}
 	rd_kafka_AlterConfigs(rk, &resource, 1, NULL, queue);
 	event = await_answer(queue);
