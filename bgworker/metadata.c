@@ -1,7 +1,7 @@
 /*
  * metadata.c: what travels with the positions of every Kafka transaction of ours, and says which batch is out, and whose it is.
  *
- * It is a JSON object {batch, part, owner, adoptions, timeline, frontiers}. Frontiers are for a database that has lost the batch, and
+ * It is a JSON object {batch, part, owner, adoptions, timeline, here, frontiers}. Frontiers are for a database that has lost the batch, and
  * are left out where they would not fit.
  */
 #include "postgres.h"
@@ -41,12 +41,23 @@ kv_metadata_is_replaced(const OutboxMetadata *metadata)
 		(metadata->adoptions == adoptions && metadata->timeline > GetWALInsertionTimeLine());
 }
 
+/* See the header. */
+bool
+kv_metadata_is_of_copy(const OutboxMetadata *metadata, const char *compared)
+{
+	const char *here = kv_identity_here();
+
+	return strcmp(compared, here) == 0 && metadata->here != NULL && strcmp(metadata->here, here) != 0 &&
+		metadata->adoptions == adoptions && metadata->timeline == GetWALInsertionTimeLine();
+}
+
 /* Writes what travels with the offsets. Frontiers are left out where they would not fit, or are not known (NULL). */
 char *
 kv_metadata_write(OutboxPlace place, const char *frontiers)
 {
-	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\",\"adoptions\":" INT64_FORMAT ",\"timeline\":%u",
-								 place.batch, place.part, kv_metadata_owner(), adoptions, GetWALInsertionTimeLine());
+	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\",\"adoptions\":" INT64_FORMAT ",\"timeline\":%u"
+								 ",\"here\":\"%s\"",
+								 place.batch, place.part, kv_metadata_owner(), adoptions, GetWALInsertionTimeLine(), kv_identity_here());
 	char	   *metadata = frontiers != NULL ? psprintf("%s,\"frontiers\":%s}", start, frontiers) : NULL;
 
 	return metadata == NULL || strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
@@ -71,6 +82,7 @@ kv_metadata_parse(const char *text, OutboxMetadata *metadata)
 	metadata->adoptions = number_field(object, "adoptions");
 	metadata->timeline = number_field(object, "timeline");
 	metadata->owner = text_field(object, "owner");
+	metadata->here = text_field(object, "here");
 	metadata->frontiers = text_field(object, "frontiers");
 	if (metadata->owner == NULL)
 		metadata->owner = pstrdup("");

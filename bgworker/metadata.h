@@ -24,6 +24,7 @@ typedef struct OutboxMetadata
 	/* its database: see kv_metadata_is_replaced */
 	int64		adoptions;
 	int64		timeline;
+	char	   *here;			/* kv_identity_here() there */
 } OutboxMetadata;
 
 /* Metadata of a Kafka transaction; palloc'd. frontiers NULL: not known. */
@@ -37,6 +38,11 @@ extern void kv_metadata_note_era(void);
  * way since, so the numbers it gave mean something else here.
  */
 extern bool kv_metadata_is_replaced(const OutboxMetadata *metadata);
+/*
+ * Is it, on the same timeline, from a copy that has been started beside this database? compared: where what Kafka has was last known here; if it
+ * was known at this very place, who publishes from another one since has not come before this one, and its numbers mean something else too.
+ */
+extern bool kv_metadata_is_of_copy(const OutboxMetadata *metadata, const char *compared);
 /* Is a behind b? */
 extern bool kv_place_is_before(OutboxPlace a, OutboxPlace b);
 /* Names this process: machine, port, pid and a random number that no other process has. */

@@ -49,14 +49,17 @@ typedef struct Known
 	OutboxPlace note;
 	int64		last_batch;		/* of kafka_state.pipeline */
 	bool		unpublished;	/* messages after the note */
+	char	   *compared;		/* of kafka_state.pipeline */
 } Known;
 
 static void read_known(Output *output, Known *known);
 static void read_metadata(Output *output, OutboxMetadata *metadata);
-static void check_owner(Output *output);
-static void check_replaced(Output *output, const OutboxMetadata *metadata);
+static void check_owner(Output *output, const Known *known);
+static void check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata);
 static void decide(Output *output, const Known *known, OutboxMetadata *metadata);
 static void note_redo(Output *output, OutboxMetadata *metadata);
+static void hold_positions(Output *output, const OutboxMetadata *metadata);
+static void hold_position(Output *output, KafkaOffset offset);
 static void note_compared(Output *output);
 static void commit_owner(Output *output);
 
@@ -79,13 +82,15 @@ kv_recover(Output *output)
 	}
 	KV_FAULT_POINT("recover_read");
 	if (output->fenced)
-		check_owner(output);
+		check_owner(output, &known);
 	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name);
 	KV_FAULT_POINT("recover_fenced");
 	kv_cluster_check(kv_txn_client(output->txn), output->pipeline, output->name);
 	read_metadata(output, &metadata);
 	KV_FAULT_POINT("recover_metadata_read");
 	decide(output, &known, &metadata);
+	if (known.decided)
+		hold_positions(output, &metadata);
 	note_compared(output);
 	output->slot->recovered = true;
 	kv_recovery_check_topics(output);
@@ -115,6 +120,8 @@ read_known(Output *output, Known *known)
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
 
 	kv_sql_enter_engine(&sql);
+	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);
+	known->compared = MemoryContextStrdup(output->context, kv_sql_text(0, 1));
 	known->reads = kv_sql_read("SELECT FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	known->noted = kv_sql_read("SELECT batch, part, decided FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (known->noted)
@@ -161,12 +168,12 @@ read_metadata(Output *output, OutboxMetadata *metadata)
 
 /* Raises an error if the producer that fenced ours belongs to somebody else. */
 static void
-check_owner(Output *output)
+check_owner(Output *output, const Known *known)
 {
 	OutboxMetadata metadata = {0};
 
 	read_metadata(output, &metadata);
-	check_replaced(output, &metadata);
+	check_replaced(output, known, &metadata);
 	if (metadata.found && strcmp(metadata.owner, kv_metadata_owner()) != 0)
 	{
 		output->stopped = true;
@@ -182,9 +189,9 @@ check_owner(Output *output)
 
 /* Raises an error if a copy of this database has taken its place in Kafka. */
 static void
-check_replaced(Output *output, const OutboxMetadata *metadata)
+check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata)
 {
-	if (!metadata->found || !kv_metadata_is_replaced(metadata))
+	if (!metadata->found || !(kv_metadata_is_replaced(metadata) || kv_metadata_is_of_copy(metadata, known->compared)))
 		return;
 	output->stopped = true;
 	ereport(ERROR,
@@ -199,7 +206,7 @@ check_replaced(Output *output, const OutboxMetadata *metadata)
 static void
 decide(Output *output, const Known *known, OutboxMetadata *metadata)
 {
-	check_replaced(output, metadata);
+	check_replaced(output, known, metadata);
 	if (metadata->found && kv_place_is_before(known->note, metadata->place))
 		kv_diverged_check(output, metadata->place, known->last_batch);
 	if (metadata->found && metadata->place.batch > known->last_batch)
@@ -262,6 +269,56 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
+}
+
+/*
+ * Adds to the positions those of the last published batch that Kafka has lost: somebody has decided that what is noted here holds, and
+ * what is committed with the owner is not missed again (made_again.c).
+ */
+static void
+hold_positions(Output *output, const OutboxMetadata *metadata)
+{
+	static const char text[] =
+		"SELECT p.value->>'topic', (p.value->>'partition')::integer, (p.value->>'offset')::bigint, b.frontiers::text"
+		" FROM (SELECT * FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch <= $2 ORDER BY batch DESC LIMIT 1) b"
+		" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.positions) p";
+	const Oid	types[] = {INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch - (output->published.part != 0))};
+	uint64		count;
+	KvSql		sql;
+
+	StartTransactionCommand();
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, 2, types, values, NULL, 0);
+	for (uint64 i = 0; i < count; i++)
+	{
+		KafkaOffset offset = {0};
+		bool		isnull;
+
+		offset.topic = kv_sql_text(i, 1);
+		offset.partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
+		offset.offset = DatumGetInt64(kv_sql_value(i, 3, &isnull));
+		hold_position(output, offset);
+		if (i == 0 && !metadata->found)
+			output->frontiers = MemoryContextStrdup(output->context, kv_sql_text(i, 4));
+	}
+	kv_sql_leave(&sql);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(output->context);
+}
+
+/* Adds a position unless Kafka has one. */
+static void
+hold_position(Output *output, KafkaOffset offset)
+{
+	for (int i = 0; i < output->noffsets; i++)
+	{
+		if (output->offsets[i].partition == offset.partition && strcmp(output->offsets[i].topic, offset.topic) == 0)
+			return;
+	}
+	offset.topic = MemoryContextStrdup(output->context, offset.topic);
+	output->offsets = repalloc(output->offsets, sizeof(KafkaOffset) * (output->noffsets + 1));
+	output->offsets[output->noffsets++] = offset;
 }
 
 /* Notes that here, on this timeline, it is known what Kafka has: views that are not to be done again may be read. */

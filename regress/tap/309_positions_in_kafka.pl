@@ -32,7 +32,7 @@ sub check_group
 	pass("$what: positions of all partitions");
 	my %metadata = map { $_->[3] => 1 } @offsets;
 	is(scalar(keys %metadata), 1, "$what: with the same metadata");
-	like((keys %metadata)[0], qr/^\{"batch":\d+,"part":0,"owner":"[^"]+","adoptions":0,"timeline":1,"frontiers":\{"\d+": -?\d+\}\}$/, "$what: which has all there is to know");
+	like((keys %metadata)[0], qr/^\{"batch":\d+,"part":0,"owner":"[^"]+","adoptions":0,"timeline":1,"here":"[\d\/]+","frontiers":\{"\d+": -?\d+\}\}$/, "$what: which has all there is to know");
 	return;
 }
 
@@ -52,7 +52,7 @@ $node->safe_psql('postgres', q{
 	CREATE TRIGGER pad BEFORE INSERT ON kafka_state.outbox_batch FOR EACH ROW EXECUTE FUNCTION pad();
 });
 $broker->produce('positions_left', qq(partition=0 13\t{"id":13,"at":13000}));
-my ($without, $owner) = qr/^\{"batch":\d+,"part":0,"owner":"([^"]+)","adoptions":0,"timeline":1\}$/;
+my ($without, $owner) = qr/^\{"batch":\d+,"part":0,"owner":"([^"]+)","adoptions":0,"timeline":1,"here":"[^"]+"\}$/;
 wait_until('metadata without frontiers', sub { my ($offset) = $broker->group($group); return ($owner) = $offset->[3] =~ $without });
 $node->safe_psql('postgres', q{SELECT kafka.pause('pairs')});
 $node->restart;
