@@ -10,14 +10,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "access/xact.h"
 
 #include "diverged.h"
+#include "incomplete.h"
 #include "position.h"
-#include "redo.h"
 #include "run_sql.h"
 #include "topic.h"
 
@@ -37,7 +37,7 @@ kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch)
 	if (place.batch <= last_batch)
 		where = place.part == 0 ? differing_batch(output, place) : NULL;
 	else
-		where = kv_redo_is_noted(output->pipeline) ? NULL : applied_beyond(output);
+		where = kv_incomplete_noted(output->pipeline) ? NULL : applied_beyond(output);
 	if (where != NULL)
 		where = MemoryContextStrdup(output->context, where);
 	PopActiveSnapshot();

@@ -107,21 +107,6 @@ kv_redo_is_possible(Pipeline *pipeline)
 }
 
 /* See the header. */
-bool
-kv_redo_is_noted(int64 pipeline)
-{
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(pipeline);
-	bool		noted;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	noted = kv_sql_read("SELECT FROM kafka_state.redo WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return noted;
-}
-
-/* See the header. */
 void
 kv_redo_load(Pipeline *pipeline)
 {

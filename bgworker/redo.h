@@ -7,9 +7,6 @@
 /* Notes that a pipeline has to go through it; frontiers NULL: not known. Runs: in a publisher, in a transaction. */
 extern void kv_redo_note(int64 pipeline, int64 batch, const char *positions, const char *frontiers);
 
-/* Does a note stand? Runs: in a transaction. */
-extern bool kv_redo_is_noted(int64 pipeline);
-
 /* Could Kafka have more than this pipeline? False only where nothing was ever published under its name. Runs: outside. Blocks: 30 s. */
 extern bool kv_redo_is_possible(Pipeline *pipeline);
 /* Sets the pipeline up for it where there is a note. Runs: outside. */

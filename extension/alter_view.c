@@ -312,13 +312,6 @@ topic_is_used(Oid relid)
 		"JOIN kafka_state.view v ON v.definition::oid = r.ev_class "
 		"WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass "
 		"AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = $1";
-	const Oid	types[] = {OIDOID};
-	Datum		value = ObjectIdGetDatum(relid);
-	bool		used;
-	KvSql		sql;
 
-	kv_sql_enter_engine(&sql);
-	used = kv_sql_read(text, 1, types, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return used;
+	return kv_catalog_has(text, OIDOID, ObjectIdGetDatum(relid));
 }

@@ -294,6 +294,19 @@ kv_view_set_progress(int64 view, TimestampTz frontier, int64 late_rows_added)
 	kv_sql_leave(&sql);
 }
 
+/* See the header. */
+bool
+kv_catalog_has(const char *text, Oid type, Datum value)
+{
+	bool		found;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	found = kv_sql_read(text, 1, &type, &value, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	return found;
+}
+
 void
 kv_view_set_initialized(int64 view)
 {

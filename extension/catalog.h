@@ -34,6 +34,8 @@ typedef struct ViewRow
 } ViewRow;
 
 extern bool kv_catalog_installed(void);	/* is the extension in this database (no error otherwise) */
+/* Does a fixed query of one parameter find a row? */
+extern bool kv_catalog_has(const char *text, Oid type, Datum value);
 
 extern PipelineRow *kv_pipeline_insert(const char *name);	/* makes id and token */
 extern PipelineRow *kv_pipeline_get(int64 pipeline, bool missing_ok);

@@ -47,7 +47,6 @@ static bool may_be_incomplete(void);
 static bool has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc));
 static bool is_elsewhere(HeapTuple row, TupleDesc desc);
 static void forget(Datum arg, Oid relid);
-static bool is_incomplete(int64 pipeline);
 static bool is_compared(int64 pipeline);
 static void raise_incomplete(const char *view) pg_attribute_noreturn();
 static void raise_not_compared(const char *view) pg_attribute_noreturn();
@@ -83,11 +82,11 @@ check_reads(List *range_table, bool raise)
 			get_rel_namespace(rte->relid) == ours || !kv_is_continuous_view(rte->relid))
 			continue;
 		view = kv_view_by_relation(rte->relid, true);
-		if (view == NULL || (!is_incomplete(view->pipeline) && is_compared(view->pipeline)))
+		if (view == NULL || (!kv_incomplete_noted(view->pipeline) && is_compared(view->pipeline)))
 			continue;
 		if (!raise)
 			return false;
-		if (is_incomplete(view->pipeline))
+		if (kv_incomplete_noted(view->pipeline))
 			raise_incomplete(get_rel_name(rte->relid));
 		raise_not_compared(get_rel_name(rte->relid));
 	}
@@ -165,25 +164,18 @@ kv_incomplete_changed(void)
 	CacheInvalidateRelcacheByRelid(get_relname_relid("redo", get_namespace_oid(KV_STATE_SCHEMA, false)));
 }
 
-static bool
-is_incomplete(int64 pipeline)
+/* See the header. */
+bool
+kv_incomplete_noted(int64 pipeline)
 {
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(pipeline);
-	bool		found;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	found = kv_sql_read("SELECT FROM kafka_state.redo WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return found;
+	return kv_catalog_has("SELECT FROM kafka_state.redo WHERE pipeline = $1", INT8OID, Int64GetDatum(pipeline));
 }
 
 /* See the header. */
 bool
 kv_incomplete_is(int64 pipeline)
 {
-	return is_incomplete(pipeline) || !is_compared(pipeline);
+	return kv_incomplete_noted(pipeline) || !is_compared(pipeline);
 }
 
 /* Is it known, since the server was promoted or restored, what Kafka has of a pipeline? A copy that is nobody's successor yet may be read. */
@@ -245,20 +237,12 @@ kv_incomplete_refuse(int64 pipeline, const char *view)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (is_incomplete(pipeline))
+	if (kv_incomplete_noted(pipeline))
 		raise_incomplete(view);
 }
 
 static bool
 has_published(int64 pipeline)
 {
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(pipeline);
-	bool		found;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	found = kv_sql_read("SELECT FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return found;
+	return kv_catalog_has("SELECT FROM kafka_state.published WHERE pipeline = $1", INT8OID, Int64GetDatum(pipeline));
 }

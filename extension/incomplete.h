@@ -10,7 +10,10 @@ extern void kv_incomplete_init(void);
 /* Makes every backend look again at commit; after a change of kafka_state.redo. */
 extern void kv_incomplete_changed(void);
 
-/* Is the pipeline behind what has been published from it, or is that not known since the server was promoted or restored? */
+/* Has the publisher noted that the pipeline is behind what has been published from it? Runs: in a transaction. */
+extern bool kv_incomplete_noted(int64 pipeline);
+
+/* Is it, or is that not known since the server was promoted or restored? */
 extern bool kv_incomplete_is(int64 pipeline);
 
 /*

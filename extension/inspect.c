@@ -369,15 +369,7 @@ awaits_first_rows(int64 id)
 static bool
 awaits_retries(int64 pipeline)
 {
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(pipeline);
-	bool		waits;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	waits = kv_sql_read("SELECT FROM kafka_state.dead_letter WHERE pipeline = $1 AND retry_requested IS NOT NULL", 1, types, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return waits;
+	return kv_catalog_has("SELECT FROM kafka_state.dead_letter WHERE pipeline = $1 AND retry_requested IS NOT NULL", INT8OID, Int64GetDatum(pipeline));
 }
 
 /* Waits until what is in the pipeline's outbox now has been published. */

@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "catalog.h"
 #include "position.h"
 #include "run_sql.h"
 
@@ -174,14 +175,7 @@ kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, 
 bool
 kv_sentinel_present(int64 pipeline)
 {
-	Datum		value = Int64GetDatum(pipeline);
-	bool		present;
-	KvSql		sql;
-
-	kv_sql_enter_engine(&sql);
-	present = kv_sql_read("SELECT FROM kafka_state.sentinel WHERE pipeline = $1", 1, pipeline_type, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	return present;
+	return kv_catalog_has("SELECT FROM kafka_state.sentinel WHERE pipeline = $1", INT8OID, Int64GetDatum(pipeline));
 }
 
 void
