@@ -76,6 +76,10 @@ class Definitions(Beside):
         self.load, self.number = load, 0
         self.under_way = None            # (view, sink, topic) that is there for a while
 
+    def connected(self):
+        # whoever waits for a long reader keeps everybody else waiting behind it
+        self.sql("SET lock_timeout = '10s'")
+
     def once(self):
         self.put_back()
         self.rng.choice([self._over, self._sink, self._rename, self._move, self._index, self._partitions])()

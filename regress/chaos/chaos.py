@@ -48,7 +48,7 @@ class Chaos:
         self.definitions = Definitions(self.servers, seed, self.load)
         self.beside = [self.definitions, Vacuum(self.servers, seed), Reader(self.servers, seed, 1), Reader(self.servers, seed, 2),
                        Backup(self.servers, seed, max(20, seconds / 15))]
-        self.longest = 0
+        self.last = self.longest = 0
         self.began = None
         self.good = False
 
@@ -68,7 +68,7 @@ class Chaos:
         session = self.servers.connect("120s")
         with session.cursor() as cursor:
             cursor.execute(SCHEMA.replace("{broker}", os.environ["KAFKA_BROKER"]))
-            self.load.begin()
+            self.load.begin(self.servers.dir)
             for statements in create_statements():
                 cursor.execute(statements)
         session.close()
@@ -93,7 +93,8 @@ class Chaos:
             self._until(f"pipeline {pipeline} to recover", started, "SELECT kafka.wait_for_view(%s, interval '5 s')", (views[0].name,))
         last = self._until("the outbox", started, "SELECT array[coalesce(max(seq), 0)] FROM kafka_state.transaction_outbox")[0]
         self._until("transactions to be published", started, "SELECT NOT EXISTS (SELECT FROM kafka_state.transaction_outbox WHERE seq <= %s)", (last,))
-        self.longest = max(self.longest, time.monotonic() - started)
+        self.last = time.monotonic() - started
+        self.longest = max(self.longest, self.last)
 
     def _until(self, what, started, query, arguments=None):
         """Asks until the answer is true; gives it."""
@@ -109,7 +110,7 @@ class Chaos:
     def _say(self):
         total = sum(self.faults.counts.values())
         print(f"{time.monotonic() - self.began:5.0f} s: {total} faults, {sum(self.load.produced.values())} records,"
-              f" {sum(s.done for s in self.sessions)} transactions ({sum(s.lost for s in self.sessions)} cut off), longest recovery {self.longest:.1f} s; "
+              f" {sum(s.done for s in self.sessions)} transactions ({sum(s.lost for s in self.sessions)} cut off), recovered in {self.last:.1f} s; "
               + ", ".join(f"{b.name} {b.done}" for b in self.beside), flush=True)
 
     def _finish(self):

@@ -127,7 +127,7 @@ class Faults:
         """A table that the worker, or ordinary transactions, write; or the row of the pipeline, which everybody locks."""
         what = self.rng.choice([name for name, view in VIEWS.items() if view.stored] + ["fact", "kafka_state.position", "kafka_state.transaction_outbox"])
         mode = self.rng.choice(["ACCESS EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE"])
-        session = self.servers.connect("20s", "locker")
+        session = self.servers.connect("10s", "locker")
         session.autocommit = False
         session.cursor().execute(f"LOCK TABLE {what} IN {mode} MODE")
         return self.rng.choice([1, 4, 12]), session.close

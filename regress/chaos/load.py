@@ -32,10 +32,12 @@ class Load(threading.Thread):
         self.stopping = threading.Event()
         self.failure = None
 
-    def begin(self):
+    def begin(self, directory):
         """Starts the producers, and gives the tables their first rows."""
         for topic in TOPICS:
-            self.producers[topic] = subprocess.Popen(["kv_kafka", "produce", topic, "--copy", "--full"], stdin=subprocess.PIPE, text=True)
+            # they say much while a broker is away
+            self.producers[topic] = subprocess.Popen(["kv_kafka", "produce", topic, "--copy", "--full"], stdin=subprocess.PIPE,
+                                                     stderr=open(f"{directory}/{topic}.produce.out", "w"), text=True)
         for customer in range(CUSTOMERS):
             self._customer(customer)
         for region in range(REGIONS):

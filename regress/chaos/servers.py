@@ -47,8 +47,8 @@ class Servers:
         self.port = None
 
     def start(self):
-        self._write("properties", "default.replication.factor=2\noffsets.topic.replication.factor=2\ntransaction.state.log.replication.factor=2\n"
-                    "min.insync.replicas=1\n" if len(self.brokers) > 1 else "")
+        self._write("properties", "broker.session.timeout.ms=4000\n" + ("default.replication.factor=2\noffsets.topic.replication.factor=2\ntransaction.state.log.replication.factor=2\n"
+                    "min.insync.replicas=1\n" if len(self.brokers) > 1 else ""))
         self._write("conf", CONF)
         os.environ.update(KAFKA_PROPERTIES=f"{self.dir}/properties", CLUSTER_CONF=f"{self.dir}/conf")
         addresses = []
