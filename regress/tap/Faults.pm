@@ -105,7 +105,9 @@ my %begins = (
 		wait_for_all($world);
 		$world->{node}->safe_psql('postgres', q{UPDATE kafka_state.identity SET system_identifier = '1'});
 		$arm->();
-		return change($world, 'SELECT kafka.adopt()', q{(SELECT system_identifier <> '1' FROM kafka_state.identity)}) },
+		my $end = change($world, 'SELECT kafka.adopt()', q{(SELECT system_identifier <> '1' FROM kafka_state.identity)});
+		# until Kafka has been asked, views refuse to be read
+		return sub { $end->(); wait_for_all($world); return } },
 	fork => sub {
 		my ($world, $arm) = @_;
 		my $token = q{(SELECT token FROM kafka_state.pipeline WHERE name = 'shop')};
@@ -114,7 +116,12 @@ my %begins = (
 		$arm->();
 		my $end = in_background($world, 'SELECT kafka.fork()');
 		# under new names nobody can tell what went out before a crash that the notes of it did not outlive
-		return sub { $end->(); wait_for_all($world); change($world, 'SELECT kafka.fork()', "$token <> '$before'")->(); return } },
+		return sub {
+			$end->();
+			wait_for_all($world);
+			change($world, 'SELECT kafka.fork()', "$token <> '$before'")->();
+			wait_for_all($world);
+			return } },
 );
 
 # What is done to the process that stands there, or to what it needs; "error" and "conflict" happen in it.
