@@ -18,6 +18,7 @@
 
 #include "batch_size.h"
 #include "delta.h"
+#include "fault_point.h"
 #include "kept_records.h"
 #include "newer_records.h"
 #include "retry.h"
@@ -117,7 +118,9 @@ kv_retry_lock(Pipeline *pipeline)
 {
 	RetryRun   *retry = pipeline->retry;
 
+	KV_FAULT_POINT("retry_read");
 	retry->nrecords = kv_kept_lock(retry->records, retry->nrecords);
+	KV_FAULT_POINT("retry_locked");
 }
 
 int64
@@ -196,6 +199,7 @@ kv_retry_store(Pipeline *pipeline)
 	kv_upper_rows_end(pipeline);
 	pipeline->only_view = NULL;
 	kv_kept_store(pipeline, pipeline->retry->records, pipeline->retry->nrecords);
+	KV_FAULT_POINT("retry_stored");
 }
 
 /* Answers a request that failed as a whole: a record that comes from the topic must be waited for, one that a person asked for need not. */

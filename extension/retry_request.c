@@ -14,6 +14,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog.h"
+#include "fault_point.h"
 #include "run_sql.h"
 #include "shared.h"
 #include "topic.h"
@@ -100,5 +101,6 @@ request(Oid relid, Datum ids, bool all)
 		kv_wake_at_commit(SLOT_WORKER, MyDatabaseId, kv_sql_int8(i, 1));
 	}
 	kv_sql_leave(&sql);
+	KV_FAULT_POINT("retry_requested");
 	return total;
 }

@@ -16,7 +16,7 @@ use KafkaViews;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(open_world feed ask_questions write_facts in_background change answer wait_for_all check_world
+our @EXPORT = qw(open_world feed ask_questions questions_answered write_facts in_background change answer wait_for_all check_world
   make_views limited_view drop_what_was_added $insert_facts);
 
 our $insert_facts = 'INSERT INTO fact (session) SELECT g % 5 FROM generate_series(1, 50) g';
@@ -28,7 +28,7 @@ my $limited = 40;
 sub open_world
 {
 	my ($node, $broker) = @_;
-	my $world = { node => $node, broker => $broker, orders => 0, questions => 0, bad => 0, partitions => 1, number => 0, more => [], attached => [] };
+	my $world = { node => $node, broker => $broker, orders => 0, questions => 0, answered => [], waiting => [], bad => 0, partitions => 1, number => 0, more => [], attached => [] };
 
 	$broker->create($_, 2, 'retention.ms=-1') for qw(orders payments emails totals facts);
 	$broker->create($_, 1, 'retention.ms=-1') for qw(customers names minutes questions answers);
@@ -73,6 +73,11 @@ sub open_world
 		CREATE MATERIALIZED VIEW answers WITH (kafka.continuous) AS SELECT id, 100 / divisor AS answer FROM questions;
 		CREATE TRIGGER publish AFTER INSERT ON answers REFERENCING NEW TABLE AS new
 		  FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('answers_sink');
+		CREATE TABLE allowed (all_answers boolean);
+		CREATE FUNCTION check_answer() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+		  IF NEW.answer = 20 AND NOT EXISTS (SELECT FROM public.allowed) THEN RAISE 'this answer is not allowed'; END IF;
+		  RETURN NULL; END$$;
+		CREATE TRIGGER check_answer AFTER INSERT ON answers FOR EACH ROW EXECUTE FUNCTION check_answer();
 		SQL
 	feed($world, 120);
 	ask_questions($world, 0);
@@ -97,16 +102,34 @@ sub feed
 	return;
 }
 
-# Produces questions, of which so many have no answer.
+# Produces questions, of which so many have no answer, and as many one that is not allowed for now.
 sub ask_questions
 {
 	my ($world, $bad) = @_;
-	my @lines = map { $world->{questions}++; qq($world->{questions}\t{"id":$world->{questions},"divisor":10}) } 1 .. 20;
+	my @divisors = ((0) x $bad, (5) x $bad, (10) x 20);
+	my @lines;
 
-	splice @lines, 7 * $_, 0, qq(0\t{"id":0,"divisor":0}) for 1 .. $bad;
-	$world->{bad} += $bad;
+	# the good ones between the others
+	for my $divisor (map { @divisors[ $_ * 7 % @divisors ] } 0 .. $#divisors)
+	{
+		my $id = ++$world->{questions};
+
+		push @lines, qq($id\t{"id":$id,"divisor":$divisor});
+		push @{ $world->{answered} }, $id if $divisor == 10;
+		push @{ $world->{waiting} }, $id if $divisor == 5;
+		$world->{bad}++ if $divisor == 0;
+	}
 	$world->{broker}->produce('questions', @lines);
 	return;
+}
+
+# From now on all answers are expected; gives the condition that they are there.
+sub questions_answered
+{
+	my ($world) = @_;
+
+	push @{ $world->{answered} }, splice @{ $world->{waiting} };
+	return "(SELECT count(*) = $world->{bad} FROM kafka.dead_letters)";
 }
 
 # Writes to the ordinary table; a server that comes back may still refuse connections.
@@ -236,16 +259,16 @@ sub check_world
 
 	$expect->("$_ differs from its query", $in_postgres->{"differences of $_"}, '') for views($world);
 	$expect->('late rows', $in_postgres->{late}, '0');
-	$expect->('dead letters', $in_postgres->{dead}, $world->{bad});
+	$expect->('dead letters', $in_postgres->{dead}, $world->{bad} + @{ $world->{waiting} });
 	$expect->('orders in paid', $in_postgres->{paid}, join(',', @paid));
 	$expect->('orders counted', $in_postgres->{counted}, $world->{orders});
-	$expect->('answers', $in_postgres->{answers}, $world->{questions});
+	$expect->('answers', $in_postgres->{answers}, scalar @{ $world->{answered} });
 	my @copies = ('emails', @{ $world->{attached} }, grep { /^over/ } @{ $world->{more} });
 	my %messages = messages($world, 'read_committed', qw(minutes facts answers totals names), @copies);
 	my %uncommitted = messages($world, 'read_uncommitted', qw(emails minutes facts answers));
 
 	$expect_ids->($_, $messages{$_}, join ',', @paid) for @copies;
-	$expect_ids->('answers', $messages{answers}, join ',', 1 .. $world->{questions});
+	$expect_ids->('answers', $messages{answers}, join ',', sort { $a <=> $b } @{ $world->{answered} });
 	$expect_ids->('facts', $messages{facts}, $in_postgres->{facts});
 	$expect->('messages of minutes', join(',', map { $_->[1] } @{ $messages{minutes} }), $in_postgres->{minutes});
 	$expect->("order of $_", join(' ', backwards($messages{$_})), '') for qw(facts totals names);
@@ -265,7 +288,7 @@ my %query = (
 	names => 'SELECT name, count(*) FROM paid GROUP BY name',
 	named => 'SELECT o.order_id, c.name FROM orders o JOIN customers c USING (customer_id)',
 	over => 'SELECT order_id, amount FROM paid',
-	answers => 'SELECT id, 10 FROM questions WHERE divisor <> 0',
+	answers => 'SELECT q.id, 100 / divisor FROM questions q WHERE divisor <> 0 AND id <> ALL (WAITING)',
 	limited => "SELECT g, paid_at FROM generate_series(1, $limited) g JOIN payments p ON p.order_id = g",
 );
 
@@ -278,7 +301,7 @@ sub look_into_postgres
 		dead => 'SELECT count(*) FROM kafka.dead_letters',
 		paid => q{SELECT string_agg(order_id::text, ',' ORDER BY order_id) FROM paid},
 		counted => 'SELECT sum(n) FROM totals',
-		answers => 'SELECT count(DISTINCT id) FROM answers',
+		answers => 'SELECT count(*) FROM answers',
 		minutes => q{SELECT string_agg(n::text, ',' ORDER BY minute) FROM minutes},
 		facts => q{SELECT string_agg(id::text, ',' ORDER BY id) FROM fact},
 		totals => q{SELECT string_agg(customer_id || '=' || n, ',' ORDER BY customer_id) FROM totals},
@@ -288,6 +311,7 @@ sub look_into_postgres
 	for my $view (views($world))
 	{
 		my $query = $query{ $view =~ s/_.*//r };
+		$query =~ s/WAITING/"'{" . join(',', @{ $world->{waiting} }) . "}'"/e if $query;
 
 		$questions{"differences of $view"} = $query
 		  ? "WITH q AS MATERIALIZED ($query) (TABLE $view EXCEPT ALL TABLE q) UNION ALL (TABLE q EXCEPT ALL TABLE $view)"

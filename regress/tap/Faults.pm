@@ -23,6 +23,7 @@ my %leads = (
 		batch_committed batch_before_wake publish_read publish_flushed kafka_begun kafka_produced kafka_delivered kafka_offsets_sent
 		kafka_committed note_before note_written note_rows_deleted note_committed truncate_locked truncate_done) ],
 	bad_records => [ qw(batch_rolled_back set_aside_before set_aside_inserted) ],
+	retry => [ qw(retry_requested retry_read retry_locked retry_stored) ],
 	partitions => [ qw(start_resolved start_stored) ],
 	session => [ qw(
 		outbox_before_rows outbox_rows_written outbox_committed transactions_read transactions_numbered transactions_begun
@@ -58,6 +59,7 @@ my %leads = (
 my %begins = (
 	records => sub { my ($world, $arm) = @_; $arm->(); feed($world, 120); return },
 	bad_records => sub { my ($world, $arm) = @_; $arm->(); ask_questions($world, 2); return },
+	retry => \&retry,
 	partitions => \&add_partition,
 	session => sub { my ($world, $arm) = @_; $arm->(); return in_background($world, $insert_facts) },
 	prepare => \&prepare,
@@ -234,6 +236,19 @@ sub add_partition
 		q{(SELECT phase = 'paused' FROM kafka.pipelines WHERE pipeline = 'answers')})->();
 	ask_questions($world, 0);
 	return change($world, q{SELECT kafka.resume('answers')}, q{NOT (SELECT paused FROM kafka_state.pipeline WHERE name = 'answers')});
+}
+
+# Has dead letters tried again: questions that have an answer now, and some that have none.
+sub retry
+{
+	my ($world, $arm) = @_;
+
+	ask_questions($world, 2);
+	wait_for_all($world);
+	$world->{node}->safe_psql('postgres', 'INSERT INTO allowed VALUES (true)');
+	$arm->();
+	my $end = change($world, q{SELECT kafka.retry_dead_letters('answers')}, questions_answered($world));
+	return sub { $end->(); wait_for_all($world); $world->{node}->safe_psql('postgres', 'DELETE FROM allowed'); return };
 }
 
 # Writes to the ordinary table in a transaction that two phases commit.
