@@ -12,6 +12,9 @@
  * between goes on where it was, and what comes after is published from exactly where the predecessor had ended. A partition that
  * Kafka has no position of had nothing published: the note has all that the group has, whatever this database knew of them.
  *
+ * Batches end elsewhere than they did. A row that is late by the stream time of its own partition is so again; one that was late by the closed
+ * frontier alone, of a partition that was idle or of a view over a join or a view, may be judged otherwise, for Kafka has the last frontiers only.
+ *
  * A view over views that was added to a pipeline gets first rows in a batch of their own. Where the last batch of the predecessor names other views
  * and not this one, that had not published them: the view is left out, and the run that comes after this gives it its first rows, with a number.
  * Where frontiers did not fit into the metadata it is not known, and the first rows that are computed meanwhile count as published.
