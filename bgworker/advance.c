@@ -52,7 +52,7 @@ static void prune_for_reloads(Pipeline *pipeline);
 static void prune_partition(Pipeline *pipeline, const Partition *partition, TimestampTz before);
 
 
-/* Notes since when each partition is at its end with nothing new. While the broker is silent nobody knows that. */
+/* Notes since when each partition is at its end with nothing new. While its broker is silent nobody knows that. */
 void
 kv_advance_note_idle(Pipeline *pipeline, TimestampTz now)
 {
@@ -62,7 +62,7 @@ kv_advance_note_idle(Pipeline *pipeline, TimestampTz now)
 		{
 			Partition  *partition = &pipeline->topics[i].partitions[n];
 
-			if (pipeline->broker_silent || !partition->at_end || partition->fifo_given < partition->fifo_count)
+			if (pipeline->broker_silent || partition->leaderless || !partition->at_end || partition->fifo_given < partition->fifo_count)
 				partition->idle_since = 0;
 			else if (partition->idle_since == 0)
 				partition->idle_since = now;

@@ -454,7 +454,8 @@ kv_consumer_pending(Pipeline *pipeline)
 
 /*
  * Looks for new partitions, and whether the broker answers at all: a stream that is silent looks the
- * same as one that is cut off. A topic that is gone is a change too. *error: why it does not, else NULL. Runs: outside. Blocks: 1 s a topic.
+ * same as one that is cut off; and so does a partition whose broker is down. A topic that is gone is a change too.
+ * *error: why it does not, else NULL. Runs: outside. Blocks: 1 s a topic.
  */
 bool
 kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
@@ -464,7 +465,8 @@ kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
 	{
 		TopicInput *input = &pipeline->topics[i];
 		bool		unknown = false;
-		int			count = kv_broker_partitions(pipeline->consumer, input->topic->topic, 1000, &unknown, error);
+		Bitmapset  *leaderless;
+		int			count = kv_broker_leaders(pipeline->consumer, input->topic->topic, 1000, &unknown, error, &leaderless);
 
 		if (count > input->npartitions)
 			return true;
@@ -475,6 +477,24 @@ kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
 		}
 		if (count < 0)
 			return false;
+		for (int n = 0; n < input->npartitions; n++)
+			input->partitions[n].leaderless = bms_is_member(n, leaderless);
+		bms_free(leaderless);
 	}
 	return false;
+}
+
+/* Finds a partition that no broker serves; NULL: there is none. */
+const Partition *
+kv_consumer_leaderless(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		{
+			if (pipeline->topics[i].partitions[n].leaderless)
+				return &pipeline->topics[i].partitions[n];
+		}
+	}
+	return NULL;
 }

@@ -20,6 +20,8 @@ extern void kv_consumer_rewind(Pipeline *pipeline);
 extern int64 kv_consumer_pending(Pipeline *pipeline);
 /* Has a topic got more partitions than this run reads? *error: why the broker does not answer, or NULL. */
 extern bool kv_consumer_partitions_changed(Pipeline *pipeline, char **error);
+/* A partition that no broker served then; NULL: all are. */
+extern const Partition *kv_consumer_leaderless(Pipeline *pipeline);
 
 #define FIFO_AT(p, i) ((p)->fifo[((p)->fifo_head + (i)) & ((p)->fifo_size - 1)])
 

@@ -52,6 +52,7 @@ typedef struct Partition
 	int64		fifo_bytes;		/* keys and values in it */
 	bool		at_end;			/* the broker said end of partition, nothing far behind it since */
 	int64		eof_offset;		/* the end as last told: may lie behind control records */
+	bool		leaderless;		/* no broker served it when they were asked last: it may have more records than anybody can tell */
 
 	/* merge.c: the decoded record that is next */
 	bool		head_valid;
@@ -188,6 +189,7 @@ typedef struct Pipeline
 	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it began */
 	bool		broker_silent;	/* it did not answer when it was asked last */
+	bool		cut_off;		/* broker_silent, or some partition is leaderless: the slot says so until it is over */
 	/* dead_letter.c: the record at which on_error 'stop' ends a batch, so that what comes before it is committed; NULL: none */
 	Partition  *stop_partition;
 	int64		stop_offset;

@@ -406,7 +406,7 @@ count_batch(Pipeline *pipeline, LoopClock *clock)
 	KV_FAULT_POINT("batch_before_wake");
 	if (pipeline->outbox_written)
 		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
-	if (took_records && !pipeline->broker_silent)
+	if (took_records && !pipeline->cut_off)
 		kv_slot_clear_error(slot);
 	pgstat_report_stat(false);
 }
@@ -462,7 +462,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 		clock->asked_broker = now;
 		ask_broker(pipeline, clock, &changed);
 	}
-	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->broker_silent)
+	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->cut_off)
 		kv_slot_clear_error(kv_my_slot);
 	wait_for_outbox(pipeline);
 	kv_my_slot->phase = pipeline->redo ? PIPELINE_REDOING : kv_merge_is_live(pipeline) ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
@@ -479,20 +479,23 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 static void
 ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 {
+	bool		was_cut_off = pipeline->cut_off;
+	const Partition *leaderless;
 	char	   *error;
 
 	*changed = kv_consumer_partitions_changed(pipeline, &error);
-	if (error != NULL)
-	{
+	leaderless = kv_consumer_leaderless(pipeline);
+	pipeline->broker_silent = error != NULL;
+	pipeline->cut_off = pipeline->broker_silent || leaderless != NULL;
+	if (pipeline->broker_silent)
 		kv_slot_set_error(kv_my_slot, "could not reach the Kafka server", error,
 						  "Check that the brokers run. The pipeline goes on by itself when they answer.");
-		pipeline->broker_silent = true;
-	}
-	else if (pipeline->broker_silent)
-	{
+	else if (leaderless != NULL)
+		kv_slot_set_error(kv_my_slot, psprintf("topic \"%s\" partition %d has no leader", leaderless->input->topic->topic, leaderless->number),
+						  "No broker serves it, so its records are missing, and it holds the time of the views back.",
+						  "Check that all brokers run. The pipeline goes on by itself when they do.");
+	else if (was_cut_off)
 		kv_slot_clear_error(kv_my_slot);
-		pipeline->broker_silent = false;
-	}
 	if (error == NULL && !*changed)
 		kv_buffer_logging_check(pipeline);
 }

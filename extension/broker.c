@@ -13,7 +13,7 @@
 
 #define SLICE_MS 500
 
-static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count);
+static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, Bitmapset **leaderless);
 static rd_kafka_resp_err_t ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_ms, int timeout_ms);
 static int	wait_slice(int timeout_ms, instr_time start);
 static const char *failure_words(KvClient *client, rd_kafka_resp_err_t err);
@@ -23,6 +23,15 @@ static void raise_unreachable(KvClient *client, const char *what, const char *to
 int
 kv_broker_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error)
 {
+	Bitmapset  *leaderless;
+
+	return kv_broker_leaders(client, topic, timeout_ms, unknown, error, &leaderless);
+}
+
+/* Runs: either. Blocks: timeout_ms, interruptible. */
+int
+kv_broker_leaders(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error, Bitmapset **leaderless)
+{
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
 	int			count = -1;
 	instr_time	start;
@@ -30,10 +39,11 @@ kv_broker_partitions(KvClient *client, const char *topic, int timeout_ms, bool *
 
 	*unknown = false;
 	*error = NULL;
+	*leaderless = NULL;
 	INSTR_TIME_SET_CURRENT(start);
 	while (count < 0 && (slice = wait_slice(timeout_ms, start)) > 0)
 	{
-		err = ask_partitions(client, topic, slice, &count);
+		err = ask_partitions(client, topic, slice, &count, leaderless);
 		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || kv_error_kind(err) == KAFKA_STOP)
 			break;
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -47,9 +57,9 @@ kv_broker_partitions(KvClient *client, const char *topic, int timeout_ms, bool *
 	return count;
 }
 
-/* Asks once for the number of partitions. */
+/* Asks once for the number of partitions, and which of them nobody leads. */
 static rd_kafka_resp_err_t
-ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count)
+ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, Bitmapset **leaderless)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv request", ALLOCSET_SMALL_SIZES);
 	rd_kafka_topic_t *rkt = kv_client_topic(client, context, topic);
@@ -61,7 +71,16 @@ ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count)
 	{
 		err = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR__TIMED_OUT;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
 			*count = metadata->topics[0].partition_cnt;
+			for (int i = 0; i < *count; i++)
+			{
+				const rd_kafka_metadata_partition_t *partition = &metadata->topics[0].partitions[i];
+
+				if (partition->leader < 0)
+					*leaderless = bms_add_member(*leaderless, partition->id);
+			}
+		}
 		rd_kafka_metadata_destroy(metadata);
 	}
 	MemoryContextDelete(context);

@@ -203,14 +203,15 @@ sub new
 }
 
 # Starts two brokers of one cluster, whose topics are on both; the second may be stopped and killed, and what it led is led by the
-# first until it is back.
+# first until it is back; with replication => 1 a topic's partition is on one of them alone.
 sub pair
 {
-	my ($class) = @_;
+	my ($class, %options) = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir('properties');
 
-	PostgreSQL::Test::Utils::append_to_file("$dir/properties", <<~'PROPERTIES');
-		default.replication.factor=2
+	my $replication = $options{replication} // 2;
+	PostgreSQL::Test::Utils::append_to_file("$dir/properties", <<~"PROPERTIES");
+		default.replication.factor=$replication
 		offsets.topic.replication.factor=2
 		transaction.state.log.replication.factor=2
 		min.insync.replicas=1
