@@ -14,6 +14,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "group_offsets.h"
@@ -22,122 +23,108 @@
 #define LIMIT_MS 30000
 #define PAUSE_MS 20
 
-/* What one request needs, and frees. */
-typedef struct Request
-{
-	rd_kafka_AdminOptions_t *options;
-	rd_kafka_ListConsumerGroupOffsets_t *groups[1];
-	rd_kafka_event_t *event;
-} Request;
+/* How long who waits for an answer does not look whether it is to stop. */
+#define LOOK_MS 50
 
-static rd_kafka_resp_err_t ask(KvClient *client, const char *group, List **offsets);
-static void send_request(KvClient *client, const char *group, Request *request);
+struct GroupQuestion
+{
+	KvClient   *client;
+	char	   *group;
+	TimestampTz deadline;
+};
+
+static void ask(KafkaCall *call);
+static rd_kafka_resp_err_t take_answer(KafkaCall *call, List **offsets);
 static rd_kafka_resp_err_t read_answer(rd_kafka_event_t *event, List **offsets);
-static void free_request(Request *request);
 
 
 /* See the header. */
-List *
-kv_group_offsets(Oid serverid, Oid role, const char *group)
+GroupQuestion *
+kv_group_ask(MemoryContext parent, Oid serverid, Oid role, const char *group)
 {
 	const char *const extra[] = {"group.id", group, NULL};
 	MemoryContext save = CurrentMemoryContext;
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LIMIT_MS);
-	KvClient   *client;
-	List	   *offsets = NIL;
-	rd_kafka_resp_err_t err;
+	GroupQuestion *question = MemoryContextAllocZero(parent, sizeof(GroupQuestion));
 
+	question->group = MemoryContextStrdup(parent, group);
+	question->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LIMIT_MS);
 	StartTransactionCommand();
-	client = kv_client_consumer(save, serverid, role, extra);
+	question->client = kv_client_consumer(parent, serverid, role, extra);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
 
-	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	/* a broker that has just started loads its groups first, and librdkafka does not ask again by itself */
-	while ((err = ask(client, group, &offsets)) != RD_KAFKA_RESP_ERR_NO_ERROR)
+	question->client->call.body = ask;
+	question->client->call.name = question->group;
+	question->client->call.timeout_ms = SLICE_MS;
+	kv_call_start(&question->client->call);
+	return question;
+}
+
+/* Asks once; holds no object of librdkafka but the answer when it returns. Runs in a thread: see kafka_call.h. */
+static void
+ask(KafkaCall *call)
+{
+	rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(call->rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+	rd_kafka_ListConsumerGroupOffsets_t *groups[1] = {rd_kafka_ListConsumerGroupOffsets_new(call->name, NULL)};
+	char		errstr[256];
+
+	(void) rd_kafka_AdminOptions_set_request_timeout(options, call->timeout_ms, errstr, sizeof(errstr));
+	rd_kafka_error_destroy(rd_kafka_AdminOptions_set_require_stable_offsets(options, 1));
+	rd_kafka_ListConsumerGroupOffsets(call->rk, groups, 1, options, call->queue);
+	/* errors of the client come this way too */
+	while ((call->event = rd_kafka_queue_poll(call->queue, 2 * call->timeout_ms)) != NULL &&
+		   rd_kafka_event_type(call->event) != RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT)
+		rd_kafka_event_destroy(call->event);
+	rd_kafka_ListConsumerGroupOffsets_destroy(groups[0]);
+	rd_kafka_AdminOptions_destroy(options);
+}
+
+/* See the header. */
+bool
+kv_group_answered(GroupQuestion *question, List **offsets)
+{
+	KvClient   *client = question->client;
+	rd_kafka_resp_err_t err;
+
+	if (kv_call_is_running(&client->call))
+		return false;
+	kv_client_drain_logs(client);
+	err = take_answer(&client->call, offsets);
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		kv_client_drain_logs(client);
-		CHECK_FOR_INTERRUPTS();
-		if (ShutdownRequestPending)
-			proc_exit(0);
-		if (kv_error_kind(err) == KAFKA_STOP || GetCurrentTimestamp() > deadline)
-			break;
-		pg_usleep(PAUSE_MS * 1000L);
+		kv_client_destroy(client);
+		return true;
 	}
-	pgstat_report_wait_end();
-	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+	/* a broker that has just started loads its groups first, and librdkafka does not ask again by itself */
+	if (kv_error_kind(err) == KAFKA_STOP || GetCurrentTimestamp() > question->deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("could not read what has been published to server \"%s\"", client->server_name),
 				 errdetail("librdkafka: %s", rd_kafka_err2str(err)),
 				 errhint("Check that the broker runs, and that the Kafka user of the user mapping may Read group \"%s\". Publishing goes on by itself.",
-						 group)));
-	kv_client_destroy(client);
-	return offsets;
+						 question->group)));
+	client->call.pause_ms = PAUSE_MS;
+	kv_call_start(&client->call);
+	return false;
 }
 
 /* See the header. */
-void
-kv_group_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offsets, int noffsets)
+bool
+kv_group_is_busy(GroupQuestion *question)
 {
-	List	   *known = kv_group_offsets(serverid, role, group);
-
-	for (int i = 0; i < noffsets; i++)
-		offsets[i].offset = kv_group_offset_of(known, offsets[i].topic, offsets[i].partition);
+	return kv_call_is_running(&question->client->call);
 }
 
-/* See the header. */
-int64
-kv_group_offset_of(const List *offsets, const char *topic, int32 partition)
-{
-	ListCell   *cell;
-
-	foreach(cell, offsets)
-	{
-		const KafkaOffset *offset = lfirst(cell);
-
-		if (offset->partition == partition && strcmp(offset->topic, topic) == 0)
-			return offset->offset;
-	}
-	return -1;
-}
-
-/* Asks once; holds no object of librdkafka when it returns. */
+/* Makes a list of what the call brought, and frees that. */
 static rd_kafka_resp_err_t
-ask(KvClient *client, const char *group, List **offsets)
+take_answer(KafkaCall *call, List **offsets)
 {
-	Request		request = {0};
-	rd_kafka_resp_err_t err;
+	rd_kafka_resp_err_t err = call->event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : read_answer(call->event, offsets);
 
-	send_request(client, group, &request);
-	/* errors of the client come this way too */
-	while ((request.event = rd_kafka_queue_poll(client->queue, 2 * SLICE_MS)) != NULL &&
-		   rd_kafka_event_type(request.event) != RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT)
-		rd_kafka_event_destroy(request.event);
-	err = request.event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : read_answer(request.event, offsets);
-	free_request(&request);
+	if (call->event != NULL)
+		rd_kafka_event_destroy(call->event);
+	call->event = NULL;
 	return err;
-}
-
-static void
-send_request(KvClient *client, const char *group, Request *request)
-{
-	char		errstr[256];
-
-	request->options = rd_kafka_AdminOptions_new(client->rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-	(void) rd_kafka_AdminOptions_set_request_timeout(request->options, SLICE_MS, errstr, sizeof(errstr));
-	rd_kafka_error_destroy(rd_kafka_AdminOptions_set_require_stable_offsets(request->options, 1));
-	request->groups[0] = rd_kafka_ListConsumerGroupOffsets_new(group, NULL);
-	rd_kafka_ListConsumerGroupOffsets(client->rk, request->groups, 1, request->options, client->queue);
-}
-
-static void
-free_request(Request *request)
-{
-	if (request->event != NULL)
-		rd_kafka_event_destroy(request->event);
-	rd_kafka_ListConsumerGroupOffsets_destroy(request->groups[0]);
-	rd_kafka_AdminOptions_destroy(request->options);
 }
 
 /* Makes a list of the answer, in the caller's memory; gives the first error in it. */
@@ -173,4 +160,51 @@ read_answer(rd_kafka_event_t *event, List **offsets)
 		*offsets = lappend(*offsets, offset);
 	}
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* See the header. */
+List *
+kv_group_offsets(Oid serverid, Oid role, const char *group)
+{
+	GroupQuestion *question = kv_group_ask(CurrentMemoryContext, serverid, role, group);
+	List	   *offsets = NIL;
+
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
+	while (!kv_group_answered(question, &offsets))
+	{
+		while (!kv_call_wait(&question->client->call, LOOK_MS))
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (ShutdownRequestPending)
+				proc_exit(0);
+		}
+	}
+	pgstat_report_wait_end();
+	return offsets;
+}
+
+/* See the header. */
+void
+kv_group_read_offsets(Oid serverid, Oid role, const char *group, KafkaOffset *offsets, int noffsets)
+{
+	List	   *known = kv_group_offsets(serverid, role, group);
+
+	for (int i = 0; i < noffsets; i++)
+		offsets[i].offset = kv_group_offset_of(known, offsets[i].topic, offsets[i].partition);
+}
+
+/* See the header. */
+int64
+kv_group_offset_of(const List *offsets, const char *topic, int32 partition)
+{
+	ListCell   *cell;
+
+	foreach(cell, offsets)
+	{
+		const KafkaOffset *offset = lfirst(cell);
+
+		if (offset->partition == partition && strcmp(offset->topic, topic) == 0)
+			return offset->offset;
+	}
+	return -1;
 }

@@ -4,6 +4,21 @@
 
 #include "kafka_txn.h"
 
+/* A question that is on its way. */
+typedef struct GroupQuestion GroupQuestion;
+
+/*
+ * Asks for all committed offsets of a group. The question lives in parent, which must not be reset while kv_group_is_busy, for that would
+ * wait. Runs: outside a transaction. Blocks: no.
+ */
+extern GroupQuestion *kv_group_ask(MemoryContext parent, Oid serverid, Oid role, const char *group);
+/*
+ * Is the answer there? True: it is in *offsets, as kv_group_offsets gives it, and the question is over. False: kv_call_fd() tells when
+ * to look again. Raises an error where there is none within 30 s.
+ */
+extern bool kv_group_answered(GroupQuestion *question, List **offsets);
+extern bool kv_group_is_busy(GroupQuestion *question);
+
 /*
  * Reads all committed offsets of a group, as KafkaOffset *, with metadata; waits for open transactions. NIL: Kafka knows of none.
  * Runs: outside a transaction. Blocks: 30 s at most.

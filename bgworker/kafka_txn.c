@@ -2,31 +2,41 @@
  * kafka_txn.c: one Kafka transaction: its messages and the positions of the
  * group, which become visible to read_committed readers together or not at all.
  *
- * A producer: OPEN (fenced its predecessors) -begin-> IN TRANSACTION -commit-> OPEN;
- * an error in a transaction -abort-> OPEN, or DEAD where that fails. DEAD ends with
- * kv_txn_close. What a commit of unknown outcome did is not guessed: the
+ * A producer:
+ *
+ *	STARTING -fenced its predecessors-> OPEN -publish-> LEARNING -messages queued-> DELIVERING -> SENDING_OFFSETS -> COMMITTING -> OPEN
+ *	an error in a transaction -abort-> ABORTING -> OPEN, or DEAD where that fails
+ *
+ * DEAD ends when the caller closes it. What a commit of unknown outcome did is not guessed: the
  * caller closes the producer, opens another one, and reads the metadata.
  *
+ * Every call that waits for brokers is made in a thread (kafka_call.c), so that an output whose broker is down keeps no other
+ * one waiting; one call at a time, and between two of them this room looks what came of the last.
+ *
  * librdkafka sorts errors into: retriable (the same call again), requiring an
- * abort, fatal. Every call blocks in slices of a second, between which a stop is
- * seen. A message that cannot be delivered makes the commit fail, so what is
+ * abort, fatal. A message that cannot be delivered makes the commit fail, so what is
  * committed is complete.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "postmaster/interrupt.h"
-#include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
-#include "broker.h"
 #include "fault_point.h"
 #include "kafka_txn.h"
+#include "publish_error.h"
 
+/* Calls that librdkafka goes on with when they are made again return after so long, for a process that ends. */
 #define SLICE_MS 1000
+
+/* Failures of messages are seen between two waits for delivery. */
+#define DELIVERY_SLICE_MS 200
+
+/* Before a call is made again. */
+#define PAUSE_MS 20
+
 #define CALL_LIMIT_MS 30000
 
 /* A commit may have to wait for messages as long as the broker lets a transaction live. */
@@ -34,45 +44,81 @@
 #define ABORT_LIMIT_MS 5000
 #define TOPIC_LIMIT_MS 10000
 
+typedef enum TxnState
+{
+	TXN_STARTING,				/* fences its predecessors */
+	TXN_OPEN,					/* no transaction is under way */
+	TXN_LEARNING,				/* asks for the partitions of the topics it is going to write to */
+	TXN_DELIVERING,				/* its messages are queued, and on their way to the brokers */
+	TXN_SENDING_OFFSETS,
+	TXN_COMMITTING,
+	TXN_ABORTING,
+	TXN_DEAD					/* of no use any more */
+} TxnState;
+
 struct KafkaTxn
 {
 	KvClient   *client;
-	char	   *name;
+	TxnState	state;
 	rd_kafka_consumer_group_metadata_t *group;
 	TxnTopics	topics;
-	TxnTopic   *last_topic;
-	bool		in_transaction;
-	bool		dead;
-	bool		fenced;
+	/* what is under way */
+	TimestampTz began_at;
+	TimestampTz deadline;
+	MessageSet *messages;
+	MemoryContext sending;		/* of offsets */
+	rd_kafka_topic_partition_list_t *offsets;
+	int			learned;		/* topics of the messages whose partitions are known */
+	TxnTopic   *asked;			/* the topic whose partitions are asked for */
+	int64		produced;
+	bool		in_transaction; /* at the broker, perhaps */
 	rd_kafka_resp_err_t failure;	/* of the first message that could not be delivered */
 	char		failed_topic[256];
+	/* how it ended */
+	bool		dead;
+	bool		fenced;
 	MemoryContextCallback callback;
 };
 
 static void free_group(void *arg);
-static void init_transactions(KafkaTxn *txn);
-static TxnTopic *get_topic(KafkaTxn *txn, const char *name);
-static void learn_partitions(KafkaTxn *txn, TxnTopic *topic);
-static void serve_events(KafkaTxn *txn, int timeout_ms);
-static void wait_for_delivery(KafkaTxn *txn, TimestampTz deadline);
-static void send_offsets(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char *metadata, TimestampTz deadline);
+static void call(KafkaTxn *txn, void (*body) (KafkaCall *), int timeout_ms);
+static void call_init(KafkaCall *call);
+static void call_metadata(KafkaCall *call);
+static void call_flush(KafkaCall *call);
+static void call_send_offsets(KafkaCall *call);
+static void call_commit(KafkaCall *call);
+static void call_abort(KafkaCall *call);
+static void after_start(KafkaTxn *txn);
+static void learn_topics(KafkaTxn *txn);
+static void after_learning(KafkaTxn *txn);
+static void produce_all(KafkaTxn *txn);
+static void after_delivery(KafkaTxn *txn);
+static void after_offsets(KafkaTxn *txn);
+static void after_commit(KafkaTxn *txn);
+static void after_abort(KafkaTxn *txn);
+static void serve_events(KafkaTxn *txn);
 static rd_kafka_topic_partition_list_t *make_list(MemoryContext context, const KafkaOffset *offsets, int noffsets,
 												  const char *metadata);
-static bool may_retry(KafkaTxn *txn, rd_kafka_error_t *error, TimestampTz deadline, const char *what);
+static bool succeeded(KafkaTxn *txn, const char *what);
 static void raise_error(KafkaTxn *txn, rd_kafka_resp_err_t code, const char *words, const char *what, const char *topic)
 			pg_attribute_noreturn();
-static const char *hint_for(rd_kafka_resp_err_t code);
 static TimestampTz deadline_in(int limit_ms);
-static void check_stop(void);
+
+/* What is done in a state when its call is over. */
+static void (*const after[]) (KafkaTxn *txn) = {
+	[TXN_STARTING] = after_start, [TXN_LEARNING] = after_learning, [TXN_DELIVERING] = after_delivery,
+	[TXN_SENDING_OFFSETS] = after_offsets, [TXN_COMMITTING] = after_commit, [TXN_ABORTING] = after_abort,
+};
 
 
-/* Opens a producer and fences its predecessors. Runs: outside a transaction. Blocks: 30 s at most. */
+/* See the header. */
 KafkaTxn *
 kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 {
 	const char *const extra[] = {
-		"transactional.id", name, "delivery.report.only.error", "true", "queue.buffering.max.messages", "1000000",
-		"queue.buffering.max.kbytes", "1048576", NULL
+		"transactional.id", name, "delivery.report.only.error", "true",
+		/* what is queued is bounded by kafka.transaction_size */
+		"queue.buffering.max.messages", "0", "queue.buffering.max.kbytes", "2147483647", NULL
 	};
 	MemoryContext save = CurrentMemoryContext;
 	KvClient   *client;
@@ -90,13 +136,18 @@ kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 	txn->client = client;
 	txn->topics.client = client;
 	txn->topics.context = context;
-	txn->name = MemoryContextStrdup(context, name);
 	txn->group = rd_kafka_consumer_group_metadata_new(name);
 	txn->callback.func = free_group;
 	txn->callback.arg = txn;
 	MemoryContextRegisterResetCallback(context, &txn->callback);
+	txn->sending = AllocSetContextCreate(context, "kv offsets", ALLOCSET_SMALL_SIZES);
+	/* made last, so it goes first */
+	kv_call_guard(&client->call, context);
 	KV_FAULT_POINT("kafka_before_init");
-	init_transactions(txn);
+	txn->state = TXN_STARTING;
+	txn->began_at = GetCurrentTimestamp();
+	txn->deadline = deadline_in(CALL_LIMIT_MS);
+	call(txn, call_init, SLICE_MS);
 	return txn;
 }
 
@@ -109,134 +160,184 @@ free_group(void *arg)
 	rd_kafka_consumer_group_metadata_destroy(txn->group);
 }
 
+/* Starts a call. */
 static void
-init_transactions(KafkaTxn *txn)
+call(KafkaTxn *txn, void (*body) (KafkaCall *), int timeout_ms)
 {
-	TimestampTz deadline = deadline_in(CALL_LIMIT_MS);
-	rd_kafka_error_t *error;
+	KafkaCall  *call = &txn->client->call;
 
-	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	while ((error = rd_kafka_init_transactions(txn->client->rk, SLICE_MS)) != NULL)
+	call->body = body;
+	call->timeout_ms = timeout_ms;
+	call->pause_ms = 0;
+	call->group = txn->group;
+	call->list = txn->offsets;
+	call->topic = txn->asked != NULL ? txn->asked->rkt : NULL;
+	kv_call_start(call);
+}
+
+/* The bodies of calls run in threads: see kafka_call.h. */
+static void
+call_init(KafkaCall *call)
+{
+	call->error = rd_kafka_init_transactions(call->rk, call->timeout_ms);
+}
+
+static void
+call_metadata(KafkaCall *call)
+{
+	call->err = rd_kafka_metadata(call->rk, 0, call->topic, &call->metadata, call->timeout_ms);
+}
+
+static void
+call_flush(KafkaCall *call)
+{
+	call->err = rd_kafka_flush(call->rk, call->timeout_ms);
+}
+
+static void
+call_send_offsets(KafkaCall *call)
+{
+	call->error = rd_kafka_send_offsets_to_transaction(call->rk, call->list, call->group, call->timeout_ms);
+}
+
+static void
+call_commit(KafkaCall *call)
+{
+	call->error = rd_kafka_commit_transaction(call->rk, call->timeout_ms);
+}
+
+static void
+call_abort(KafkaCall *call)
+{
+	call->error = rd_kafka_abort_transaction(call->rk, call->timeout_ms);
+}
+
+/* See the header. */
+bool
+kv_txn_advance(KafkaTxn *txn)
+{
+	serve_events(txn);
+	while (txn->state != TXN_OPEN && txn->state != TXN_DEAD)
 	{
-		serve_events(txn, 0);
-		if (!may_retry(txn, error, deadline, "start transactions"))
-			break;
+		if (kv_call_is_running(&txn->client->call))
+			return false;
+		after[txn->state] (txn);
 	}
-	pgstat_report_wait_end();
+	return true;
 }
 
-/* Destroys the producer; a transaction that is open will be aborted by whoever opens the next one. */
-void
-kv_txn_close(KafkaTxn *txn)
+static void
+after_start(KafkaTxn *txn)
 {
-	kv_client_destroy(txn->client);
+	if (succeeded(txn, "start transactions"))
+		txn->state = TXN_OPEN;
 }
 
-KvClient *
-kv_txn_client(KafkaTxn *txn)
-{
-	return txn->client;
-}
-
+/* See the header. */
 void
-kv_txn_begin(KafkaTxn *txn)
+kv_txn_publish(KafkaTxn *txn, MessageSet *messages, const KafkaOffset *offsets, int noffsets, const char *metadata)
+{
+	Assert(txn->state == TXN_OPEN);
+	MemoryContextReset(txn->sending);
+	txn->offsets = make_list(txn->sending, offsets, noffsets, metadata);
+	txn->messages = messages;
+	txn->produced = 0;
+	txn->learned = 0;
+	txn->failure = RD_KAFKA_RESP_ERR_NO_ERROR;
+	txn->state = TXN_LEARNING;
+	txn->began_at = GetCurrentTimestamp();
+	txn->deadline = deadline_in(TOPIC_LIMIT_MS);
+	learn_topics(txn);
+}
+
+/* Asks for the partitions of the next topic of the messages that needs it; when all are known, the messages are queued. */
+static void
+learn_topics(KafkaTxn *txn)
+{
+	while (txn->messages != NULL && txn->learned < list_length(txn->messages->topics))
+	{
+		const char *name = list_nth(txn->messages->topics, txn->learned);
+		TxnTopic   *topic = kv_topics_get(&txn->topics, name);
+
+		if (topic == NULL)
+			raise_error(txn, rd_kafka_last_error(), rd_kafka_err2str(rd_kafka_last_error()), "open", name);
+		if (kv_topic_is_stale(topic))
+		{
+			txn->asked = topic;
+			call(txn, call_metadata, SLICE_MS);
+			return;
+		}
+		txn->learned++;
+	}
+	txn->asked = NULL;
+	produce_all(txn);
+}
+
+/* Takes the number of partitions of the topic that was asked for. */
+static void
+after_learning(KafkaTxn *txn)
+{
+	KafkaCall  *call = &txn->client->call;
+	rd_kafka_resp_err_t err = call->err;
+
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		err = call->metadata->topic_cnt == 1 ? call->metadata->topics[0].err : RD_KAFKA_RESP_ERR__TIMED_OUT;
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			kv_topic_set_partitions(txn->asked, call->metadata->topics[0].partition_cnt);
+		rd_kafka_metadata_destroy(call->metadata);
+	}
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		learn_topics(txn);
+	else if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || kv_error_kind(err) == KAFKA_STOP || GetCurrentTimestamp() > txn->deadline)
+		raise_error(txn, err, rd_kafka_err2str(err), "find", txn->asked->name);
+	else
+	{
+		call->pause_ms = PAUSE_MS;
+		kv_call_start(call);
+	}
+}
+
+/* Queues all messages that no later one replaces. */
+static void
+produce_all(KafkaTxn *txn)
 {
 	rd_kafka_error_t *error = rd_kafka_begin_transaction(txn->client->rk);
+	MessageSet *messages = txn->messages;
 
-	txn->failure = RD_KAFKA_RESP_ERR_NO_ERROR;
-	if (error != NULL)
-		(void) may_retry(txn, error, 0, "begin a transaction");
+	txn->client->call.error = error;
+	(void) succeeded(txn, "begin a transaction");
 	txn->in_transaction = true;
+	txn->deadline = deadline_in(COMMIT_LIMIT_MS);
 	KV_FAULT_POINT("kafka_begun");
+	if (messages != NULL)
+		kv_messages_find_replaced(messages);
+	for (int i = 0; messages != NULL && i < messages->count; i++)
+	{
+		rd_kafka_resp_err_t err;
+
+		if (messages->replaced != NULL && messages->replaced[i])
+			continue;
+		err = kv_topic_produce(&txn->topics, &messages->messages[i], messages->hashes[i]);
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			raise_error(txn, err, rd_kafka_err2str(err), "write to", messages->messages[i].topic);
+		txn->produced++;
+		if (txn->produced % 10000 == 0)
+			CHECK_FOR_INTERRUPTS();
+	}
+	KV_FAULT_POINT("kafka_produced");
+	txn->state = TXN_DELIVERING;
+	if (txn->produced > 0)
+		call(txn, call_flush, DELIVERY_SLICE_MS);
 }
 
-/* Queues a message, waiting for room in the queue. */
-void
-kv_txn_produce(KafkaTxn *txn, const OutboxMessage *message, uint32 hash)
-{
-	TxnTopic   *topic = get_topic(txn, message->topic);
-	rd_kafka_vu_t vus[7];
-	int			n = 0;
-	rd_kafka_error_t *error;
-	rd_kafka_headers_t *headers = NULL;
-
-	vus[n].vtype = RD_KAFKA_VTYPE_RKT;
-	vus[n++].u.rkt = topic->rkt;
-	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
-	vus[n++].u.i32 = kv_topic_partition(topic, message, hash);
-	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
-	vus[n++].u.i = RD_KAFKA_MSG_F_COPY;
-	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
-	vus[n].u.mem.ptr = (void *) message->value;
-	vus[n++].u.mem.size = message->value_len;
-	vus[n].vtype = RD_KAFKA_VTYPE_KEY;
-	vus[n].u.mem.ptr = (void *) message->key;
-	vus[n++].u.mem.size = message->key_len;
-	if (message->time_ms >= 0)
-	{
-		vus[n].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
-		vus[n++].u.i64 = message->time_ms;
-	}
-	if (message->headers != NULL)
-	{
-		headers = kv_headers_unpack(message);
-		vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
-		vus[n++].u.headers = headers;
-	}
-
-	while ((error = rd_kafka_produceva(txn->client->rk, vus, n)) != NULL)
-	{
-		rd_kafka_resp_err_t code = rd_kafka_error_code(error);
-
-		if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
-		{
-			if (headers != NULL)
-				rd_kafka_headers_destroy(headers);
-			if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
-				topic->known_at = 0;
-			rd_kafka_error_destroy(error);
-			raise_error(txn, code, rd_kafka_err2str(code), "write to", topic->name);
-		}
-		rd_kafka_error_destroy(error);
-		serve_events(txn, 100);
-		check_stop();
-	}
-}
-
-/* Finds or opens a topic and learns its partitions; raises an error if the broker does not have it. */
-static TxnTopic *
-get_topic(KafkaTxn *txn, const char *name)
-{
-	TxnTopic   *topic = kv_topics_get(&txn->topics, name);
-
-	if (topic == NULL)
-		raise_error(txn, rd_kafka_last_error(), rd_kafka_err2str(rd_kafka_last_error()), "open", name);
-	if (topic != txn->last_topic && kv_topic_is_stale(topic))
-		learn_partitions(txn, topic);
-	return txn->last_topic = topic;
-}
-
+/* Takes delivery failures and logs from the client's queues. */
 static void
-learn_partitions(KafkaTxn *txn, TxnTopic *topic)
-{
-	bool		unknown;
-	char	   *words;
-	int			npartitions = kv_broker_partitions(txn->client, topic->name, TOPIC_LIMIT_MS, &unknown, &words);
-
-	if (npartitions <= 0)
-		raise_error(txn, unknown ? RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART : RD_KAFKA_RESP_ERR__TRANSPORT, words,
-					"find", topic->name);
-	topic->npartitions = npartitions;
-	topic->known_at = GetCurrentTimestamp();
-}
-
-/* Takes delivery failures and logs from the client's queues; waits for the first event up to timeout_ms. */
-static void
-serve_events(KafkaTxn *txn, int timeout_ms)
+serve_events(KafkaTxn *txn)
 {
 	rd_kafka_event_t *event;
 
-	while ((event = rd_kafka_queue_poll(txn->client->queue, timeout_ms)) != NULL)
+	while ((event = rd_kafka_queue_poll(txn->client->queue, 0)) != NULL)
 	{
 		const rd_kafka_message_t *msg;
 
@@ -248,64 +349,47 @@ serve_events(KafkaTxn *txn, int timeout_ms)
 			strlcpy(txn->failed_topic, rd_kafka_topic_name(msg->rkt), sizeof(txn->failed_topic));
 		}
 		rd_kafka_event_destroy(event);
-		timeout_ms = 0;
 	}
 	kv_client_drain_logs(txn->client);
 }
 
-/* Commits messages and offsets. Blocks: 60 s at most. */
-void
-kv_txn_commit(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char *metadata)
-{
-	TimestampTz deadline = deadline_in(COMMIT_LIMIT_MS);
-	rd_kafka_error_t *error;
-
-	KV_FAULT_POINT("kafka_produced");
-	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	wait_for_delivery(txn, deadline);
-	KV_FAULT_POINT("kafka_delivered");
-	send_offsets(txn, offsets, noffsets, metadata, deadline);
-	KV_FAULT_POINT("kafka_offsets_sent");
-	while ((error = rd_kafka_commit_transaction(txn->client->rk, SLICE_MS)) != NULL)
-	{
-		serve_events(txn, 0);
-		if (!may_retry(txn, error, deadline, "commit a transaction"))
-			break;
-	}
-	pgstat_report_wait_end();
-	txn->in_transaction = false;
-	KV_FAULT_POINT("kafka_committed");
-}
-
-/* Waits until the broker has all messages; delivery reports are events, which the commit would not serve. */
+/* Sends the positions when the brokers have all messages. */
 static void
-wait_for_delivery(KafkaTxn *txn, TimestampTz deadline)
+after_delivery(KafkaTxn *txn)
 {
-	while (rd_kafka_outq_len(txn->client->rk) > 0 && txn->failure == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		serve_events(txn, 1);
-		check_stop();
-		if (GetCurrentTimestamp() > deadline)
-			raise_error(txn, RD_KAFKA_RESP_ERR__TIMED_OUT, "the broker did not take all messages in time", "write messages", NULL);
-	}
 	if (txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
 		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
+	if (rd_kafka_outq_len(txn->client->rk) > 0)
+	{
+		if (GetCurrentTimestamp() > txn->deadline)
+			raise_error(txn, RD_KAFKA_RESP_ERR__TIMED_OUT, "the broker did not take all messages in time", "write messages", NULL);
+		call(txn, call_flush, DELIVERY_SLICE_MS);
+		return;
+	}
+	KV_FAULT_POINT("kafka_delivered");
+	txn->state = TXN_SENDING_OFFSETS;
+	/* not resumable: one that is broken off aborts the transaction */
+	call(txn, call_send_offsets, CALL_LIMIT_MS);
 }
 
 static void
-send_offsets(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char *metadata, TimestampTz deadline)
+after_offsets(KafkaTxn *txn)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv offsets", ALLOCSET_SMALL_SIZES);
-	rd_kafka_topic_partition_list_t *list = make_list(context, offsets, noffsets, metadata);
-	rd_kafka_error_t *error;
+	if (!succeeded(txn, "commit positions"))
+		return;
+	KV_FAULT_POINT("kafka_offsets_sent");
+	txn->state = TXN_COMMITTING;
+	call(txn, call_commit, SLICE_MS);
+}
 
-	while ((error = rd_kafka_send_offsets_to_transaction(txn->client->rk, list, txn->group, SLICE_MS)) != NULL)
-	{
-		serve_events(txn, 0);
-		if (!may_retry(txn, error, deadline, "commit positions"))
-			break;
-	}
-	MemoryContextDelete(context);
+static void
+after_commit(KafkaTxn *txn)
+{
+	if (!succeeded(txn, "commit a transaction"))
+		return;
+	txn->in_transaction = false;
+	txn->state = TXN_OPEN;
+	KV_FAULT_POINT("kafka_committed");
 }
 
 static rd_kafka_topic_partition_list_t *
@@ -327,52 +411,128 @@ make_list(MemoryContext context, const KafkaOffset *offsets, int noffsets, const
 	return list;
 }
 
-/* Aborts what is open; see the header. */
-bool
+/* See the header. */
+void
 kv_txn_abort(KafkaTxn *txn)
 {
-	TimestampTz deadline = deadline_in(ABORT_LIMIT_MS);
-
-	while (txn->in_transaction && !txn->dead)
+	if (txn->state == TXN_STARTING)
+		txn->dead = true;
+	txn->began_at = GetCurrentTimestamp();
+	txn->deadline = deadline_in(ABORT_LIMIT_MS);
+	txn->asked = NULL;
+	if (txn->dead || !txn->in_transaction)
 	{
-		rd_kafka_error_t *error = rd_kafka_abort_transaction(txn->client->rk, SLICE_MS);
-
-		serve_events(txn, 0);
-		if (error == NULL)
-			txn->in_transaction = false;
-		else
-		{
-			if (kv_error_kind_txn(error) != KAFKA_RETRY || GetCurrentTimestamp() > deadline || ShutdownRequestPending)
-				txn->dead = true;
-			rd_kafka_error_destroy(error);
-		}
+		txn->state = txn->dead ? TXN_DEAD : TXN_OPEN;
+		return;
 	}
-	return !txn->dead;
+	txn->state = TXN_ABORTING;
+	call(txn, call_abort, SLICE_MS);
 }
 
+/* Decides whether what was aborted leaves a producer that can go on. */
+static void
+after_abort(KafkaTxn *txn)
+{
+	KafkaCall  *call = &txn->client->call;
+	bool		again = call->error != NULL && kv_error_kind_txn(call->error) == KAFKA_RETRY && GetCurrentTimestamp() < txn->deadline;
+
+	txn->dead = call->error != NULL && !again;
+	if (call->error != NULL)
+		rd_kafka_error_destroy(call->error);
+	if (again)
+	{
+		call->pause_ms = PAUSE_MS;
+		kv_call_start(call);
+		return;
+	}
+	txn->in_transaction = false;
+	txn->state = txn->dead ? TXN_DEAD : TXN_OPEN;
+}
+
+/* See the header. */
+KvClient *
+kv_txn_client(KafkaTxn *txn)
+{
+	return txn->client;
+}
+
+/* See the header. */
 bool
-kv_txn_is_fenced(KafkaTxn *txn)
+kv_txn_is_busy(KafkaTxn *txn)
+{
+	return kv_call_is_running(&txn->client->call);
+}
+
+/* See the header. */
+bool
+kv_txn_may_be_out(const KafkaTxn *txn)
+{
+	return txn->state == TXN_COMMITTING;
+}
+
+/* See the header. */
+bool
+kv_txn_is_dead(const KafkaTxn *txn)
+{
+	return txn->dead;
+}
+
+/* See the header. */
+bool
+kv_txn_is_fenced(const KafkaTxn *txn)
 {
 	return txn->fenced;
 }
 
+/* See the header. */
+int64
+kv_txn_produced(const KafkaTxn *txn)
+{
+	return txn->produced;
+}
+
+/* See the header. */
+char *
+kv_txn_waits_for(KafkaTxn *txn, int limit_ms, char **detail)
+{
+	static const char *const waits[] = {
+		[TXN_STARTING] = "open a producer", [TXN_LEARNING] = "find the topics", [TXN_DELIVERING] = "take messages",
+		[TXN_SENDING_OFFSETS] = "take positions", [TXN_COMMITTING] = "commit a transaction",
+	};
+	char	   *words;
+
+	if (txn->state >= lengthof(waits) || waits[txn->state] == NULL || GetCurrentTimestamp() < TimestampTzPlusMilliseconds(txn->began_at, limit_ms))
+		return NULL;
+	words = kv_client_last_error(txn->client);
+	*detail = words != NULL ? psprintf("librdkafka: %s", words) : NULL;
+	return psprintf("publishing waits for server \"%s\" to %s", txn->client->server_name, waits[txn->state]);
+}
+
 /*
- * Decides about an error of a transactional call and destroys it: true to call
- * again. Raises an error where that is of no use or the deadline has passed.
+ * Looks what came of a transactional call, and destroys its error: true if it succeeded. False: it has been started again. Raises
+ * an error where that is of no use or the deadline has passed.
  */
 static bool
-may_retry(KafkaTxn *txn, rd_kafka_error_t *error, TimestampTz deadline, const char *what)
+succeeded(KafkaTxn *txn, const char *what)
 {
-	rd_kafka_resp_err_t code = rd_kafka_error_code(error);
-	KvErrorKind kind = kv_error_kind_txn(error);
-	char	   *words = pstrdup(rd_kafka_error_string(error));
+	KafkaCall  *call = &txn->client->call;
+	rd_kafka_resp_err_t code;
+	KvErrorKind kind;
+	char	   *words;
 
-	rd_kafka_error_destroy(error);
-	check_stop();
-	if (kind == KAFKA_RETRY && GetCurrentTimestamp() < deadline)
+	if (call->error == NULL)
+		return true;
+	code = rd_kafka_error_code(call->error);
+	kind = kv_error_kind_txn(call->error);
+	words = pstrdup(rd_kafka_error_string(call->error));
+	rd_kafka_error_destroy(call->error);
+	call->error = NULL;
+	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && GetCurrentTimestamp() < txn->deadline)
 	{
 		pfree(words);
-		return true;
+		call->pause_ms = PAUSE_MS;
+		kv_call_start(call);
+		return false;
 	}
 	if (kind == KAFKA_ABORT && txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
 		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
@@ -380,16 +540,12 @@ may_retry(KafkaTxn *txn, rd_kafka_error_t *error, TimestampTz deadline, const ch
 	raise_error(txn, code, words, what, NULL);
 }
 
-/* Raises the error of a pipeline's or server's output; the caller's context says whose. */
+/* Raises the error, and notes what it says of the producer. */
 static void
 raise_error(KafkaTxn *txn, rd_kafka_resp_err_t code, const char *words, const char *what, const char *topic)
 {
 	char		fatal[256];
 	rd_kafka_resp_err_t fatal_code = rd_kafka_fatal_error(txn->client->rk, fatal, sizeof(fatal));
-	bool		connection = code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__TRANSPORT ||
-		code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT;
-	char	   *last = kv_client_last_error(txn->client);
-	const char *hint;
 
 	if (fatal_code != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
@@ -401,53 +557,11 @@ raise_error(KafkaTxn *txn, rd_kafka_resp_err_t code, const char *words, const ch
 	txn->dead = txn->dead || code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
 	txn->fenced = txn->fenced || code == RD_KAFKA_RESP_ERR__FENCED || code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH ||
 		code == RD_KAFKA_RESP_ERR_PRODUCER_FENCED;
-	hint = hint_for(code);
-	ereport(ERROR,
-			(errcode(connection ? ERRCODE_CONNECTION_FAILURE : ERRCODE_FDW_ERROR),
-			 topic != NULL ? errmsg("could not %s topic \"%s\" on server \"%s\"", what, topic, txn->client->server_name)
-			 : errmsg("could not %s on server \"%s\"", what, txn->client->server_name),
-			 errdetail("librdkafka: %s", connection && last != NULL ? last : words),
-			 hint != NULL ? errhint("%s", hint) : 0));
-}
-
-static const char *
-hint_for(rd_kafka_resp_err_t code)
-{
-	switch (code)
-	{
-		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-			return "Create the topic in Kafka, or correct the option topic of the foreign table. Publishing goes on by itself.";
-		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-			return "Grant the Kafka user of the user mapping Write on the topic. Publishing goes on by itself.";
-		case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-			return "Grant the Kafka user of the user mapping Write and Describe on the transactional ids that begin with the instance's name.";
-		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-			return "Grant the Kafka user of the user mapping Read on the groups that begin with the instance's name.";
-		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-			return "Raise max.message.bytes of the topic in Kafka, or set message_max_bytes of the foreign server to no more than that: many small messages "
-				"travel as one. Publishing goes on by itself.";
-		case RD_KAFKA_RESP_ERR__TIMED_OUT:
-		case RD_KAFKA_RESP_ERR__TRANSPORT:
-		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-		case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
-			return "Check that the broker runs and that bootstrap_servers is right. Publishing goes on by itself.";
-		default:
-			return NULL;
-	}
+	kv_publish_error(txn->client, code, words, what, topic);
 }
 
 static TimestampTz
 deadline_in(int limit_ms)
 {
 	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), limit_ms);
-}
-
-/* Ends the process if it was asked to: an open transaction is aborted by the next producer. */
-static void
-check_stop(void)
-{
-	CHECK_FOR_INTERRUPTS();
-	if (ShutdownRequestPending)
-		proc_exit(0);
 }

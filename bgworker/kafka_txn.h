@@ -1,7 +1,11 @@
-/* kafka_txn.h: a transactional producer and its Kafka transactions: messages and offsets that commit together. */
+/*
+ * kafka_txn.h: a transactional producer and its Kafka transactions: messages and offsets that commit together. Nothing here waits for
+ * Kafka: what takes time is begun, and kv_txn_advance goes on with it.
+ */
 #ifndef KV_KAFKA_TXN_H
 #define KV_KAFKA_TXN_H
 
+#include "message_set.h"
 #include "txn_topics.h"
 
 typedef struct KafkaTxn KafkaTxn;
@@ -16,24 +20,35 @@ typedef struct KafkaOffset
 } KafkaOffset;
 
 /*
- * Opens a producer whose transactional.id and group are both name, and fences its predecessors.
- * The producer lives in a child of parent. Raises an error if that does not succeed in 30 s.
+ * Begins to open a producer whose transactional.id and group are both name, and to fence its predecessors, in 30 s at most.
+ * It lives in a child of parent, which must not be reset while kv_txn_is_busy, for that would wait.
  */
 extern KafkaTxn *kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name);
-extern void kv_txn_close(KafkaTxn *txn);
-extern KvClient *kv_txn_client(KafkaTxn *txn);
-
-extern void kv_txn_begin(KafkaTxn *txn);
-/* Queues one message; hash is kv_murmur2 of its key. */
-extern void kv_txn_produce(KafkaTxn *txn, const OutboxMessage *message, uint32 hash);
-/* Waits for all messages, adds the offsets (at least one) with metadata, and commits. */
-extern void kv_txn_commit(KafkaTxn *txn, const KafkaOffset *offsets, int noffsets, const char *metadata);
 /*
- * After an error: aborts what is open, for 5 s at most. False: the producer is of no use any more
- * and must be closed. Raises nothing.
+ * Begins a Kafka transaction of messages (NULL: none), which must stand until it is over, and of offsets (at least one) with metadata;
+ * it is over in 240 s at most. Runs: outside a transaction, when kv_txn_advance has said that what was begun before is done.
  */
-extern bool kv_txn_abort(KafkaTxn *txn);
+extern void kv_txn_publish(KafkaTxn *txn, MessageSet *messages, const KafkaOffset *offsets, int noffsets, const char *metadata);
+/* After an error: begins to abort what is open, in 5 s at most. Raises nothing. */
+extern void kv_txn_abort(KafkaTxn *txn);
+/*
+ * Goes on with what was begun. True: it is done; false: a call is under way, whose end kv_call_fd() tells. Raises an error where it
+ * failed (an abort never does). Runs: outside a transaction. Blocks: no.
+ */
+extern bool kv_txn_advance(KafkaTxn *txn);
+
+extern KvClient *kv_txn_client(KafkaTxn *txn);
+/* Is a call under way? */
+extern bool kv_txn_is_busy(KafkaTxn *txn);
+/* Has Kafka been asked to commit, so that only its answer tells whether it has? */
+extern bool kv_txn_may_be_out(const KafkaTxn *txn);
+/* Is it of no use any more? Then it must be closed. */
+extern bool kv_txn_is_dead(const KafkaTxn *txn);
 /* Has somebody else opened a producer of that name (or a transaction timed out)? */
-extern bool kv_txn_is_fenced(KafkaTxn *txn);
+extern bool kv_txn_is_fenced(const KafkaTxn *txn);
+/* How many messages the last Kafka transaction had. */
+extern int64 kv_txn_produced(const KafkaTxn *txn);
+/* Says what it waits for, if what is under way was begun limit_ms ago or earlier, and librdkafka's last words about why; NULL: it does not. */
+extern char *kv_txn_waits_for(KafkaTxn *txn, int limit_ms, char **detail);
 
 #endif							/* KV_KAFKA_TXN_H */

@@ -36,18 +36,28 @@ void
 kv_made_again_check(const ReaderOfTopics *reader)
 {
 	int			count;
+	bool		recent;
+	int64		batch;
+
+	(void) read_published(reader, &count, &recent, &batch);
+	if (count > 0)
+		kv_made_again_compare(reader, kv_group_offsets(reader->serverid, reader->owner, reader->kafka_name));
+}
+
+/* See the header. */
+void
+kv_made_again_compare(const ReaderOfTopics *reader, const List *in_kafka)
+{
+	int			count;
 	int			lost = 0;
 	const char *topic = NULL;
 	bool		recent;
 	int64		batch;
 	KafkaOffset *offsets = read_published(reader, &count, &recent, &batch);
 
-	if (count == 0)
-		return;
-	kv_group_read_offsets(reader->serverid, reader->owner, reader->kafka_name, offsets, count);
 	for (int i = 0; i < count; i++)
 	{
-		if (offsets[i].offset >= 0)
+		if (kv_group_offset_of(in_kafka, offsets[i].topic, offsets[i].partition) >= 0)
 			continue;
 		topic = offsets[i].topic;
 		lost++;

@@ -2,6 +2,9 @@
 #ifndef KV_MADE_AGAIN_H
 #define KV_MADE_AGAIN_H
 
+#include "kafka_views.h"
+#include "nodes/pg_list.h"
+
 /* A pipeline, by what its worker and its publisher both know. */
 typedef struct ReaderOfTopics
 {
@@ -14,5 +17,7 @@ typedef struct ReaderOfTopics
 
 /* Raises an error if a topic was deleted since the pipeline's positions were published. Runs: outside a transaction. Blocks: 30 s at most. */
 extern void kv_made_again_check(const ReaderOfTopics *reader);
+/* The same with the group's offsets, which the caller has (group_offsets.h). Runs: outside a transaction. Blocks: no. */
+extern void kv_made_again_compare(const ReaderOfTopics *reader, const List *in_kafka);
 
 #endif							/* KV_MADE_AGAIN_H */

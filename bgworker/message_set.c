@@ -1,7 +1,7 @@
 /*
  * message_set.c: the messages of one Kafka transaction.
  *
- * Invariant: they are produced in the order in which they were written to the outbox. Of an upsert
+ * Invariant: they stand in the order in which they were written to the outbox. Of an upsert
  * topic's messages with the same key only the last is produced: a read_committed reader
  * could never tell the difference from a table's point of view, and a group
  * that changed a hundred times in the transaction costs one message.
@@ -9,14 +9,13 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
 #include "message_set.h"
 
 static void add_message(const OutboxMessage *message, void *arg);
-static bool *find_replaced(MessageSet *set);
+static void add_topic(MessageSet *set, const char *name);
 static bool same_key(const OutboxMessage *a, const OutboxMessage *b);
 
 
@@ -58,31 +57,31 @@ add_message(const OutboxMessage *message, void *arg)
 	}
 	set->messages[set->count] = *message;
 	set->hashes[set->count] = message->key == NULL ? 0 : kv_murmur2(message->key, message->key_len);
+	add_topic(set, message->topic);
 	set->count++;
 }
 
-/* Produces all that no later one replaces. */
-int64
-kv_messages_produce(MessageSet *set, KafkaTxn *txn)
+/* Adds a topic to the list, unless it is there; messages of one topic come in runs. */
+static void
+add_topic(MessageSet *set, const char *name)
 {
-	bool	   *replaced = find_replaced(set);
-	int64		produced = 0;
+	ListCell   *cell;
 
-	for (int i = 0; i < set->count; i++)
+	if (set->last_topic != NULL && strcmp(set->last_topic, name) == 0)
+		return;
+	foreach(cell, set->topics)
 	{
-		if (replaced != NULL && replaced[i])
-			continue;
-		kv_txn_produce(txn, &set->messages[i], set->hashes[i]);
-		produced++;
-		if (produced % 10000 == 0)
-			CHECK_FOR_INTERRUPTS();
+		set->last_topic = lfirst(cell);
+		if (strcmp(set->last_topic, name) == 0)
+			return;
 	}
-	return produced;
+	set->last_topic = pstrdup(name);
+	set->topics = lappend(set->topics, set->last_topic);
 }
 
-/* Marks the messages that a later one of the same upsert topic and key replaces; NULL: none can be. */
-static bool *
-find_replaced(MessageSet *set)
+/* See the header. */
+void
+kv_messages_find_replaced(MessageSet *set)
 {
 	bool	   *replaced;
 	uint32		mask;
@@ -92,7 +91,7 @@ find_replaced(MessageSet *set)
 	for (int i = 0; i < set->count && !any; i++)
 		any = set->messages[i].upsert;
 	if (!any)
-		return NULL;
+		return;
 
 	mask = pg_nextpower2_32(Max(set->count, 8)) * 2 - 1;
 	replaced = MemoryContextAllocExtended(set->context, set->count, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
@@ -111,7 +110,7 @@ find_replaced(MessageSet *set)
 		table[at] = i;
 	}
 	pfree(table);
-	return replaced;
+	set->replaced = replaced;
 }
 
 static bool

@@ -2,12 +2,15 @@
 #ifndef KV_MESSAGE_SET_H
 #define KV_MESSAGE_SET_H
 
-#include "kafka_txn.h"
+#include "txn_topics.h"
 
 typedef struct MessageSet
 {
 	OutboxMessage *messages;	/* pointers into rows that live as long as the set */
 	uint32	   *hashes;			/* kv_murmur2 of their keys */
+	bool	   *replaced;		/* those that need not be produced; NULL: all must be */
+	List	   *topics;			/* char *: what the messages are for */
+	char	   *last_topic;
 	int			count;
 	int			size;
 	int64		bytes;			/* of the packed rows */
@@ -17,7 +20,7 @@ typedef struct MessageSet
 extern MessageSet *kv_messages_make(MemoryContext context);
 /* Adds the messages of a packed row (a bytea, detoasted into the set's memory). */
 extern void kv_messages_add(MessageSet *set, Datum row);
-/* Produces all, of upsert topics only the last of every key; gives back how many. */
-extern int64 kv_messages_produce(MessageSet *set, KafkaTxn *txn);
+/* Marks the messages that a later one of the same upsert topic and key replaces. */
+extern void kv_messages_find_replaced(MessageSet *set);
 
 #endif							/* KV_MESSAGE_SET_H */

@@ -2,9 +2,20 @@
 #ifndef KV_OUTPUT_H
 #define KV_OUTPUT_H
 
+#include "group_offsets.h"
 #include "kafka_txn.h"
 #include "metadata.h"
 #include "shared.h"
+
+typedef enum OutputState
+{
+	OUTPUT_UNKNOWN,				/* at rest: recovery comes next */
+	OUTPUT_RECOVERING,			/* finds out what Kafka has (recovery.c) */
+	OUTPUT_READY,				/* at rest: publishes what there is */
+	OUTPUT_CHECKING,			/* asks Kafka for positions before they are committed again for being old */
+	OUTPUT_PUBLISHING,			/* a Kafka transaction is under way */
+	OUTPUT_ABORTING				/* after an error in it; READY or UNKNOWN is next */
+} OutputState;
 
 /* Publishing for one pipeline. */
 typedef struct Output
@@ -15,22 +26,32 @@ typedef struct Output
 	Oid			serverid;
 	Oid			owner;			/* role whose user mapping is used */
 	int64		resumed;		/* kafka_state.pipeline.resumed as last seen */
-	char	   *token;			/* of its names in Kafka */
-	bool		listed;			/* in the last look at the catalogs */
+	char	   *token;			/* of its names in Kafka, as the catalogs have it */
 	KvSlot	   *slot;			/* SLOT_OUTPUT, for status */
+	/* what it does */
+	OutputState state;
+	bool		listed;			/* in the last look at the catalogs */
+	bool		dropped;		/* its pipeline was: to be forgotten */
+	bool		due;			/* to look whether there is anything to publish */
+	bool		abandoned;		/* its names have changed: the producer goes as soon as nothing under way may be out */
+	bool		fenced;			/* the last producer was: find out by whom before opening another */
+	bool		stopped;		/* goes on only when a person has acted */
+	struct Recovery *recovery;	/* while it is under way */
+	GroupQuestion *question;	/* while it is CHECKING */
+	struct Load *load;			/* what the Kafka transaction under way takes, in load_context */
+	bool		told;			/* kafka.pipelines says what it waits for */
 	/* Kafka; recovery.c fills it */
 	KafkaTxn   *txn;
-	bool		recovered;		/* false: recovery comes first */
 	char	   *kafka_name;
+	char	   *producer_token; /* in that name: another one after kafka.fork(), until the producer is closed */
 	OutboxPlace published;		/* what Kafka has */
 	OutboxPlace noted;			/* the same as Postgres knows it */
 	KafkaOffset *offsets;		/* what the last Kafka transaction carried */
 	int			noffsets;
 	char	   *frontiers;		/* JSON object; NULL: not known, for they did not fit there */
 	TimestampTz committed_at;
-	bool		fenced;			/* the last producer was: find out by whom before opening another */
-	bool		stopped;		/* goes on only when a person has acted */
 	MemoryContext context;		/* of the producer and what belongs to it */
+	MemoryContext load_context; /* of one Kafka transaction */
 } Output;
 
 #endif							/* KV_OUTPUT_H */

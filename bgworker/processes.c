@@ -176,6 +176,13 @@ kv_process_failed(KvSlot *slot, const char *message, const char *detail, const c
 	(void) kv_slot_back_off(slot);
 }
 
+/* Notes what is waited for; see processes.h. */
+void
+kv_process_waits(KvSlot *slot, const char *message, const char *detail, const char *hint)
+{
+	note_error(slot, message, detail, hint);
+}
+
 /* Notes that the postmaster has no place for a process; see processes.h. */
 void
 kv_process_no_place(KvSlot *slot, const char *name)

@@ -20,27 +20,26 @@
  *
  * States: published = true -new snapshot-> published = false -claim-> claimed -Kafka transaction, or found there-> published = true.
  *
+ * Its output: AT_REST -rows wait-> (OPENING -> ASKING what Kafka has) -> (CLAIMING) -> PUBLISHING -> AT_REST; an error -> ABORTING -> AT_REST without
+ * a producer. Kafka is waited for between two calls of kv_transactions_advance, with no transaction of Postgres open.
+ *
  * Messages go out with the user mapping of the server's owner: one transaction's messages may come from many roles.
  */
 #include "postgres.h"
 
-#include "pgstat.h"
 #include "utils/memutils.h"
 
 #include "drain.h"
 #include "fault_point.h"
-#include "group_offsets.h"
 #include "metadata.h"
+#include "processes.h"
 #include "publish_transactions.h"
-#include "shared.h"
-#include "transaction_batch.h"
-#include "transaction_rows.h"
 
 /* A claim holds so long in this process: far less than Kafka remembers. */
 #define CLAIM_MS (60 * 60 * 1000)
 
-/* Instance, database, server and token, with room to spare; a longer one is only compared as far as that. */
-#define MAX_NAME 512
+/* After so long the publisher's status says that Kafka is waited for. */
+#define SLOW_MS 5000
 
 /* A topic whose partition 0 has a number of ours. */
 typedef struct Claim
@@ -49,33 +48,24 @@ typedef struct Claim
 	char		topic[FLEXIBLE_ARRAY_MEMBER];
 } Claim;
 
-struct TransactionOutput
-{
-	Oid			serverid;
-	KafkaTxn   *txn;
-	bool		checked;		/* with this producer: known is read, and how much of an unfinished batch is out */
-	int64		known;			/* greatest batch that Kafka has */
-	List	   *claims;			/* Claim *, in context */
-	char		kafka_name[MAX_NAME];	/* of the producer */
-	char	   *replaced_by;	/* the owner of the server that has taken the place of this one; NULL: none has */
-	OutboxMetadata replacing;	/* what it has left in Kafka, but for the pointers */
-	bool		more;			/* the last attempt found something to publish */
-	MemoryContext context;		/* of the producer */
-	MemoryContext batch;		/* of one batch */
-	TransactionRows *rows;		/* of one that goes out in parts */
-};
-
-static bool begin_batch(TransactionOutput *output, TransactionBatch *current);
-static void find_out(TransactionOutput *output, TransactionBatch *current);
-static void stop_replaced(const TransactionOutput *output, const TransactionBatch *current) pg_attribute_noreturn();
+static void look(TransactionOutput *output);
+static void after_opening(TransactionOutput *output);
+static void go_on(TransactionOutput *output);
+static bool begin_batch(TransactionOutput *output);
+static void find_out(TransactionOutput *output, const List *offsets);
+static void stop_replaced(const TransactionOutput *output) pg_attribute_noreturn();
 static void stop_forgotten(const TransactionBatch *current) pg_attribute_noreturn();
-static void claim(TransactionOutput *output, TransactionBatch *current);
+static void claim(TransactionOutput *output);
+static void after_claiming(TransactionOutput *output);
 static bool is_claimed(TransactionOutput *output, const char *topic);
 static void note_claim(TransactionOutput *output, const char *topic);
-static int64 publish_part(TransactionOutput *output, const TransactionBatch *current, int64 end, MessageSet *messages);
+static void publish_part(TransactionOutput *output);
+static void after_publishing(TransactionOutput *output);
+static void finish(TransactionOutput *output);
+static void close_producer(TransactionOutput *output);
 
 
-/* Makes it, without a producer. */
+/* See the header. */
 TransactionOutput *
 kv_transactions_make(MemoryContext context, Oid serverid)
 {
@@ -88,84 +78,121 @@ kv_transactions_make(MemoryContext context, Oid serverid)
 	return output;
 }
 
-/* Publishes one batch, or a part of it, if there is anything. */
+/* See the header. */
+bool
+kv_transactions_are_busy(const TransactionOutput *output)
+{
+	switch (output->state)
+	{
+		case TRANSACTIONS_AT_REST:
+			return false;
+		case TRANSACTIONS_ASKING:
+			return kv_group_is_busy(output->question);
+		default:
+			return kv_txn_is_busy(output->txn);
+	}
+}
+
+/* See the header. */
 void
-kv_transactions_publish(void *arg)
+kv_transactions_advance(void *arg)
 {
 	TransactionOutput *output = arg;
-	TransactionBatch current = {0};
-	MessageSet *messages;
-	bool		begin;
-	int64		end;
+	MemoryContext save = MemoryContextSwitchTo(output->batch);
+	List	   *offsets;
+
+	switch (output->state)
+	{
+		case TRANSACTIONS_AT_REST:
+			look(output);
+			break;
+		case TRANSACTIONS_OPENING:
+			if (kv_txn_advance(output->txn))
+				after_opening(output);
+			break;
+		case TRANSACTIONS_ASKING:
+			if (kv_group_answered(output->question, &offsets))
+			{
+				output->question = NULL;
+				find_out(output, offsets);
+				go_on(output);
+			}
+			break;
+		case TRANSACTIONS_CLAIMING:
+			if (kv_txn_advance(output->txn))
+				after_claiming(output);
+			break;
+		case TRANSACTIONS_PUBLISHING:
+			if (kv_txn_advance(output->txn))
+				after_publishing(output);
+			break;
+		case TRANSACTIONS_ABORTING:
+			break;
+	}
+	MemoryContextSwitchTo(save);
+}
+
+/* Looks for something to publish, and begins with it; it may have to open a producer first. */
+static void
+look(TransactionOutput *output)
+{
+	TransactionBatch *current = &output->current;
 
 	MemoryContextReset(output->batch);
-	output->more = kv_transaction_batch_look(&current, output->serverid, output->batch);
-	if (!output->more)
+	output->due = kv_transaction_batch_look(current, output->serverid, output->batch);
+	if (!output->due)
 		return;
 	KV_FAULT_POINT("transactions_read");
-	if (strncmp(output->kafka_name, current.kafka_name, MAX_NAME - 1) != 0)
+	if (strncmp(output->kafka_name, current->kafka_name, MAX_NAME - 1) != 0)
 	{
-		kv_transactions_failed(output);
+		close_producer(output);
 		output->replaced_by = NULL;
-		strlcpy(output->kafka_name, current.kafka_name, MAX_NAME);
+		strlcpy(output->kafka_name, current->kafka_name, MAX_NAME);
 	}
 	if (output->replaced_by != NULL && kv_metadata_is_replaced(&output->replacing))
-		stop_replaced(output, &current);
+		stop_replaced(output);
 	output->replaced_by = NULL;
+	output->begin = current->published; /* nothing is unfinished */
 	if (output->txn == NULL)
 	{
-		output->txn = kv_txn_open(output->context, output->serverid, current.role, current.kafka_name);
-		output->checked = false;
+		output->txn = kv_txn_open(output->context, output->serverid, current->role, current->kafka_name);
+		output->state = TRANSACTIONS_OPENING;
 	}
-	begin = current.published;	/* nothing is unfinished */
-	if (!output->checked)
-		find_out(output, &current);
-	if (begin && !begin_batch(output, &current))
+	else
+		go_on(output);
+}
+
+/* Asks what Kafka has, now that nobody else can write there any more. */
+static void
+after_opening(TransactionOutput *output)
+{
+	output->question = kv_group_ask(output->batch, output->serverid, output->current.role, output->current.kafka_name);
+	output->state = TRANSACTIONS_ASKING;
+}
+
+/* Publishes the batch that is unfinished or the next one, or notes that it is out. */
+static void
+go_on(TransactionOutput *output)
+{
+	const TransactionBatch *current = &output->current;
+
+	output->state = TRANSACTIONS_AT_REST;
+	if (output->begin && !begin_batch(output))
 		return;
-	if (!current.published && current.topic != NULL)
-	{
-		if (!current.claimed)
-			claim(output, &current);
-		messages = kv_transaction_rows_read(output->rows, output->batch, current.server, current.batch, current.part, &end);
-		kv_my_slot->published_messages += publish_part(output, &current, end, messages);
-		if (end != 0)
-		{
-			kv_transaction_batch_note_part(&current, end);
-			return;
-		}
-	}
-	KV_FAULT_POINT("transactions_published");
-	kv_transaction_batch_finish(&current);
-	KV_FAULT_POINT("transactions_noted");
-	kv_drain_truncate("transaction_outbox", 0);
-}
-
-/* Did the last attempt find something? Then there may be more. */
-bool
-kv_transactions_more(const TransactionOutput *output)
-{
-	return output->more;
-}
-
-/*
- * After an error. Whether the batch is out may be unknown: the next attempt asks Kafka, with a new producer, so that
- * a transaction that hangs is over when it asks.
- */
-void
-kv_transactions_failed(TransactionOutput *output)
-{
-	if (output->txn != NULL)
-		(void) kv_txn_abort(output->txn);
-	MemoryContextReset(output->context);
-	kv_transaction_rows_forget(output->rows);
-	output->txn = NULL;
-	output->claims = NIL;
+	if (current->published || current->topic == NULL)
+		finish(output);
+	else if (current->claimed)
+		publish_part(output);
+	else
+		claim(output);
 }
 
 /* Makes the next batch. False: kafka.fork() has made the rows that wait one meanwhile. */
 static bool
-begin_batch(TransactionOutput *output, TransactionBatch *current)
+begin_batch(TransactionOutput *output)
 {
+	TransactionBatch *current = &output->current;
+
 	if (!kv_transaction_batch_begin(current, output->known))
 		return false;
 	/* flushed before the batch goes out, as everything is */
@@ -179,12 +206,11 @@ begin_batch(TransactionOutput *output, TransactionBatch *current)
  * greater number than the batch's was given after it was out.
  */
 static void
-find_out(TransactionOutput *output, TransactionBatch *current)
+find_out(TransactionOutput *output, const List *offsets)
 {
-	MemoryContext save = MemoryContextSwitchTo(output->batch);
+	TransactionBatch *current = &output->current;
 	OutboxPlace greatest = {0, 0};
 	bool		found = false;
-	List	   *offsets = kv_group_offsets(output->serverid, current->role, current->kafka_name);
 	ListCell   *cell;
 
 	foreach(cell, offsets)
@@ -198,13 +224,12 @@ find_out(TransactionOutput *output, TransactionBatch *current)
 		{
 			output->replaced_by = MemoryContextStrdup(TopMemoryContext, metadata.owner);
 			output->replacing = metadata;
-			stop_replaced(output, current);
+			stop_replaced(output);
 		}
 		found = found || (current->topic != NULL && strcmp(offset->topic, current->topic) == 0);
 		if (kv_place_is_before(greatest, metadata.place))
 			greatest = metadata.place;
 	}
-	MemoryContextSwitchTo(save);
 
 	if (!current->published && current->topic != NULL)
 	{
@@ -216,17 +241,16 @@ find_out(TransactionOutput *output, TransactionBatch *current)
 			stop_forgotten(current);
 	}
 	output->known = greatest.batch;
-	output->checked = true;
 }
 
 /* Raises the error of a database whose place has been taken; without asking Kafka again, which would fence whoever has it. */
 static void
-stop_replaced(const TransactionOutput *output, const TransactionBatch *current)
+stop_replaced(const TransactionOutput *output)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("messages of ordinary transactions are published to server \"%s\" by a server that has taken the place of this one",
-					current->server),
+					output->current.server),
 			 errdetail("Their owner in Kafka is %s. This database does not have what was published since.", output->replaced_by),
 			 errhint("Make this server a standby of that one, or run kafka.fork() here, to go on under new names. "
 					 "If that one is gone for good, kafka.adopt(take_over => true) goes on in its place.")));
@@ -248,17 +272,23 @@ stop_forgotten(const TransactionBatch *current)
 
 /* Gives the batch's topic the number of the one before, so that a batch of which Kafka has nothing is one that Kafka has forgotten. */
 static void
-claim(TransactionOutput *output, TransactionBatch *current)
+claim(TransactionOutput *output)
 {
-	OutboxPlace before = {current->batch - 1, 0};
-	KafkaOffset offset = {.topic = current->topic};
+	OutboxPlace before = {output->current.batch - 1, 0};
+	KafkaOffset offset = {.topic = output->current.topic};
 
-	kv_txn_begin(output->txn);
-	kv_txn_commit(output->txn, &offset, 1, kv_metadata_write(before, "{}"));
-	note_claim(output, current->topic);
+	kv_txn_publish(output->txn, NULL, &offset, 1, kv_metadata_write(before, "{}"));
+	output->state = TRANSACTIONS_CLAIMING;
+}
+
+static void
+after_claiming(TransactionOutput *output)
+{
+	note_claim(output, output->current.topic);
 	KV_FAULT_POINT("transactions_claim_in_kafka");
 	/* flushed before the batch goes out, as everything is */
-	kv_transaction_batch_note_claim(current);
+	kv_transaction_batch_note_claim(&output->current);
+	publish_part(output);
 }
 
 /* Has the topic had a number from this process lately? */
@@ -301,21 +331,96 @@ note_claim(TransactionOutput *output, const char *topic)
 	MemoryContextSwitchTo(save);
 }
 
-/* Publishes messages of the batch with its number and where they end; gives back how many. */
-static int64
-publish_part(TransactionOutput *output, const TransactionBatch *current, int64 end, MessageSet *messages)
+/* Begins to publish messages of the batch, with its number and where they end. */
+static void
+publish_part(TransactionOutput *output)
 {
-	OutboxPlace place = {current->batch, end};
+	const TransactionBatch *current = &output->current;
+	OutboxPlace place = {current->batch, 0};
 	KafkaOffset offset = {.topic = current->topic};
-	int64		produced;
+	MessageSet *messages = kv_transaction_rows_read(output->rows, output->batch, current->server, current->batch, current->part, &output->end);
 
-	pgstat_report_activity(STATE_RUNNING, "publishing");
+	place.part = output->end;
 	kv_drain_flush();
 	KV_FAULT_POINT("transactions_flushed");
-	kv_txn_begin(output->txn);
-	produced = kv_messages_produce(messages, output->txn);
-	kv_txn_commit(output->txn, &offset, 1, kv_metadata_write(place, "{}"));
-	note_claim(output, current->topic);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return produced;
+	kv_txn_publish(output->txn, messages, &offset, 1, kv_metadata_write(place, "{}"));
+	output->state = TRANSACTIONS_PUBLISHING;
+}
+
+/* Notes that a part of the batch is out, or all of it. */
+static void
+after_publishing(TransactionOutput *output)
+{
+	output->state = TRANSACTIONS_AT_REST;
+	kv_my_slot->published_messages += kv_txn_produced(output->txn);
+	note_claim(output, output->current.topic);
+	if (output->end != 0)
+		kv_transaction_batch_note_part(&output->current, output->end);
+	else
+		finish(output);
+}
+
+/* Notes that the batch is out. */
+static void
+finish(TransactionOutput *output)
+{
+	KV_FAULT_POINT("transactions_published");
+	kv_transaction_batch_finish(&output->current);
+	KV_FAULT_POINT("transactions_noted");
+	kv_drain_truncate("transaction_outbox", 0);
+}
+
+/* See the header. */
+void
+kv_transactions_tell(TransactionOutput *output)
+{
+	char	   *detail;
+	char	   *message;
+
+	if (output->told || (output->state != TRANSACTIONS_CLAIMING && output->state != TRANSACTIONS_PUBLISHING) ||
+		(message = kv_txn_waits_for(output->txn, SLOW_MS, &detail)) == NULL)
+		return;
+	output->told = true;
+	kv_process_waits(kv_my_slot, message, detail, "Check that all brokers run. Publishing goes on by itself.");
+}
+
+/*
+ * See the header. Whether the batch is out may be unknown: the next attempt asks Kafka, with a new producer, so that
+ * a transaction that hangs is over when it asks.
+ */
+void
+kv_transactions_give_up(TransactionOutput *output)
+{
+	output->told = false;
+	output->question = NULL;
+	if (output->txn == NULL)
+	{
+		close_producer(output);
+		return;
+	}
+	kv_txn_abort(output->txn);
+	output->state = TRANSACTIONS_ABORTING;
+}
+
+/* See the header. */
+bool
+kv_transactions_have_given_up(TransactionOutput *output)
+{
+	Assert(output->state == TRANSACTIONS_ABORTING);
+	if (!kv_txn_advance(output->txn))
+		return false;
+	close_producer(output);
+	return true;
+}
+
+/* Closes the producer; the next look opens another. */
+static void
+close_producer(TransactionOutput *output)
+{
+	MemoryContextReset(output->context);
+	kv_transaction_rows_forget(output->rows);
+	output->txn = NULL;
+	output->claims = NIL;
+	output->abandoned = false;
+	output->state = TRANSACTIONS_AT_REST;
 }

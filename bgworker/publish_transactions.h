@@ -1,16 +1,60 @@
-/* publish_transactions.h: the outbox of the ordinary transactions of a server. */
+/* publish_transactions.h: takes the outbox of the ordinary transactions of a server to Kafka, step by step. */
 #ifndef KV_PUBLISH_TRANSACTIONS_H
 #define KV_PUBLISH_TRANSACTIONS_H
 
-#include "kafka_views.h"
+#include "group_offsets.h"
+#include "metadata.h"
+#include "transaction_batch.h"
+#include "transaction_rows.h"
+
+/* Instance, database, server and token, with room to spare; a longer one is only compared as far as that. */
+#define MAX_NAME 512
+
+typedef enum TransactionsState
+{
+	TRANSACTIONS_AT_REST,
+	TRANSACTIONS_OPENING,		/* opens a producer */
+	TRANSACTIONS_ASKING,		/* asks what Kafka has */
+	TRANSACTIONS_CLAIMING,		/* gives the topic the number of the batch before */
+	TRANSACTIONS_PUBLISHING,
+	TRANSACTIONS_ABORTING		/* after an error */
+} TransactionsState;
 
 /* Publishing for the ordinary transactions of a server. */
-typedef struct TransactionOutput TransactionOutput;
+typedef struct TransactionOutput
+{
+	Oid			serverid;
+	TransactionsState state;
+	bool		due;			/* to look whether there is anything to publish */
+	bool		abandoned;		/* its server may lead elsewhere: the producer goes as soon as no call uses it */
+	bool		told;			/* the publisher's status says what is waited for */
+	/* the batch */
+	TransactionBatch current;
+	bool		begin;			/* the last one was out: another one begins */
+	int64		end;			/* seq up to which it is being published; 0: all of it */
+	GroupQuestion *question;	/* while ASKING */
+	MemoryContext batch;		/* of one batch, or a part of it */
+	TransactionRows *rows;		/* of one that goes out in parts */
+	/* Kafka */
+	KafkaTxn   *txn;
+	int64		known;			/* greatest batch that it had when the producer was opened */
+	List	   *claims;			/* Claim *, in context */
+	char		kafka_name[MAX_NAME];	/* of the producer */
+	char	   *replaced_by;	/* the owner of the server that has taken the place of this one; NULL: none has */
+	OutboxMetadata replacing;	/* what it has left in Kafka, but for the pointers */
+	MemoryContext context;		/* of the producer */
+} TransactionOutput;
+
 extern TransactionOutput *kv_transactions_make(MemoryContext context, Oid serverid);
-/* Publishes what has been committed so far as one batch; a body for kv_process_attempt. */
-extern void kv_transactions_publish(void *output);
-extern bool kv_transactions_more(const TransactionOutput *output);
-/* After an error: aborts, and gives up a producer that is of no use any more. */
-extern void kv_transactions_failed(TransactionOutput *output);
+/* Is a call to Kafka under way? Its end, which kv_call_fd() tells, has to be awaited before any other function here but kv_transactions_tell. */
+extern bool kv_transactions_are_busy(const TransactionOutput *output);
+/* Does the next step; a body for kv_process_attempt. Raises an error where one failed: kv_transactions_give_up is next. Blocks: no. */
+extern void kv_transactions_advance(void *output);
+/* Says in the publisher's status that Kafka is waited for, and for what, once that takes long. */
+extern void kv_transactions_tell(TransactionOutput *output);
+/* After an error: aborts what is open, and closes the producer. Raises nothing. */
+extern void kv_transactions_give_up(TransactionOutput *output);
+/* Goes on with that, while the state is TRANSACTIONS_ABORTING; true: it is at rest. Raises nothing. */
+extern bool kv_transactions_have_given_up(TransactionOutput *output);
 
 #endif							/* KV_PUBLISH_TRANSACTIONS_H */

@@ -16,6 +16,10 @@
  * Every producer commits its owner with the metadata. One that is fenced looks there: another
  * owner's name means that another server publishes for this pipeline, and it stops; its
  * own name means a transaction that timed out, and it starts again.
+ *
+ * Kafka is waited for between two steps, while the publisher serves others:
+ *
+ *	(OWNER, after a fence) -> FENCING -> METADATA -> COMMITTING -> done; an error ends it, and the next attempt begins again
  */
 #include "postgres.h"
 
@@ -52,54 +56,165 @@ typedef struct Known
 	char	   *compared;		/* of kafka_state.pipeline */
 } Known;
 
+typedef enum RecoveryStep
+{
+	RECOVERY_OWNER,				/* asks who has fenced the last producer */
+	RECOVERY_FENCING,			/* opens a producer */
+	RECOVERY_METADATA,			/* asks what Kafka has */
+	RECOVERY_COMMITTING			/* commits who publishes now */
+} RecoveryStep;
+
+/* A recovery that is under way; in output->context. */
+typedef struct Recovery
+{
+	RecoveryStep step;
+	Known		known;
+	GroupQuestion *question;	/* that is on its way; NULL: the producer is doing something */
+} Recovery;
+
+static void ask(Output *output, RecoveryStep step);
+static void fence(Output *output);
+static void after_owner(Output *output, const List *offsets);
+static void after_fencing(Output *output);
+static void after_metadata(Output *output, const List *offsets);
+static void after_commit(Output *output);
 static void read_known(Output *output, Known *known);
-static void read_metadata(Output *output, OutboxMetadata *metadata);
-static void check_owner(Output *output, const Known *known);
+static void read_metadata(Output *output, const List *offsets, OutboxMetadata *metadata);
+static void check_owner(Output *output, const OutboxMetadata *metadata);
 static void check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata);
 static void decide(Output *output, const Known *known, OutboxMetadata *metadata);
 static void note_redo(Output *output, OutboxMetadata *metadata);
 static void hold_positions(Output *output, const OutboxMetadata *metadata);
 static void hold_position(Output *output, KafkaOffset offset);
 static void note_compared(Output *output);
-static void commit_owner(Output *output);
 
 
 /* See the header. */
 bool
-kv_recover(Output *output)
+kv_recovery_begin(Output *output)
 {
-	Known		known = {0};
-	OutboxMetadata metadata = {0};
 	MemoryContext save = MemoryContextSwitchTo(output->context);
+	Recovery   *recovery = palloc0(sizeof(Recovery));
 
 	output->slot->phase = PIPELINE_STARTING;
-	read_known(output, &known);
-	if (!known.reads)
+	read_known(output, &recovery->known);
+	if (recovery->known.reads)
 	{
-		MemoryContextSwitchTo(save);
-		MemoryContextReset(output->context);
-		return false;
+		KV_FAULT_POINT("recover_read");
+		output->recovery = recovery;
+		if (output->fenced)
+			ask(output, RECOVERY_OWNER);
+		else
+			fence(output);
 	}
-	KV_FAULT_POINT("recover_read");
-	if (output->fenced)
-		check_owner(output, &known);
+	MemoryContextSwitchTo(save);
+	if (!recovery->known.reads)
+		MemoryContextReset(output->context);
+	return output->recovery != NULL;
+}
+
+/* See the header. */
+bool
+kv_recovery_advance(Output *output)
+{
+	MemoryContext save = MemoryContextSwitchTo(output->context);
+	Recovery   *recovery = output->recovery;
+	List	   *offsets;
+
+	for (;;)
+	{
+		bool		over = recovery->question != NULL ? kv_group_answered(recovery->question, &offsets) : kv_txn_advance(output->txn);
+
+		if (!over)
+			break;
+		recovery->question = NULL;
+		if (recovery->step == RECOVERY_OWNER)
+			after_owner(output, offsets);
+		else if (recovery->step == RECOVERY_FENCING)
+			after_fencing(output);
+		else if (recovery->step == RECOVERY_METADATA)
+			after_metadata(output, offsets);
+		else
+			after_commit(output);
+		if (output->recovery == NULL)
+			break;
+	}
+	MemoryContextSwitchTo(save);
+	return output->recovery == NULL;
+}
+
+/* See the header. */
+bool
+kv_recovery_is_busy(const Output *output)
+{
+	const Recovery *recovery = output->recovery;
+
+	return recovery->question != NULL ? kv_group_is_busy(recovery->question) : kv_txn_is_busy(output->txn);
+}
+
+/* Asks Kafka for the group's offsets. */
+static void
+ask(Output *output, RecoveryStep step)
+{
+	output->recovery->step = step;
+	output->recovery->question = kv_group_ask(output->context, output->serverid, output->owner, output->kafka_name);
+}
+
+/* Opens the producer, which aborts or completes what a predecessor has left open. */
+static void
+fence(Output *output)
+{
+	output->recovery->step = RECOVERY_FENCING;
 	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name);
+}
+
+static void
+after_owner(Output *output, const List *offsets)
+{
+	OutboxMetadata metadata = {0};
+
+	read_metadata(output, offsets, &metadata);
+	check_owner(output, &metadata);
+	fence(output);
+}
+
+static void
+after_fencing(Output *output)
+{
 	KV_FAULT_POINT("recover_fenced");
+	/* does not block: the producer has had an answer from a broker */
 	kv_cluster_check(kv_txn_client(output->txn), output->pipeline, output->name);
-	read_metadata(output, &metadata);
+	ask(output, RECOVERY_METADATA);
+}
+
+/* Decides where to go on, and commits who publishes now. */
+static void
+after_metadata(Output *output, const List *offsets)
+{
+	OutboxMetadata metadata = {0};
+
+	read_metadata(output, offsets, &metadata);
 	KV_FAULT_POINT("recover_metadata_read");
-	decide(output, &known, &metadata);
-	if (known.decided)
+	decide(output, &output->recovery->known, &metadata);
+	if (output->recovery->known.decided)
 		hold_positions(output, &metadata);
 	note_compared(output);
 	output->slot->recovered = true;
-	kv_recovery_check_topics(output);
-	commit_owner(output);
+	kv_recovery_check_topics(output, offsets);
+	output->recovery->step = RECOVERY_COMMITTING;
+	/* the first commit of a new pipeline comes with its first batch */
+	if (output->noffsets > 0)
+		kv_txn_publish(output->txn, NULL, output->offsets, output->noffsets, kv_metadata_write(output->published, output->frontiers));
+}
+
+static void
+after_commit(Output *output)
+{
+	if (output->noffsets > 0)
+		output->committed_at = GetCurrentTimestamp();
 	KV_FAULT_POINT("recover_owner_committed");
-	output->recovered = true;
+	output->recovery = NULL;
 	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);
-	MemoryContextSwitchTo(save);
-	return true;
 }
 
 /* Reads the pipeline's rows; what is kept lives in output->context. */
@@ -118,6 +233,7 @@ read_known(Output *output, Known *known)
 	row = kv_pipeline_get(output->pipeline, false);
 	known->last_batch = row->batch;
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
+	output->producer_token = MemoryContextStrdup(output->context, row->token);
 
 	kv_sql_enter_engine(&sql);
 	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);
@@ -141,13 +257,12 @@ read_known(Output *output, Known *known)
 }
 
 /*
- * Reads the group's offsets into output->offsets and finds the greatest batch among their metadata. Kafka is asked for all of
+ * Takes over the group's offsets into output->offsets and finds the greatest batch among their metadata. Kafka was asked for all of
  * them, for this database may have lost the positions of partitions and topics that are new.
  */
 static void
-read_metadata(Output *output, OutboxMetadata *metadata)
+read_metadata(Output *output, const List *offsets, OutboxMetadata *metadata)
 {
-	List	   *offsets = kv_group_offsets(output->serverid, output->owner, output->kafka_name);
 	ListCell   *cell;
 
 	output->noffsets = 0;
@@ -168,19 +283,16 @@ read_metadata(Output *output, OutboxMetadata *metadata)
 
 /* Raises an error if the producer that fenced ours belongs to somebody else. */
 static void
-check_owner(Output *output, const Known *known)
+check_owner(Output *output, const OutboxMetadata *metadata)
 {
-	OutboxMetadata metadata = {0};
-
-	read_metadata(output, &metadata);
-	check_replaced(output, known, &metadata);
-	if (metadata.found && strcmp(metadata.owner, kv_metadata_owner()) != 0)
+	check_replaced(output, &output->recovery->known, metadata);
+	if (metadata->found && strcmp(metadata->owner, kv_metadata_owner()) != 0)
 	{
 		output->stopped = true;
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("pipeline \"%s\" is published by another server", output->name),
-				 errdetail("Its owner in Kafka is %s; this server is %s.", metadata.owner, kv_metadata_owner()),
+				 errdetail("Its owner in Kafka is %s; this server is %s.", metadata->owner, kv_metadata_owner()),
 				 errhint("If both are meant to run, run kafka.fork() in one of the two; otherwise stop the other one, and then here: SELECT kafka.resume('%s').",
 						 output->name)));
 	}
@@ -337,23 +449,12 @@ note_compared(Output *output)
 
 /* See the header. */
 void
-kv_recovery_check_topics(const Output *output)
+kv_recovery_check_topics(const Output *output, const List *offsets)
 {
 	ReaderOfTopics reader = {
 		.pipeline = output->pipeline, .name = output->name, .serverid = output->serverid, .owner = output->owner,
 		.kafka_name = output->kafka_name
 	};
 
-	kv_made_again_check(&reader);
-}
-
-/* Commits the offsets that stand again, with this process as the owner. The first commit of a new pipeline comes with its first batch. */
-static void
-commit_owner(Output *output)
-{
-	if (output->noffsets == 0)
-		return;
-	kv_txn_begin(output->txn);
-	kv_txn_commit(output->txn, output->offsets, output->noffsets, kv_metadata_write(output->published, output->frontiers));
-	output->committed_at = GetCurrentTimestamp();
+	kv_made_again_compare(&reader, offsets);
 }

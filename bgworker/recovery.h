@@ -5,12 +5,18 @@
 #include "output.h"
 
 /*
- * Fences a predecessor, finds out what has been published, and commits who publishes now. False: the pipeline has
- * no position yet, so there is nothing to publish either. Raises an error, with output->stopped set where
- * a person must act. Runs: outside a transaction. Blocks: some 90 s at most.
+ * Begins to fence a predecessor, to find out what has been published, and to commit who publishes now. False: the pipeline has
+ * no position yet, so there is nothing to publish either. Runs: outside a transaction. Blocks: no.
  */
-extern bool kv_recover(Output *output);
-/* Raises an error if Kafka has lost positions that it had been given: to commit them again would hide it. Runs: outside. Blocks: 30 s at most. */
-extern void kv_recovery_check_topics(const Output *output);
+extern bool kv_recovery_begin(Output *output);
+/*
+ * Goes on with it. True: it is done; false: kv_call_fd() tells when to go on. Raises an error, with output->stopped set where
+ * a person must act. Runs: outside a transaction. Blocks: no.
+ */
+extern bool kv_recovery_advance(Output *output);
+/* Is a call under way? */
+extern bool kv_recovery_is_busy(const Output *output);
+/* Raises an error if Kafka has lost positions that it had been given, going by the group's offsets: to commit them again would hide it. */
+extern void kv_recovery_check_topics(const Output *output, const List *offsets);
 
 #endif							/* KV_RECOVERY_H */

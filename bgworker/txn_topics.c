@@ -16,6 +16,9 @@
 /* Messages without a key go to one partition for so long, for larger batches on the wire. */
 #define KEYLESS_RUN 200
 
+static int32 choose_partition(TxnTopic *topic, const OutboxMessage *message, uint32 hash);
+static rd_kafka_headers_t *unpack_headers(const OutboxMessage *message);
+
 
 /* See the header. */
 TxnTopic *
@@ -55,17 +58,72 @@ kv_topic_is_stale(const TxnTopic *topic)
 }
 
 /* See the header. */
-int32
-kv_topic_partition(TxnTopic *topic, const OutboxMessage *message, uint32 hash)
+void
+kv_topic_set_partitions(TxnTopic *topic, int npartitions)
+{
+	topic->npartitions = npartitions;
+	topic->known_at = GetCurrentTimestamp();
+}
+
+/* See the header. */
+rd_kafka_resp_err_t
+kv_topic_produce(TxnTopics *topics, const OutboxMessage *message, uint32 hash)
+{
+	TxnTopic   *topic = kv_topics_get(topics, message->topic);
+	rd_kafka_vu_t vus[7];
+	int			n = 0;
+	rd_kafka_error_t *error;
+	rd_kafka_headers_t *headers = NULL;
+	rd_kafka_resp_err_t code;
+
+	vus[n].vtype = RD_KAFKA_VTYPE_RKT;
+	vus[n++].u.rkt = topic->rkt;
+	vus[n].vtype = RD_KAFKA_VTYPE_PARTITION;
+	vus[n++].u.i32 = choose_partition(topic, message, hash);
+	vus[n].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+	vus[n++].u.i = RD_KAFKA_MSG_F_COPY;
+	vus[n].vtype = RD_KAFKA_VTYPE_VALUE;
+	vus[n].u.mem.ptr = (void *) message->value;
+	vus[n++].u.mem.size = message->value_len;
+	vus[n].vtype = RD_KAFKA_VTYPE_KEY;
+	vus[n].u.mem.ptr = (void *) message->key;
+	vus[n++].u.mem.size = message->key_len;
+	if (message->time_ms >= 0)
+	{
+		vus[n].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+		vus[n++].u.i64 = message->time_ms;
+	}
+	if (message->headers != NULL)
+	{
+		headers = unpack_headers(message);
+		vus[n].vtype = RD_KAFKA_VTYPE_HEADERS;
+		vus[n++].u.headers = headers;
+	}
+
+	error = rd_kafka_produceva(topics->client->rk, vus, n);
+	if (error == NULL)
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	code = rd_kafka_error_code(error);
+	rd_kafka_error_destroy(error);
+	if (headers != NULL)
+		rd_kafka_headers_destroy(headers);
+	if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+		topic->known_at = 0;
+	return code;
+}
+
+/* Chooses as Java's clients do. */
+static int32
+choose_partition(TxnTopic *topic, const OutboxMessage *message, uint32 hash)
 {
 	if (message->key == NULL)
 		return (topic->keyless++ / KEYLESS_RUN) % topic->npartitions;
 	return (hash & 0x7fffffff) % topic->npartitions;
 }
 
-/* See the header. */
-rd_kafka_headers_t *
-kv_headers_unpack(const OutboxMessage *message)
+/* Makes librdkafka's headers of packed ones (outbox.h). */
+static rd_kafka_headers_t *
+unpack_headers(const OutboxMessage *message)
 {
 	const char *p = message->headers;
 	rd_kafka_headers_t *headers;

@@ -28,10 +28,9 @@ typedef struct TxnTopics
 extern TxnTopic *kv_topics_get(TxnTopics *topics, const char *name);
 /* Is its number of partitions to be asked for, for the first time or because it is a while ago? */
 extern bool kv_topic_is_stale(const TxnTopic *topic);
-/* Chooses as Java's clients do, so that what they write to the topic under the same key is in the same partition; hash: kv_murmur2 of the key. */
-extern int32 kv_topic_partition(TxnTopic *topic, const OutboxMessage *message, uint32 hash);
-/* Makes librdkafka's headers of packed ones (outbox.h). */
-extern rd_kafka_headers_t *kv_headers_unpack(const OutboxMessage *message);
+extern void kv_topic_set_partitions(TxnTopic *topic, int npartitions);
+/* Queues a message, which librdkafka copies, for a topic whose partitions are known; hash: kv_murmur2 of its key. */
+extern rd_kafka_resp_err_t kv_topic_produce(TxnTopics *topics, const OutboxMessage *message, uint32 hash);
 /* Java's hash of a key, by which its clients choose partitions. */
 extern uint32 kv_murmur2(const char *key, int len);
 

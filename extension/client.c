@@ -11,7 +11,8 @@
  *
  * Invariant: librdkafka's threads never enter Postgres. No callback is set; logs
  * and errors are polled from a queue here. Ending a handle takes DESTROY_LIMIT_S
- * at most; one that hangs is left behind and logged.
+ * at most; one that hangs is left behind and logged. No handle ends under a call that uses it (kafka_call.c): at the
+ * process' exit such a call is waited for CALL_LIMIT_MS and left behind with its handle.
  *
  * What a property may be set to is client_options.c's; brokers are asked about
  * topics in broker.c.
@@ -33,8 +34,10 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #define DESTROY_LIMIT_S 5
+#define CALL_LIMIT_MS 1500
 
 /* What the engine owns; set after the user's options. */
 static const char *const consumer_engine[] = {
@@ -74,6 +77,7 @@ typedef struct ClientHandle
 
 static dlist_head live_handles = DLIST_STATIC_INIT(live_handles);
 static bool exit_callback_registered = false;
+static bool left_behind = false;	/* a handle and its threads */
 
 static KvClient *make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *extra, bool is_consumer);
 static rd_kafka_conf_t *make_conf(ForeignServer *server, Oid role, const char *const *extra, bool is_consumer);
@@ -84,6 +88,7 @@ static List *user_mapping_options(Oid serverid, Oid role);
 static bool list_has(const char *const *list, const char *name);
 static void end_handle(void *arg);
 static void end_live_handles(int code, Datum arg);
+static void exit_at_once(int code, Datum arg);
 static void destroy_bounded(ClientHandle *handle);
 static void *destroy_in_thread(void *arg);
 static void note_log(ClientHandle *handle, rd_kafka_event_t *event);
@@ -123,6 +128,7 @@ make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *ext
 	if (!exit_callback_registered)
 	{
 		before_shmem_exit(end_live_handles, (Datum) 0);
+		on_proc_exit(exit_at_once, (Datum) 0);
 		exit_callback_registered = true;
 	}
 
@@ -147,6 +153,8 @@ make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *ext
 	/* token refresh of OAUTHBEARER runs in librdkafka's own thread; an error says that it is not in use */
 	rd_kafka_error_destroy(rd_kafka_sasl_background_callbacks_enable(client->rk));
 	client->queue = is_consumer ? rd_kafka_queue_get_consumer(client->rk) : rd_kafka_queue_get_main(client->rk);
+	client->call.rk = client->rk;
+	client->call.queue = client->queue;
 	client->wakeup_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (client->wakeup_fd < 0)
 		ereport(ERROR,
@@ -255,6 +263,7 @@ end_handle(void *arg)
 {
 	ClientHandle *handle = arg;
 
+	(void) kv_call_wait(&handle->client.call, -1);
 	dlist_delete(&handle->node);
 	destroy_bounded(handle);
 	if (handle->client.wakeup_fd >= 0)
@@ -265,12 +274,28 @@ end_handle(void *arg)
 static void
 end_live_handles(int code, Datum arg)
 {
+	TimestampTz limit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_LIMIT_MS);
+
 	while (!dlist_is_empty(&live_handles))
 	{
 		ClientHandle *handle = dlist_head_element(ClientHandle, node, &live_handles);
 
-		MemoryContextDelete(handle->client.context);
+		if (kv_call_wait(&handle->client.call, Max(0, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), limit))))
+			MemoryContextDelete(handle->client.context);
+		else
+		{
+			dlist_delete(&handle->node);
+			left_behind = true;
+		}
 	}
+}
+
+/* Exit handlers of libraries would free what threads that were left behind use: the process goes without them. */
+static void
+exit_at_once(int code, Datum arg)
+{
+	if (left_behind)
+		_exit(code);
 }
 
 /*
@@ -300,6 +325,7 @@ destroy_bounded(ClientHandle *handle)
 			pthread_detach(thread);
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	left_behind = left_behind || !ended;
 	if (!ended)
 		ereport(LOG,
 				(errmsg("could not end a Kafka client of server \"%s\" within %d s", client->server_name, DESTROY_LIMIT_S),

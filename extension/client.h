@@ -10,6 +10,7 @@
 #include "kafka_views.h"
 #include "client_options.h"
 #include "foreign/foreign.h"
+#include "kafka_call.h"
 #include <librdkafka/rdkafka.h>
 
 typedef enum KvErrorKind
@@ -26,6 +27,7 @@ typedef struct KvClient
 	rd_kafka_queue_t *queue;	/* consumer: all partitions; producer: its events (delivery reports, errors, logs) */
 	int			wakeup_fd;		/* eventfd, readable when queue turned non-empty; drain until 0 */
 	char	   *server_name;
+	KafkaCall	call;			/* one that blocks, while the process does something else; its rk and queue are these */
 	MemoryContext context;		/* reset or delete: destroys in order */
 } KvClient;
 

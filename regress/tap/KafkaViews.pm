@@ -226,6 +226,16 @@ sub pair
 	return ($first, $second);
 }
 
+# Starts a second broker of the same cluster, whose topics are only those that are made with on=2: transactions and groups that exist
+# already have their coordinators on the first.
+sub second
+{
+	my ($self) = @_;
+
+	local $ENV{KAFKA_JOIN} = "$self->{dir}/broker";
+	return ref($self)->new;
+}
+
 # The broker that all tests of this run share: quicker, never to be stopped; topics need names of the test's own.
 sub shared
 {
@@ -252,6 +262,19 @@ sub stop { $_[0]->_script('stop'); return }
 
 # kill -9
 sub kill { $_[0]->_script('kill'); return }
+
+# Lets it stand still, with its connections open, and go on.
+sub freeze { $_[0]->_signal('STOP'); return }
+sub thaw { $_[0]->_signal('CONT'); return }
+
+sub _signal
+{
+	my ($self, $signal) = @_;
+
+	chomp(my $pid = PostgreSQL::Test::Utils::slurp_file("$self->{dir}/broker/pid"));
+	CORE::kill $signal, $pid or die "could not signal $pid: $!";
+	return;
+}
 
 sub _script
 {

@@ -23,7 +23,7 @@
 
 static const char usage_text[] =
 "usage: kv_kafka [-b BROKER] COMMAND ...     (BROKER: default $KAFKA_BROKER)\n"
-"  create TOPIC [PARTITIONS] [config=value ...]\n"
+"  create TOPIC [PARTITIONS] [on=BROKER_ID] [config=value ...]\n"
 "  delete TOPIC ...\n"
 "  add-partitions TOPIC NEW_TOTAL\n"
 "  configure TOPIC config=value ...   the rest goes back to the broker's defaults\n"

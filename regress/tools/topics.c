@@ -76,6 +76,17 @@ extended(rd_kafka_event_t *event, size_t *count)
 	return rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(event), count);
 }
 
+/* Has all partitions of a new topic on one broker, without replicas. */
+static void
+put_on_broker(rd_kafka_NewTopic_t *topic, int partitions, int32_t broker)
+{
+	char		errstr[512];
+
+	for (int i = 0; i < partitions; i++)
+		if (rd_kafka_NewTopic_set_replica_assignment(topic, i, &broker, 1, errstr, sizeof(errstr)) != RD_KAFKA_RESP_ERR_NO_ERROR)
+			die("%s", errstr);
+}
+
 void
 create_topic(int argc, char **argv)
 {
@@ -93,7 +104,10 @@ create_topic(int argc, char **argv)
 	{
 		const char *value = split_config(argv[next]);
 
-		rd_kafka_NewTopic_set_config(topic, argv[next], value);
+		if (strcmp(argv[next], "on") == 0)
+			put_on_broker(topic, partitions, (int32_t) parse_number(value, "on"));
+		else
+			rd_kafka_NewTopic_set_config(topic, argv[next], value);
 	}
 	rd_kafka_CreateTopics(rk, &topic, 1, NULL, queue);
 	await_topics(queue, created);

@@ -1,0 +1,336 @@
+/*
+ * publish_pipeline.c: takes what a pipeline has committed to its outbox to Kafka, one Kafka transaction after the other (DESIGN.md 5.2).
+ *
+ * Invariant: nothing is published that Postgres could still forget. A batch is
+ * read with a snapshot; then WAL is flushed up to now, which covers every commit the
+ * snapshot shows, also those of the worker, which commits asynchronously; then a
+ * synchronous standby is waited for; only then the Kafka transaction begins. It carries
+ * the batch's messages, positions and number together, so whether a batch is
+ * out is never in doubt: recovery.c reads it there. The note in Postgres and the
+ * deletion of published rows come after, and may be lost in a crash.
+ *
+ * States:
+ *
+ *	UNKNOWN -> RECOVERING -> READY -something to publish-> PUBLISHING -noted-> READY
+ *	READY -nothing for an hour-> CHECKING -> PUBLISHING (the positions again) -> READY
+ *	an error -> ABORTING -> READY, or UNKNOWN where the producer is gone; the next attempt after a back-off
+ *
+ * No transaction of Postgres is open while Kafka is waited for, which is between two calls of kv_output_advance.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "pgstat.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "drain.h"
+#include "fault_point.h"
+#include "outbox_load.h"
+#include "processes.h"
+#include "publish_pipeline.h"
+#include "recovery.h"
+#include "run_sql.h"
+
+/* An idle group's offsets are committed again so often, because Kafka forgets them. */
+#define IDLE_COMMIT_MS (60 * 60 * 1000)
+
+/* After so long kafka.pipelines says that Kafka is waited for, and librdkafka's words why. */
+#define SLOW_MS 5000
+
+static void look(Output *output);
+static void check_positions(Output *output, const List *offsets);
+static void publish(Output *output);
+static void after_publishing(Output *output);
+static void keep_offsets(Output *output, const Load *load);
+static void note_published(Output *output);
+static void close_producer(Output *output);
+
+
+/* See the header. */
+Output *
+kv_output_make(MemoryContext context, int64 pipeline, KvSlot *slot)
+{
+	Output	   *output = MemoryContextAllocZero(context, sizeof(Output));
+
+	output->pipeline = pipeline;
+	output->slot = slot;
+	output->due = true;
+	output->context = AllocSetContextCreate(context, "kv output", ALLOCSET_DEFAULT_SIZES);
+	output->load_context = AllocSetContextCreate(context, "kv output load", ALLOCSET_DEFAULT_SIZES);
+	return output;
+}
+
+/* See the header. */
+void
+kv_output_free(Output *output)
+{
+	MemoryContextDelete(output->context);
+	MemoryContextDelete(output->load_context);
+	kv_slot_free(output->slot);
+	pfree(output);
+}
+
+/* See the header. */
+bool
+kv_output_is_at_rest(const Output *output)
+{
+	return output->state == OUTPUT_UNKNOWN || output->state == OUTPUT_READY;
+}
+
+/* See the header. */
+bool
+kv_output_is_busy(const Output *output)
+{
+	switch (output->state)
+	{
+		case OUTPUT_RECOVERING:
+			return kv_recovery_is_busy(output);
+		case OUTPUT_CHECKING:
+			return kv_group_is_busy(output->question);
+		case OUTPUT_PUBLISHING:
+		case OUTPUT_ABORTING:
+			return kv_txn_is_busy(output->txn);
+		default:
+			return false;
+	}
+}
+
+/* See the header. */
+void
+kv_output_advance(void *arg)
+{
+	Output	   *output = arg;
+	List	   *offsets;
+
+	if (kv_output_is_at_rest(output))
+	{
+		output->due = false;
+		if (output->state == OUTPUT_READY)
+			look(output);
+		else if (kv_recovery_begin(output))
+			output->state = OUTPUT_RECOVERING;
+	}
+	else if (output->state == OUTPUT_RECOVERING && kv_recovery_advance(output))
+	{
+		output->state = OUTPUT_READY;
+		output->due = true;
+	}
+	else if (output->state == OUTPUT_CHECKING && kv_group_answered(output->question, &offsets))
+		check_positions(output, offsets);
+	else if (output->state == OUTPUT_PUBLISHING && kv_txn_advance(output->txn))
+		after_publishing(output);
+}
+
+/* Reads what there is, and begins to publish it. */
+static void
+look(Output *output)
+{
+	MemoryContext save;
+	Load	   *load;
+
+	MemoryContextReset(output->load_context);
+	save = MemoryContextSwitchTo(output->load_context);
+	load = output->load = palloc0(sizeof(Load));
+	kv_load_read(output, load, output->load_context);
+	KV_FAULT_POINT("publish_read");
+	if (load->end.batch != 0)
+		publish(output);
+	else if (output->noffsets > 0 && GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS))
+	{
+		output->question = kv_group_ask(output->load_context, output->serverid, output->owner, output->kafka_name);
+		output->state = OUTPUT_CHECKING;
+	}
+	else
+	{
+		if (kv_place_is_before(output->noted, output->published))
+			note_published(output);
+		kv_drain_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
+	}
+	MemoryContextSwitchTo(save);
+}
+
+/* Commits the positions of an idle group again, if Kafka still has them. */
+static void
+check_positions(Output *output, const List *offsets)
+{
+	output->state = OUTPUT_READY;
+	output->question = NULL;
+	kv_recovery_check_topics(output, offsets);
+	publish(output);
+}
+
+/* Begins to publish a load, which may have positions only, or (an idle commit) nothing new at all. */
+static void
+publish(Output *output)
+{
+	const Load *load = output->load;
+	OutboxPlace end = load->end.batch != 0 ? load->end : output->published;
+	bool		own = load->noffsets > 0;
+	char	   *metadata = kv_metadata_write(end, own ? load->frontiers : output->frontiers);
+
+	if (!own && output->noffsets == 0)
+		elog(ERROR, "batch " INT64_FORMAT " of pipeline \"%s\" has no positions", end.batch, output->name);
+	if (load->end.batch != 0)
+		kv_drain_flush();
+	KV_FAULT_POINT("publish_flushed");
+	kv_txn_publish(output->txn, load->messages, own ? load->offsets : output->offsets, own ? load->noffsets : output->noffsets, metadata);
+	output->state = OUTPUT_PUBLISHING;
+}
+
+/* Takes over that the load is out, and notes it. */
+static void
+after_publishing(Output *output)
+{
+	const Load *load = output->load;
+
+	output->state = OUTPUT_READY;
+	if (load->end.batch != 0)
+		output->published = load->end;
+	if (load->noffsets > 0)
+		keep_offsets(output, load);
+	output->committed_at = GetCurrentTimestamp();
+	output->slot->batches++;
+	output->slot->published_messages += kv_txn_produced(output->txn);
+	output->slot->last_batch_at = output->committed_at;
+	kv_my_slot->published_messages += kv_txn_produced(output->txn);
+	/* when it was last in Kafka is noted too (made_again.c), so an idle commit is noted as well */
+	note_published(output);
+	if (load->more)
+		output->due = true;
+	else
+		kv_drain_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
+}
+
+/* Keeps the positions for the Kafka transactions after it that have none of their own. */
+static void
+keep_offsets(Output *output, const Load *load)
+{
+	MemoryContext save = MemoryContextSwitchTo(output->context);
+
+	for (int i = 0; i < output->noffsets; i++)
+		pfree(output->offsets[i].topic);
+	if (output->offsets != NULL)
+		pfree(output->offsets);
+	if (output->frontiers != NULL)
+		pfree(output->frontiers);
+	output->offsets = palloc(sizeof(KafkaOffset) * load->noffsets);
+	output->noffsets = load->noffsets;
+	for (int i = 0; i < load->noffsets; i++)
+	{
+		output->offsets[i] = load->offsets[i];
+		output->offsets[i].topic = pstrdup(load->offsets[i].topic);
+	}
+	output->frontiers = pstrdup(load->frontiers);
+	MemoryContextSwitchTo(save);
+}
+
+/*
+ * Notes in Postgres what has been published and deletes it. Not flushed: if it is lost in a crash, Kafka's metadata
+ * says the same. The last row of positions stays, for people to look at.
+ */
+static void
+note_published(Output *output)
+{
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID, TEXTOID};
+	Datum		values[] = {
+		Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch), Int64GetDatum(output->published.part),
+		CStringGetTextDatum(output->producer_token)
+	};
+	MemoryContext save = CurrentMemoryContext;
+	KvSql		sql;
+
+	KV_FAULT_POINT("note_before");
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	kv_sql_enter_engine(&sql);
+	/* waits for a kafka.fork() that is under way: what went out under the old name holds under the new one, of which Kafka has no sign */
+	kv_sql_ddl("LOCK TABLE kafka_state.published IN ROW EXCLUSIVE MODE");
+	/* a pipeline that is being dropped has no row any more, and its outbox goes with it */
+	if (kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, values, NULL) > 0)
+	{
+		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at, decided)"
+				   " SELECT $1, $2, $3, pg_catalog.clock_timestamp(), token <> $4 FROM kafka_state.pipeline WHERE pipeline = $1"
+				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = excluded.decided",
+				   4, types, values, NULL);
+		KV_FAULT_POINT("note_written");
+		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE (batch < $2 OR batch = $2 AND ($3 = 0 OR seq <= $3)) AND $1 IS NOT NULL",
+							output->pipeline), 3, types, values, NULL);
+		kv_sql_run("DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch < $2 AND $3 IS NOT NULL", 3, types, values, NULL);
+	}
+	kv_sql_leave(&sql);
+	KV_FAULT_POINT("note_rows_deleted");
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	KV_FAULT_POINT("note_committed");
+	MemoryContextSwitchTo(save);
+	output->noted = output->published;
+}
+
+/* See the header. */
+bool
+kv_output_may_be_out(const Output *output)
+{
+	return output->state == OUTPUT_PUBLISHING && kv_txn_may_be_out(output->txn);
+}
+
+/* See the header. */
+void
+kv_output_tell(Output *output)
+{
+	char	   *detail;
+	char	   *message;
+
+	if (output->told || output->state != OUTPUT_PUBLISHING || (message = kv_txn_waits_for(output->txn, SLOW_MS, &detail)) == NULL)
+		return;
+	output->told = true;
+	kv_process_waits(output->slot, message, detail, "Check that all brokers run. Publishing goes on by itself.");
+}
+
+/* See the header. */
+void
+kv_output_give_up(Output *output)
+{
+	output->told = false;
+	if (output->txn != NULL)
+		output->fenced = output->fenced || kv_txn_is_fenced(output->txn);
+	if (output->state == OUTPUT_UNKNOWN || output->state == OUTPUT_RECOVERING)
+		close_producer(output);
+	else
+	{
+		kv_txn_abort(output->txn);
+		output->state = OUTPUT_ABORTING;
+	}
+}
+
+/* See the header. */
+bool
+kv_output_has_given_up(Output *output)
+{
+	Assert(output->state == OUTPUT_ABORTING);
+	if (!kv_txn_advance(output->txn))
+		return false;
+	MemoryContextReset(output->load_context);
+	output->question = NULL;
+	output->state = OUTPUT_READY;
+	if (kv_txn_is_dead(output->txn) || output->abandoned)
+		close_producer(output);
+	return true;
+}
+
+/* Closes the producer; recovery opens the next one. */
+static void
+close_producer(Output *output)
+{
+	MemoryContextReset(output->context);
+	output->txn = NULL;
+	output->recovery = NULL;
+	output->offsets = NULL;
+	output->noffsets = 0;
+	output->abandoned = false;
+	output->state = OUTPUT_UNKNOWN;
+}

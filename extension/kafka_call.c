@@ -1,0 +1,150 @@
+/*
+ * kafka_call.c: calls into librdkafka that block, in threads of their own.
+ *
+ * Why it exists: librdkafka's transactional calls wait for brokers, some of them (send_offsets_to_transaction) for as long as
+ * socket.timeout.ms whatever limit they are given, and they cannot be asked to return at once: one that is broken off for a short limit has
+ * to abort the transaction. A process that has other things to do lets a thread wait.
+ *
+ * Invariant: the thread calls librdkafka and never enters Postgres: its body gets and gives everything through the KafkaCall, and
+ * all signals are blocked in it. What the call uses stands until it is over. The end of a call is a write to an eventfd.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "utils/memutils.h"
+
+#include "kafka_call.h"
+
+static int	ended_fd = -1;		/* of the process */
+
+static void *run_body(void *arg);
+static void wait_in_callback(void *arg);
+
+
+/* See the header. */
+void
+kv_call_start(KafkaCall *call)
+{
+	sigset_t	all,
+				before;
+	int			failure;
+
+	Assert(!call->running);
+	(void) kv_call_fd();
+	call->error = NULL;
+	call->err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	call->metadata = NULL;
+	call->event = NULL;
+	call->ended = false;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	failure = pthread_create(&call->thread, NULL, run_body, call);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (failure != 0)
+	{
+		errno = failure;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not start a thread for a call to Kafka: %m")));
+	}
+	call->running = true;
+}
+
+/* The thread. Never enters Postgres. */
+static void *
+run_body(void *arg)
+{
+	KafkaCall  *call = arg;
+	uint64		one = 1;
+
+	if (call->pause_ms > 0)
+	{
+		struct timespec pause = {call->pause_ms / 1000, call->pause_ms % 1000 * 1000000L};
+
+		(void) nanosleep(&pause, NULL);
+	}
+	call->body(call);
+	__atomic_store_n(&call->ended, true, __ATOMIC_RELEASE);
+	(void) !write(ended_fd, &one, sizeof(one));
+	return NULL;
+}
+
+/* See the header. */
+bool
+kv_call_is_running(KafkaCall *call)
+{
+	if (call->running && __atomic_load_n(&call->ended, __ATOMIC_ACQUIRE))
+		call->running = pthread_join(call->thread, NULL) != 0;
+	return call->running;
+}
+
+/* See the header. */
+bool
+kv_call_wait(KafkaCall *call, int limit_ms)
+{
+	struct timespec until;
+
+	if (!call->running)
+		return true;
+	if (limit_ms < 0)
+		call->running = pthread_join(call->thread, NULL) != 0;
+	else
+	{
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += limit_ms / 1000;
+		until.tv_nsec += limit_ms % 1000 * 1000000L;
+		if (until.tv_nsec >= 1000000000L)
+		{
+			until.tv_sec++;
+			until.tv_nsec -= 1000000000L;
+		}
+		call->running = pthread_timedjoin_np(call->thread, NULL, &until) != 0;
+	}
+	return !call->running;
+}
+
+/* See the header. The child goes before what lies in the context itself is freed. */
+void
+kv_call_guard(KafkaCall *call, MemoryContext context)
+{
+	MemoryContext guard = AllocSetContextCreate(context, "kv call", ALLOCSET_SMALL_SIZES);
+	MemoryContextCallback *callback = MemoryContextAlloc(guard, sizeof(MemoryContextCallback));
+
+	callback->func = wait_in_callback;
+	callback->arg = call;
+	MemoryContextRegisterResetCallback(guard, callback);
+}
+
+static void
+wait_in_callback(void *arg)
+{
+	(void) kv_call_wait(arg, -1);
+}
+
+/* See the header. */
+int
+kv_call_fd(void)
+{
+	if (ended_fd < 0)
+	{
+		ended_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (ended_fd < 0)
+			ereport(ERROR,
+					(errcode_for_file_access(),
+					 errmsg("could not make an event descriptor: %m")));
+	}
+	return ended_fd;
+}
+
+/* See the header. */
+void
+kv_call_drain(void)
+{
+	uint64		count;
+
+	(void) !read(kv_call_fd(), &count, sizeof(count));
+}
