@@ -80,12 +80,12 @@ class Faults:
             return False
         pid = self.rng.choice(found)
         signal_process(pid, signal.SIGSTOP)
-        return self.rng.choice([1, 3, 8, 25]), lambda: signal_process(pid, signal.SIGCONT)
+        return self.rng.choice([1, 3, 8, 25]), lambda: let_go(pid)
 
     def _let_go(self):
         """A process that is held could not be stopped with the others."""
         for pid in self.servers.processes(""):
-            signal_process(pid, signal.SIGCONT)
+            let_go(pid)
 
     def _kill_postmaster(self):
         self._let_go()
@@ -108,7 +108,7 @@ class Faults:
             return False
         pid = self.servers.broker_pid(self.rng.choice(self.servers.brokers))
         signal_process(pid, signal.SIGSTOP)
-        return self.rng.choice([1, 3, 8]), lambda: signal_process(pid, signal.SIGCONT)
+        return self.rng.choice([1, 3, 8]), lambda: let_go(pid)
 
     def _pause(self):
         pipeline = self.rng.choice(list(PIPELINES))
@@ -154,3 +154,8 @@ class Faults:
 
     def _broker_is_away(self):
         return any(name.endswith("broker") for _, name, _ in self.lasting)
+
+
+def let_go(pid):
+    """Lets a process go on that was held, if it is still there."""
+    signal_process(pid, signal.SIGCONT)
