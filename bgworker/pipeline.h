@@ -207,6 +207,7 @@ typedef struct Pipeline
 	int64		batch_size;		/* batch_size.c: most records of a batch; 0: kafka.batch_rows */
 	int			fitting_batches;	/* of that size, in a row */
 	bool		outbox_written;
+	KvPlan	   *outbox_size;	/* worker.c: counts what waits in the outbox; NULL: not needed so far */
 	int64		uncommitted_dead_letters,	/* of the current batch */
 				uncommitted_null_values,
 				uncommitted_records;

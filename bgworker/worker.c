@@ -95,6 +95,7 @@ static bool look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, R
 static void ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed);
 static void wait_for_outbox(Pipeline *pipeline);
 static bool outbox_is_full(Pipeline *pipeline);
+static KvPlan *outbox_size_plan(MemoryContext context, const char *outbox, int64 pipeline);
 static bool should_stop(void);
 static bool definitions_changed(int64 id);
 static void report_failure(ErrorData *error);
@@ -514,18 +515,23 @@ wait_for_outbox(Pipeline *pipeline)
 							  "Look at the publisher's error in kafka.pipelines: the sink's broker may be down.");
 		waited = true;
 		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
+		pgstat_report_stat(false);
 		rest(LOOK_EVERY);
 	}
 	if (waited)
 		kv_slot_clear_error(kv_my_slot);
 }
 
-/* Compares the size of the outbox with its limit; its pages may be empty, so what is in them is counted then. */
+/*
+ * Compares the size of the outbox with its limit; its pages may be empty, so what is in them is counted then: by the index from the
+ * last batch that is out, for what is before that may be there for long under an old snapshot.
+ */
 static bool
 outbox_is_full(Pipeline *pipeline)
 {
 	int64		limit = (int64) kv_outbox_limit_mb * 1024 * 1024;
-	char	   *name = psprintf("%s.outbox_" INT64_FORMAT, KV_STATE_SCHEMA, pipeline->row->pipeline);
+	int64		id = pipeline->row->pipeline;
+	char	   *name = psprintf("%s.outbox_" INT64_FORMAT, KV_STATE_SCHEMA, id);
 	int64		size;
 	bool		isnull;
 	KvSql		sql;
@@ -538,7 +544,9 @@ outbox_is_full(Pipeline *pipeline)
 		size = 0;
 	if (size > limit)
 	{
-		kv_sql_read(psprintf("SELECT coalesce(sum(octet_length(messages)), 0)::bigint FROM %s", name), 0, NULL, NULL, NULL, 1);
+		if (pipeline->outbox_size == NULL)
+			pipeline->outbox_size = outbox_size_plan(pipeline->context, name, id);
+		kv_plan_run(pipeline->outbox_size, 0, NULL, NULL, NULL);
 		size = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 	}
 	kv_sql_leave(&sql);
@@ -546,6 +554,18 @@ outbox_is_full(Pipeline *pipeline)
 	MemoryContextSwitchTo(pipeline->context);
 	pfree(name);
 	return size > limit;
+}
+
+/* Makes the plan that counts the bytes of messages that are not out. */
+static KvPlan *
+outbox_size_plan(MemoryContext context, const char *outbox, int64 pipeline)
+{
+	KvPlan	   *plan = kv_plan_make(context, psprintf("SELECT coalesce(sum(octet_length(o.messages)), 0)::bigint FROM %s o"
+													   " WHERE o.batch >= coalesce((SELECT p.batch FROM kafka_state.published p WHERE p.pipeline = " INT64_FORMAT "), 0)",
+													   outbox, pipeline), 0, NULL);
+
+	kv_plan_probe_only(plan);
+	return plan;
 }
 
 /* Has somebody asked this process to stop? Applies changed settings on the way. */
