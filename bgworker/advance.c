@@ -410,9 +410,9 @@ prune_for_reloads(Pipeline *pipeline)
 		before = kv_pipeline_reload_bound(pipeline, input);
 		if (before == DT_NOBEGIN || before == DT_NOEND)
 			continue;
+		kv_kept_prune(pipeline, input, before);
 		for (int n = 0; n < input->npartitions; n++)
 			prune_partition(pipeline, &input->partitions[n], before);
-		kv_kept_prune(pipeline, input, before);
 	}
 }
 

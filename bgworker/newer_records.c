@@ -46,9 +46,10 @@ typedef struct Search
 	UpsertRows *keys;
 	HTAB	   *not_applied;	/* places of dead letters */
 	HTAB	   *found;			/* places of the records, where the topic still has them */
+	int			npartitions;	/* that the topic has now */
 	int64	   *starts;			/* per partition: where it is read from */
 	int64	   *ends;
-	int64	   *lows;			/* where it begins; INT64_MAX: not asked */
+	int64	   *lows;			/* where it begins */
 } Search;
 
 static int	collect(Search *search, KeptRecord *records, int nrecords, int from);
@@ -57,7 +58,7 @@ static void watch_keys(Search *search);
 static bool decode_key(Search *search, const TopicRecord *record);
 static HTAB *make_places(Search *search, const char *name);
 static void read_dead_letters(Search *search);
-static void read_topic(Search *search);
+static void read_topic(Search *search, TopicReader *reader);
 static void set_bounds(Search *search, TopicReader *reader);
 static void judge(Search *search);
 
@@ -100,6 +101,7 @@ static void
 run(Search *search)
 {
 	TopicInput *input = search->input;
+	TopicReader *reader;
 	MemoryContext old;
 
 	search->context = AllocSetContextCreate(search->pipeline->batch, "kv newer records", ALLOCSET_DEFAULT_SIZES);
@@ -111,13 +113,15 @@ run(Search *search)
 	search->keys = kv_upsert_make(search->context, input->topic, input->npartitions);
 	search->not_applied = make_places(search, "kv not applied");
 	search->found = make_places(search, "kv found");
-	search->starts = palloc0(sizeof(int64) * input->npartitions);
-	search->ends = palloc0(sizeof(int64) * input->npartitions);
-	search->lows = palloc0(sizeof(int64) * input->npartitions);
+	reader = kv_reader_open(search->context, input->topic, search->pipeline->owner, false);
+	search->npartitions = kv_reader_partitions(reader);
+	search->starts = palloc0(sizeof(int64) * Max(search->npartitions, input->npartitions));
+	search->ends = palloc0(sizeof(int64) * Max(search->npartitions, input->npartitions));
+	search->lows = palloc0(sizeof(int64) * Max(search->npartitions, input->npartitions));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	watch_keys(search);
 	read_dead_letters(search);
-	read_topic(search);
+	read_topic(search, reader);
 	judge(search);
 	PopActiveSnapshot();
 	MemoryContextSwitchTo(old);
@@ -196,9 +200,8 @@ read_dead_letters(Search *search)
 
 /* Reads the topic from the first of the records to what has been applied. */
 static void
-read_topic(Search *search)
+read_topic(Search *search, TopicReader *reader)
 {
-	TopicReader *reader = kv_reader_open(search->context, search->input->topic, search->pipeline->owner, false);
 	const rd_kafka_message_t *msg;
 
 	set_bounds(search, reader);
@@ -219,7 +222,7 @@ read_topic(Search *search)
 static void
 set_bounds(Search *search, TopicReader *reader)
 {
-	for (int i = 0; i < search->input->npartitions; i++)
+	for (int i = 0; i < search->npartitions; i++)
 	{
 		int64		high;
 

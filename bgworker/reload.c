@@ -416,7 +416,8 @@ apply_input(Pipeline *pipeline, PipelineView *view, const MaintenanceStatement *
 	InputFilter filter = {pipeline, skipped, view->row->view, statement->input};
 	DeltaSaved *saved = NULL;
 
-	if (hash_get_num_entries(skipped) > 0)
+	/* what was retried may be for other views, and all of a chunk is, or nothing */
+	if (hash_get_num_entries(skipped) > 0 || pipeline->sources[0].kept != NULL)
 		saved = kv_delta_narrow(pipeline, not_skipped, &filter);
 	kv_apply_reload(pipeline, view, statement);
 	if (saved != NULL)

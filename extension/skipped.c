@@ -89,6 +89,8 @@ kv_skipped_prune(int64 pipeline, Oid relation, int32 partition, int64 before)
 {
 	static const char text[] =
 		"DELETE FROM kafka_state.skipped s WHERE pipeline = $1 AND relation::oid = $2 AND partition = $3 AND record_offset < $4"
+		" AND NOT EXISTS (SELECT FROM kafka_state.retried r WHERE r.pipeline = $1 AND r.relation = s.relation AND r.partition = s.partition"
+		" AND r.record_offset = s.record_offset)"
 		" AND NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = $1 AND v.relation = v.definition AND v.view = coalesce(s.view, v.view))";
 	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID};
 	Datum		values[] = {Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before)};

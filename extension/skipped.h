@@ -14,7 +14,10 @@ extern HTAB *kv_skipped_read(MemoryContext context, int64 pipeline, bool retried
 extern bool kv_skipped_has(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input);
 /* Has it gone without it by itself, not as every input or every view has? */
 extern bool kv_skipped_by_itself(HTAB *skipped, Oid relation, int32 partition, int64 offset, int64 view, int input);
-/* Forgets what was skipped of a partition before an offset, but for what unstored views need, which read their topics from the start. */
+/*
+ * Forgets what was skipped of a partition before an offset, but for what unstored views need, which read their topics from the start, and for
+ * records that a reload puts in though it does not come to their place: not every view has them.
+ */
 extern void kv_skipped_prune(int64 pipeline, Oid relation, int32 partition, int64 before);
 
 #endif							/* KV_SKIPPED_H */
