@@ -12,7 +12,7 @@
  * States:
  *
  *	UNKNOWN -> RECOVERING -> READY -something to publish-> PUBLISHING -noted-> READY
- *	READY -nothing for an hour-> CHECKING -> PUBLISHING (the positions again) -> READY
+ *	READY -nothing for kafka.idle_commit_interval-> CHECKING -> PUBLISHING (the positions again) -> READY
  *	an error -> ABORTING -> READY, or UNKNOWN where the producer is gone; the next attempt after a back-off
  *
  * No transaction of Postgres is open while Kafka is waited for, which is between two calls of kv_output_advance.
@@ -34,9 +34,6 @@
 #include "publish_pipeline.h"
 #include "recovery.h"
 #include "run_sql.h"
-
-/* An idle group's offsets are committed again so often, because Kafka forgets them. */
-#define IDLE_COMMIT_MS (60 * 60 * 1000)
 
 /* After so long kafka.pipelines says that Kafka is waited for, and librdkafka's words why. */
 #define SLOW_MS 5000
@@ -139,7 +136,7 @@ look(Output *output)
 	KV_FAULT_POINT("publish_read");
 	if (load->end.batch != 0)
 		publish(output);
-	else if (output->noffsets > 0 && GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, IDLE_COMMIT_MS))
+	else if (output->noffsets > 0 && GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, kv_idle_commit_interval_ms))
 	{
 		output->question = kv_group_ask(output->load_context, output->serverid, output->owner, output->kafka_name);
 		output->state = OUTPUT_CHECKING;

@@ -39,6 +39,7 @@ int			kv_default_grace_ms = 10 * 60 * 1000;
 int			kv_default_bound_ms = -1;
 int			kv_max_ahead_ms = 60 * 60 * 1000;
 int			kv_commit_interval_ms = 5000;
+int			kv_idle_commit_interval_ms = 60 * 60 * 1000;
 int			kv_outbox_limit_mb = 1024;
 int			kv_transaction_size_kb = 64 * 1024;
 int			kv_max_workers = 64;
@@ -101,6 +102,9 @@ define_settings(void)
 	define_milliseconds("kafka.commit_interval",
 						"Sets how often positions go to Kafka while they move without messages.",
 						NULL, &kv_commit_interval_ms, 100);
+	define_milliseconds("kafka.idle_commit_interval",
+						"Sets how often positions that stand still go to Kafka again, before it forgets them.",
+						"Far less than offsets.retention.minutes of the brokers.", &kv_idle_commit_interval_ms, 100);
 	DefineCustomIntVariable("kafka.outbox_limit",
 							"Sets how large a pipeline's unpublished output may grow before the pipeline waits.",
 							NULL, &kv_outbox_limit_mb, kv_outbox_limit_mb, 1, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_MB,
