@@ -6,7 +6,7 @@
  * what only its own have.
  *
  * Invariant: this database is a part of what Kafka's owner had: a batch that both have ends at the same positions, and where Kafka has a
- * batch that is not here, nothing was applied here beyond its positions.
+ * batch that is not here, nothing was applied here beyond its positions. Of a part of a batch that cannot be told.
  */
 #include "postgres.h"
 
@@ -34,8 +34,11 @@ kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch)
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (place.batch <= last_batch)
-		where = place.part == 0 ? differing_batch(output, place) : NULL;
+	/* a part of a batch has the positions of the one before, and records without a message may have been applied behind that */
+	if (place.part != 0)
+		where = NULL;
+	else if (place.batch <= last_batch)
+		where = differing_batch(output, place);
 	else
 		where = kv_incomplete_noted(output->pipeline) ? NULL : applied_beyond(output);
 	if (where != NULL)

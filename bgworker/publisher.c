@@ -198,8 +198,8 @@ update_output(Output *output, const OutboxPipeline *pipeline)
 		output->fenced = false;
 		kv_slot_clear_error(output->slot);
 	}
-	/* another user mapping, or kafka.fork() */
-	if (output->state != OUTPUT_UNKNOWN && (renamed || output->owner != pipeline->owner))
+	/* another user mapping, kafka.fork(), or kafka.adopt(), after which Kafka is asked anew what it has */
+	if (output->state != OUTPUT_UNKNOWN && (renamed || output->owner != pipeline->owner || output->resumed != pipeline->resumed))
 		output->abandoned = true;
 	output->serverid = pipeline->serverid;
 	output->owner = pipeline->owner;

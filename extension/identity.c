@@ -165,11 +165,11 @@ kv_identity_take(bool new_names)
 	rebase_transactions();
 	if (new_names)
 	{
-		/* a publisher that is about to note what it has published under the old name does so now, or sees the new one */
-		kv_sql_ddl("LOCK TABLE kafka_state.published IN SHARE ROW EXCLUSIVE MODE");
 		const Oid	type[] = {TEXTOID};
 		Datum		here = CStringGetTextDatum(kv_identity_here());
 
+		/* a publisher that is about to note what it has published under the old name does so now, or sees the new one */
+		kv_sql_ddl("LOCK TABLE kafka_state.published IN SHARE ROW EXCLUSIVE MODE");
 		kv_sql_run("DELETE FROM kafka_state.identity", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.pipeline SET token = left(gen_random_uuid()::text, 8), compared = $1", 1, type, &here, NULL);
 		kv_sql_run("UPDATE kafka_state.published SET decided = true", 0, NULL, NULL, NULL);

@@ -100,6 +100,10 @@ is($adopted->safe_psql('restored', q{SELECT * FROM kafka.verify('seen')}), '', '
 $broker->produce('orders', map { qq({"id": $_}) } 21 .. 30);
 wait_for_view($adopted, 'seen', 'restored');
 is(spread($_), '1: 1-30', "adopted: it goes on, $_") for qw(passed copied);
+# by a publisher that runs already, and has asked Kafka before
+$adopted->safe_psql('restored', 'SELECT kafka.adopt(take_over => true)');
+wait_for_view($adopted, 'seen', 'restored');
+is($adopted->safe_psql('restored', 'SELECT count(*) FROM seen'), 30, 'adopted again: it is known what Kafka has, and the view can be read');
 $adopted->stop;
 
 my $forked = restore('forked', 'fork');
