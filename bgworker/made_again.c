@@ -39,9 +39,20 @@ kv_made_again_check(const ReaderOfTopics *reader)
 	bool		recent;
 	int64		batch;
 
-	(void) read_published(reader, &count, &recent, &batch);
+	KafkaOffset *offsets = read_published(reader, &count, &recent, &batch);
+
 	if (count > 0)
-		kv_made_again_compare(reader, kv_group_offsets(reader->serverid, reader->owner, reader->kafka_name));
+		kv_made_again_compare(reader, kv_group_offsets(reader->serverid, reader->owner, reader->kafka_name, offsets, count));
+}
+
+/* See the header. */
+KafkaOffset *
+kv_made_again_published(const ReaderOfTopics *reader, int *count)
+{
+	bool		recent;
+	int64		batch;
+
+	return read_published(reader, count, &recent, &batch);
 }
 
 /* See the header. */
@@ -66,12 +77,12 @@ kv_made_again_compare(const ReaderOfTopics *reader, const List *in_kafka)
 		raise_made_again(reader, topic, batch);
 }
 
-/* Lists the partitions whose positions the last noted batch carried; recent: when Kafka can have forgotten none by itself. */
+/* Lists the positions that the last noted batch carried; recent: when Kafka can have forgotten none by itself. */
 static KafkaOffset *
 read_published(const ReaderOfTopics *reader, int *count, bool *recent, int64 *batch)
 {
 	static const char text[] =
-		"SELECT p.value->>'topic', (p.value->>'partition')::integer, n.at > pg_catalog.clock_timestamp() - interval '" REMEMBERED_H " hours', n.batch"
+		"SELECT p.value->>'topic', (p.value->>'partition')::integer, n.at > pg_catalog.clock_timestamp() - interval '" REMEMBERED_H " hours', n.batch, (p.value->>'offset')::bigint"
 		" FROM kafka_state.published n"
 		" CROSS JOIN LATERAL (SELECT b.positions FROM kafka_state.outbox_batch b WHERE b.pipeline = n.pipeline AND b.batch <= n.batch"
 		"   ORDER BY b.batch DESC LIMIT 1) b"
@@ -93,6 +104,7 @@ read_published(const ReaderOfTopics *reader, int *count, bool *recent, int64 *ba
 	{
 		offsets[i].topic = MemoryContextStrdup(save, kv_sql_text(i, 1));
 		offsets[i].partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
+		offsets[i].offset = kv_sql_int8(i, 5);
 		*recent = DatumGetBool(kv_sql_value(i, 3, &isnull));
 		*batch = DatumGetInt64(kv_sql_value(i, 4, &isnull));
 	}

@@ -138,7 +138,7 @@ look(Output *output)
 		publish(output);
 	else if (output->noffsets > 0 && GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, kv_idle_commit_interval_ms))
 	{
-		output->question = kv_group_ask(output->load_context, output->serverid, output->owner, output->kafka_name);
+		output->question = kv_recovery_ask(output, output->load_context);
 		output->state = OUTPUT_CHECKING;
 	}
 	else

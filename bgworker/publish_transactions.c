@@ -166,7 +166,13 @@ look(TransactionOutput *output)
 static void
 after_opening(TransactionOutput *output)
 {
-	output->question = kv_group_ask(output->batch, output->serverid, output->current.role, output->current.kafka_name);
+	const TransactionBatch *current = &output->current;
+	KafkaOffset *claimed = MemoryContextAllocZero(output->batch, sizeof(KafkaOffset));
+
+	/* what was claimed stands at the topic's partition 0 */
+	claimed->topic = current->topic;
+	output->question = kv_group_ask(output->batch, output->serverid, current->role, current->kafka_name, claimed,
+									!current->published && current->claimed && current->topic != NULL ? 1 : 0);
 	output->state = TRANSACTIONS_ASKING;
 }
 

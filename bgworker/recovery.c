@@ -73,6 +73,7 @@ typedef struct Recovery
 } Recovery;
 
 static void ask(Output *output, RecoveryStep step);
+static ReaderOfTopics reader_of(const Output *output);
 static void fence(Output *output);
 static void after_owner(Output *output, const List *offsets);
 static void after_fencing(Output *output);
@@ -157,7 +158,7 @@ static void
 ask(Output *output, RecoveryStep step)
 {
 	output->recovery->step = step;
-	output->recovery->question = kv_group_ask(output->context, output->serverid, output->owner, output->kafka_name);
+	output->recovery->question = kv_recovery_ask(output, output->context);
 }
 
 /* Opens the producer, which aborts or completes what a predecessor has left open. */
@@ -337,9 +338,8 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 		}
 		note_redo(output, metadata);
 	}
+	/* not stopped: it is asked again after the back-off, for a broker may not have had its groups yet */
 	if (!metadata->found && known->noted && !known->decided && known->note.batch > 0 && known->unpublished)
-	{
-		output->stopped = true;
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("Kafka has forgotten what pipeline \"%s\" has published", output->name),
@@ -349,7 +349,6 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 				 errhint("Look which of them are in the sinks, then SELECT kafka.resume('%s', published => N): batches after N are published. N is "
 						 INT64_FORMAT " if none of them is there, " INT64_FORMAT " if all are.",
 						 output->name, known->note.batch - (known->note.part != 0), known->last_batch)));
-	}
 	output->noted = known->note;
 	output->published = metadata->found && kv_place_is_before(known->note, metadata->place) ? metadata->place : known->note;
 	/* metadata without frontiers: there are some, and they are not known */
@@ -448,13 +447,32 @@ note_compared(Output *output)
 }
 
 /* See the header. */
+GroupQuestion *
+kv_recovery_ask(const Output *output, MemoryContext context)
+{
+	ReaderOfTopics reader = reader_of(output);
+	MemoryContext save = MemoryContextSwitchTo(context);
+	int			count;
+	KafkaOffset *published = kv_made_again_published(&reader, &count);
+
+	MemoryContextSwitchTo(save);
+	return kv_group_ask(context, output->serverid, output->owner, output->kafka_name, published, count);
+}
+
+/* See the header. */
 void
 kv_recovery_check_topics(const Output *output, const List *offsets)
 {
-	ReaderOfTopics reader = {
+	ReaderOfTopics reader = reader_of(output);
+
+	kv_made_again_compare(&reader, offsets);
+}
+
+static ReaderOfTopics
+reader_of(const Output *output)
+{
+	return (ReaderOfTopics) {
 		.pipeline = output->pipeline, .name = output->name, .serverid = output->serverid, .owner = output->owner,
 		.kafka_name = output->kafka_name
 	};
-
-	kv_made_again_compare(&reader, offsets);
 }

@@ -2,6 +2,7 @@
 #ifndef KV_RECOVERY_H
 #define KV_RECOVERY_H
 
+#include "group_offsets.h"
 #include "output.h"
 
 /*
@@ -16,6 +17,11 @@ extern bool kv_recovery_begin(Output *output);
 extern bool kv_recovery_advance(Output *output);
 /* Is a call under way? */
 extern bool kv_recovery_is_busy(const Output *output);
+/*
+ * Asks for the group's offsets (group_offsets.h), which have been those of the noted batch at least. Runs: outside a transaction.
+ * Blocks: no.
+ */
+extern GroupQuestion *kv_recovery_ask(const Output *output, MemoryContext context);
 /* Raises an error if Kafka has lost positions that it had been given, going by the group's offsets: to commit them again would hide it. */
 extern void kv_recovery_check_topics(const Output *output, const List *offsets);
 

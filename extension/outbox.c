@@ -384,7 +384,7 @@ warn_of_limit(Relation rel, Oid serverid)
 	if (blocks * BLCKSZ <= (int64) kv_outbox_limit_mb * 1024 * 1024)
 		return;
 	publisher = kv_slot_get(SLOT_PUBLISHER, MyDatabaseId, serverid, false);
-	if ((publisher != NULL && publisher->pid != 0 && publisher->failures == 0) ||
+	if ((publisher != NULL && publisher->pid != 0 && publisher->error[0] == '\0') ||
 		GetCurrentTimestamp() < TimestampTzPlusMilliseconds(warned_at, WARN_AGAIN_MS))
 		return;
 	warned_at = GetCurrentTimestamp();

@@ -19,6 +19,9 @@ $node->safe_psql('postgres', q{
 	CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM input;
 });
 wait_for_view($node, 'passed');
+wait_until('the positions to be noted too, behind which no batch without messages comes any more', sub { return $node->safe_psql('postgres', q{
+	SELECT (SELECT sum(next_offset) FROM kafka_state.position) = (SELECT sum((o->>'offset')::bigint) FROM kafka_state.outbox_batch b, jsonb_array_elements(b.positions) o
+	WHERE b.batch = (SELECT batch FROM kafka_state.pipeline)) AND (SELECT batch FROM kafka_state.published) = (SELECT batch FROM kafka_state.pipeline)}) eq 't' });
 $node->backup('base');
 
 # a lock lets the publisher send the first part and not note it
