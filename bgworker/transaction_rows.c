@@ -1,8 +1,8 @@
 /*
  * transaction_rows.c: which rows of kafka_state.transaction_outbox are a batch's, and in which order.
  *
- * Invariant: nothing here costs more because many rows have been published and deleted, or because a large transaction is
- * being written. While somebody holds an old snapshot, deleted rows stay in table and index, and whoever looks for the others from one end of the
+ * Invariant: each row is of one batch and is read in the order of seq. What is done here should not cost more because many rows have been
+ * published and deleted, or because a large transaction is being written. While somebody holds an old snapshot, deleted rows stay in table and index, and whoever looks for the others from one end of the
  * index meets them all again in each batch. So rows are found by transaction id: those of snapshot n and not of n-1 have ids in the
  * gaps between the transactions that run in n, above the end of n-1, or are of one that ran in n-1. In these runs of ids
  * nothing has been published, and nothing is unfinished.
