@@ -153,7 +153,7 @@ refresh_outputs(void *arg)
 	MemoryContextSwitchTo(save);
 }
 
-/* Finds or makes the output of a pipeline; raises an error if there is no slot for its status. */
+/* Finds or makes the output of a pipeline; notes it, and gives NULL, if there is no slot for its status: the others go on. */
 static Output *
 find_output(int64 pipeline)
 {
@@ -170,10 +170,11 @@ find_output(int64 pipeline)
 	}
 	slot = kv_slot_get(SLOT_OUTPUT, MyDatabaseId, pipeline, true);
 	if (slot == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no place is left for the status of another pipeline"),
-				 errhint("Raise kafka.max_workers and restart the server.")));
+	{
+		kv_slot_set_error(kv_my_slot, "no place is left for the status of another pipeline, and it is not published", NULL,
+						  "Raise kafka.max_workers and restart the server.");
+		return NULL;
+	}
 	kv_slot_clear_error(slot);	/* a new process tries at once */
 	save = MemoryContextSwitchTo(TopMemoryContext);
 	output = kv_output_make(TopMemoryContext, pipeline, slot);

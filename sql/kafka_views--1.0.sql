@@ -495,15 +495,17 @@ SELECT p.name AS pipeline,
 	coalesce(w.error_detail, s.error_detail) AS error_detail,
 	coalesce(w.error_hint, s.error_hint) AS error_hint,
 	o.published_messages,
-	o.error AS publish_error,
-	o.error_detail AS publish_error_detail,
-	o.error_hint AS publish_error_hint,
+	coalesce(o.error, u.error) AS publish_error,
+	coalesce(o.error_detail, u.error_detail) AS publish_error_detail,
+	coalesce(o.error_hint, u.error_hint) AS publish_error_hint,
 	(SELECT min(a.xact_start) FROM pg_catalog.pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()) AS oldest_snapshot
 FROM kafka_state.pipeline p
 LEFT JOIN kafka_state.published n USING (pipeline)
 LEFT JOIN kafka_state.processes() w ON w.kind = 'worker' AND w.id = p.pipeline
 LEFT JOIN kafka_state.processes() s ON s.kind = 'supervisor' AND w.pid IS NULL		-- why it has no worker
 LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = p.pipeline
+LEFT JOIN kafka_state.processes() u ON u.kind = 'publisher' AND u.pid IS NULL		-- why nobody publishes for it
+	AND u.id = (SELECT min(f.ftserver)::bigint FROM kafka_state.position x JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = x.relation::oid WHERE x.pipeline = p.pipeline)
 WHERE EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline AND has_table_privilege(v.relation::oid, 'SELECT'));
 COMMENT ON VIEW kafka.pipelines IS 'Pipelines whose views the role may read: what they do, how fast, and what is wrong';
 GRANT SELECT ON kafka.pipelines TO PUBLIC;

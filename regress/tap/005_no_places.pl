@@ -40,6 +40,12 @@ wait_until('the supervisor to have no place', sub { pipelines() =~ /two: waiting
 like(pipelines(), qr/^two: waiting: no place is left for process "kafka_views supervisor (postgres|template1)": Raise max_worker_processes/, 'neither has the supervisor');
 is(query('SET ROLE reader; SELECT state FROM kafka.pipelines WHERE error IS NOT NULL'), 'waiting', 'who may read the view sees it');
 
+# a place for the worker, which comes first, and none for the publisher
+$node->append_conf('postgresql.conf', 'max_worker_processes = 4');
+$node->restart;
+wait_until('the publisher to have no place', sub { query("SELECT coalesce(publish_error, '') FROM kafka.pipelines") =~ /^no place is left for process "kafka_views publisher/ });
+like(query('SELECT publish_error_hint FROM kafka.pipelines'), qr/^Raise max_worker_processes/, 'the pipeline says why nobody publishes for it');
+
 # a slot each for launcher, supervisor, publisher; two for a pipeline
 $node->append_conf('postgresql.conf', "max_worker_processes = 8\nkafka.max_workers = 1");
 $node->restart;
