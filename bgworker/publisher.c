@@ -25,6 +25,7 @@
 #include "utils/wait_event.h"
 
 #include "catalog.h"
+#include "identity.h"
 #include "cluster.h"
 #include "processes.h"
 #include "publish_pipeline.h"
@@ -39,6 +40,8 @@
 static Oid	server;
 static List *outputs = NIL;		/* Output *, in TopMemoryContext */
 static TransactionOutput *transactions;
+static int64 adoptions = -1;	/* of this database, when the catalogs were last looked at; -1: they were not */
+static bool adopted;			/* there has been one since */
 
 static void set_up_process(void);
 static void refresh_outputs(void *arg);
@@ -138,6 +141,10 @@ refresh_outputs(void *arg)
 		((Output *) lfirst(cell))->listed = false;
 	if (kv_catalog_installed())
 	{
+		int64		before = adoptions;
+
+		adoptions = kv_identity_adoptions();
+		adopted = before >= 0 && adoptions != before;
 		foreach(cell, kv_outbox_pipelines(0))
 		{
 			OutboxPipeline *pipeline = lfirst(cell);
@@ -200,7 +207,7 @@ update_output(Output *output, const OutboxPipeline *pipeline)
 		kv_slot_clear_error(output->slot);
 	}
 	/* another user mapping, kafka.fork(), or kafka.adopt(), after which Kafka is asked anew what it has */
-	if (output->state != OUTPUT_UNKNOWN && (renamed || output->owner != pipeline->owner || output->resumed != pipeline->resumed))
+	if (output->state != OUTPUT_UNKNOWN && (renamed || output->owner != pipeline->owner || adopted))
 		output->abandoned = true;
 	output->serverid = pipeline->serverid;
 	output->owner = pipeline->owner;

@@ -4,6 +4,7 @@ A fault is done by a function; one that lasts gives how long and what ends it. W
 """
 import re
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -79,8 +80,11 @@ class Faults:
         if not found:
             return False
         pid = self.rng.choice(found)
+        seconds = self.rng.choice([1, 3, 8, 25])
         signal_process(pid, signal.SIGSTOP)
-        return self.rng.choice([1, 3, 8, 25]), lambda: let_go(pid)
+        # by a timer too: it may hold a lock of Postgres for which the next fault's statement waits
+        threading.Timer(seconds, let_go, [pid]).start()
+        return seconds, lambda: let_go(pid)
 
     def _let_go(self):
         """A process that is held could not be stopped with the others."""

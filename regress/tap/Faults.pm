@@ -209,7 +209,9 @@ sub kill_twice
 	arm($world, $points[ int(rand(@points)) ], 'wait');
 	$actions{kill}->($world, $pid);
 	unlink taken($world, $pid);
-	$actions{kill}->($world, $pid = who_stands($world));
+	# who came there before the postmaster ended everybody is dead already
+	$pid = who_stands($world);
+	$actions{kill}->($world, $pid) if kill 0, $pid;
 	unlink taken($world, $pid);
 	return;
 }
