@@ -59,7 +59,7 @@ query(<<~'SQL');
 batch();
 $pid = worker_pid($node, 'kafka_views worker v');
 goes_on('a server of another wrapper', 'CREATE SERVER nothing FOREIGN DATA WRAPPER nothing');
-goes_on('a mapping there', q{CREATE USER MAPPING FOR postgres SERVER nothing OPTIONS (a 'b')});
+goes_on('a mapping there', q{CREATE USER MAPPING FOR CURRENT_USER SERVER nothing OPTIONS (a 'b')});
 goes_on('a mapping of another role', q{CREATE USER MAPPING FOR other SERVER broker});
 goes_on('much DDL', $much);
 begins_anew('an option of the server', q{ALTER SERVER broker OPTIONS (ADD client_id 'elsewhere')});
