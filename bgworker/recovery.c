@@ -199,7 +199,6 @@ after_metadata(Output *output, const List *offsets)
 	decide(output, &output->recovery->known, &metadata);
 	if (output->recovery->known.decided)
 		hold_positions(output, &metadata);
-	note_compared(output);
 	output->slot->recovered = true;
 	kv_recovery_check_topics(output, offsets);
 	output->recovery->step = RECOVERY_COMMITTING;
@@ -211,6 +210,8 @@ after_metadata(Output *output, const List *offsets)
 static void
 after_commit(Output *output)
 {
+	/* not before: who has compared here, and finds metadata of elsewhere, takes them for those of a copy */
+	note_compared(output);
 	if (output->noffsets > 0)
 		output->committed_at = GetCurrentTimestamp();
 	KV_FAULT_POINT("recover_owner_committed");
