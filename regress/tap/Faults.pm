@@ -128,7 +128,11 @@ my %begins = (
 
 # What is done to the process that stands there, or to what it needs; "error" and "conflict" happen in it.
 my %actions = (
-	'kill' => sub { my ($world, $pid) = @_; kill_process($world->{node}, $pid); restart_after_crash($world->{node}) },
+	# one that has come to the point while the postmaster ended everybody is dead already
+	'kill' => sub {
+		my ($world, $pid) = @_;
+		eval { kill_process($world->{node}, $pid); restart_after_crash($world->{node}); 1 } or $@ =~ /No such process/ or die $@;
+	},
 	'kill twice' => \&kill_twice,
 	'stop' => sub { my ($world, $pid) = @_; kill 'TERM', $pid },
 	'kill postmaster' => sub { my ($world) = @_; $world->{node}->kill9; restart_after_crash($world->{node}) },
@@ -209,9 +213,7 @@ sub kill_twice
 	arm($world, $points[ int(rand(@points)) ], 'wait');
 	$actions{kill}->($world, $pid);
 	unlink taken($world, $pid);
-	# who came there before the postmaster ended everybody is dead already
-	$pid = who_stands($world);
-	$actions{kill}->($world, $pid) if kill 0, $pid;
+	$actions{kill}->($world, $pid = who_stands($world));
 	unlink taken($world, $pid);
 	return;
 }
