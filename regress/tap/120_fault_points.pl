@@ -3,7 +3,7 @@
 # and in order.
 #
 # Every way to every point is gone and its process killed; what else can happen there takes hours, so that some of it is chosen at
-# random: as many faults as fit into TIME seconds (20), or N of them, or N=all. The seed is printed; SEED=... chooses the same.
+# random: as many faults as fit into TIME seconds (60), or N of them, or N=all. The seed is printed; SEED=... chooses the same.
 # FAULT=REGEX keeps to those whose name ("session kafka_committed: kill") matches. Everything is compared after EVERY (8) faults, so EVERY=1 tells
 # which of them it was. FAULT_INSTALL=DIR takes what scripts/fault-build made before.
 
@@ -21,7 +21,7 @@ use Time::HiRes ();
 my $large = 10_000;
 
 my $seed = $ENV{SEED} // int(rand(1 << 31));
-my $time = $ENV{TIME} // 20;
+my $time = $ENV{TIME} // 60;
 my $every = $ENV{EVERY} // 8;
 my $pattern = $ENV{FAULT} // '';
 my $install = $ENV{FAULT_INSTALL} // build();

@@ -128,11 +128,7 @@ my %begins = (
 
 # What is done to the process that stands there, or to what it needs; "error" and "conflict" happen in it.
 my %actions = (
-	# one that has come to the point while the postmaster ended everybody is dead already
-	'kill' => sub {
-		my ($world, $pid) = @_;
-		eval { kill_process($world->{node}, $pid); restart_after_crash($world->{node}); 1 } or $@ =~ /No such process/ or die $@;
-	},
+	'kill' => sub { my ($world, $pid) = @_; kill_process($world->{node}, $pid); restart_after_crash($world->{node}) },
 	'kill twice' => \&kill_twice,
 	'stop' => sub { my ($world, $pid) = @_; kill 'TERM', $pid },
 	'kill postmaster' => sub { my ($world) = @_; $world->{node}->kill9; restart_after_crash($world->{node}) },
@@ -209,10 +205,18 @@ sub kill_twice
 {
 	my ($world, $pid) = @_;
 	my @points = ((grep { !/committed/ } @{ $leads{crash} }), grep { /^recover/ } @{ $leads{publisher} });
+	my $point = $points[ int(rand(@points)) ];
 
-	arm($world, $points[ int(rand(@points)) ], 'wait');
+	arm($world, $point, 'wait');
 	$actions{kill}->($world, $pid);
 	unlink taken($world, $pid);
+	# one that came there while the postmaster ended everybody has died with the first: somebody else has to come
+	while (forget_dead($world))
+	{
+		$world->{node}->stop('immediate');
+		arm($world, $point, 'wait');
+		$world->{node}->start;
+	}
 	$actions{kill}->($world, $pid = who_stands($world));
 	unlink taken($world, $pid);
 	return;
