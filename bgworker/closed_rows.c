@@ -15,12 +15,12 @@
 #include "utils/resowner.h"
 
 #include "closed_rows.h"
+#include "delta.h"
 #include "format.h"
 #include "set_aside.h"
 
 static void apply_range(const ClosedRows *closed, MinimalTuple *tuples, int64 from, int64 to);
 static ErrorData *try_rows(const ClosedRows *closed, Tuplestorestate *rows, int64 nrows);
-static void append_rows(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc);
 static MinimalTuple *copy_rows(const ClosedRows *closed);
 
 /* Applies the rows; see closed_rows.h. Runs: in a transaction. */
@@ -104,24 +104,12 @@ try_rows(const ClosedRows *closed, Tuplestorestate *rows, int64 nrows)
 	if (rows_so_far != NULL)
 	{
 		if (error == NULL)
-			append_rows(rows_so_far, view->rows, view->row_desc);
+			kv_delta_append(rows_so_far, view->rows, view->row_desc);
 		tuplestore_end(view->rows);
 		view->rows = rows_so_far;
 	}
 	view->published += published;
 	return error;
-}
-
-/* Appends the rows of one store to another. */
-static void
-append_rows(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc)
-{
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-
-	tuplestore_rescan(rows);
-	while (tuplestore_gettupleslot(rows, true, false, slot))
-		tuplestore_puttupleslot(target, slot);
-	ExecDropSingleTupleTableSlot(slot);
 }
 
 /* Copies the rows into memory, to make parts of them. */

@@ -27,7 +27,6 @@
 #define VIEW_ROWS (INT64CONST(1) << 40)
 
 static void end_store(Tuplestorestate **store);
-static void append_rows(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc);
 static Tuplestorestate *begin_delta_of_view(Pipeline *pipeline);
 static Tuplestorestate *filter_delta(TopicInput *input, DeltaFilter keep, void *arg, int64 *nrows);
 
@@ -262,7 +261,7 @@ kv_delta_begin_views(Pipeline *pipeline)
 
 		view->rows = view->is_read || view->view->unstored ? tuplestore_begin_heap(false, false, DELTA_MEMORY_KB) : NULL;
 		if (view->given != NULL)
-			append_rows(view->rows, view->given, view->row_desc);
+			kv_delta_append(view->rows, view->given, view->row_desc);
 		view->published = 0;
 		view->delta = NULL;
 		view->delta_rows = 0;
@@ -270,9 +269,9 @@ kv_delta_begin_views(Pipeline *pipeline)
 	MemoryContextSwitchTo(old);
 }
 
-/* Appends the rows of one store to another. */
-static void
-append_rows(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc)
+/* See the header. */
+void
+kv_delta_append(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 

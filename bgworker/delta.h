@@ -43,4 +43,7 @@ extern void kv_delta_end_views(Pipeline *pipeline);
 /* Makes the delta of a view of the rows it got; does nothing the second time. */
 extern void kv_delta_of_view(Pipeline *pipeline, PipelineView *view);
 
+/* Appends the rows of one store to another. */
+extern void kv_delta_append(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc);
+
 #endif							/* KV_DELTA_H */

@@ -13,7 +13,7 @@ use KafkaViews;
 use POSIX ();
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 
 my $sessions = 5;
 my $keys = 12;
@@ -162,12 +162,20 @@ sub run_session
 	POSIX::_exit(0);
 }
 
+# How many rows the sessions have written to the outbox; 0 while the server cannot say.
+sub written
+{
+	my ($status, $rows) = ask($node, 'postgres', 'SELECT last_value FROM kafka_state.transaction_outbox_seq_seq');
+	return $status == 0 ? $rows : 0;
+}
+
 my @pids = map { my $me = $_; my $pid = fork // die "could not fork: $!"; $pid || run_session($me) } 1 .. $sessions;
 my $end = time + $time;
 my %done;
 while (time < $end)
 {
-	usleep(1_000_000 + rand 2_000_000);
+	my $enough = written() + 50 + int(rand 400);
+	wait_until('the sessions to write', sub { return written() >= $enough || time >= $end });
 	my $what = any('kill', 'kill', 'end', 'end', 'postmaster');
 	$done{$what}++;
 	if ($what eq 'end')
