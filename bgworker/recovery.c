@@ -80,6 +80,7 @@ static void after_fencing(Output *output);
 static void after_metadata(Output *output, const List *offsets);
 static void after_commit(Output *output);
 static void read_known(Output *output, Known *known);
+static void read_note(Output *output, Known *known);
 static void read_metadata(Output *output, const List *offsets, OutboxMetadata *metadata);
 static void check_owner(Output *output, const OutboxMetadata *metadata);
 static void check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata);
@@ -196,11 +197,14 @@ after_metadata(Output *output, const List *offsets)
 
 	read_metadata(output, offsets, &metadata);
 	KV_FAULT_POINT("recover_metadata_read");
+	/* not from before the question, which takes seconds: kafka.resume() may have come meanwhile, and is taken whole or not at all */
+	read_note(output, &output->recovery->known);
 	decide(output, &output->recovery->known, &metadata);
+	output->slot->recovered = true;
 	if (output->recovery->known.decided)
 		hold_positions(output, &metadata);
-	output->slot->recovered = true;
-	kv_recovery_check_topics(output, offsets);
+	else
+		kv_recovery_check_topics(output, offsets);
 	output->recovery->step = RECOVERY_COMMITTING;
 	/* the first commit of a new pipeline comes with its first batch */
 	if (output->noffsets > 0)
@@ -226,14 +230,12 @@ read_known(Output *output, Known *known)
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(output->pipeline);
 	PipelineRow *row;
-	bool		isnull;
 	KvSql		sql;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	kv_metadata_note_era();
 	row = kv_pipeline_get(output->pipeline, false);
-	known->last_batch = row->batch;
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
 	output->producer_token = MemoryContextStrdup(output->context, row->token);
 
@@ -241,6 +243,26 @@ read_known(Output *output, Known *known)
 	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);
 	known->compared = MemoryContextStrdup(output->context, kv_sql_text(0, 1));
 	known->reads = kv_sql_read("SELECT FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(output->context);
+}
+
+/* Reads what of the pipeline is made and noted as published. */
+static void
+read_note(Output *output, Known *known)
+{
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(output->pipeline);
+	bool		isnull;
+	KvSql		sql;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	known->last_batch = kv_pipeline_get(output->pipeline, false)->batch;
+
+	kv_sql_enter_engine(&sql);
 	known->noted = kv_sql_read("SELECT batch, part, decided FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (known->noted)
 	{
