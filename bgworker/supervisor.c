@@ -143,6 +143,8 @@ survey_database(void *arg)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	/* one snapshot: else, in a dump that is being restored, pipelines could be seen that came after an identity that was not there yet */
+	XactIsoLevel = XACT_REPEATABLE_READ;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(cycle_context);
 	survey->installed = kv_catalog_installed();
