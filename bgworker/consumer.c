@@ -23,6 +23,7 @@
 #include "access/xact.h"
 
 #include "broker.h"
+#include "buffer_share.h"
 #include "cluster.h"
 #include "consumer.h"
 #include "start_offsets.h"
@@ -30,8 +31,11 @@
 /* At once from one partition; librdkafka moves whole lists, so more gains nothing. */
 #define POLL_ROWS 10000
 
-/* With so many bytes in its ring a partition is not polled further, however few records they are. */
-#define RING_BYTES (64 * 1024 * 1024)
+/* How large the first records of a partition are thought to be, while nobody knows. */
+#define FIRST_RECORD_BYTES (16 * 1024)
+
+/* How long a partition's broker may take to answer when it is asked only so that it is fetched from again. */
+#define HURRY_TIMEOUT_MS 100
 
 /* So far behind the end (records) a partition that was live counts as not at its end again. */
 #define NEAR_END 1000
@@ -44,15 +48,19 @@ typedef struct ConsumerCleanup
 	Pipeline   *pipeline;
 } ConsumerCleanup;
 
-static void open_handle(Pipeline *pipeline);
-static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions);
+static void open_client(Pipeline *pipeline, int partitions);
+static int	count_partitions(Pipeline *pipeline, const TopicInput *input);
+static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int count);
 static void init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored);
 static void close_partitions(void *arg);
+static int	room_for(const Pipeline *pipeline, const Partition *partition);
 static bool poll_partition(Pipeline *pipeline, Partition *partition, rd_kafka_message_t **messages, int room);
 static void drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages);
 static void take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
 static void handle_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
 static void grow_fifo(Partition *partition);
+static int64 message_bytes(const rd_kafka_message_t *msg);
+static void hurry(Pipeline *pipeline);
 
 
 /*
@@ -65,20 +73,34 @@ kv_consumer_open(Pipeline *pipeline)
 {
 	List	   *positions;
 	List	   *created = NIL;
+	int		   *counts = MemoryContextAlloc(pipeline->context, sizeof(int) * Max(pipeline->ntopics, 1));
+	int			all = 0;
 	MemoryContext old;
 
 	StartTransactionCommand();
 	old = MemoryContextSwitchTo(pipeline->context);
-	open_handle(pipeline);
 	positions = kv_position_list(pipeline->row->pipeline);
+	open_client(pipeline, list_length(positions));
 	MemoryContextSwitchTo(old);
 	CommitTransactionCommand();
 
 	old = MemoryContextSwitchTo(pipeline->context);
 	kv_cluster_check(pipeline->consumer, pipeline->row->pipeline, pipeline->row->name);
 	for (int i = 0; i < pipeline->ntopics; i++)
+		all += counts[i] = count_partitions(pipeline, &pipeline->topics[i]);
+	/* how much a client fetches is said when it is made: at a first start only now is it known among how many that is divided */
+	if (all != pipeline->share.partitions)
 	{
-		find_partitions(pipeline, &pipeline->topics[i], positions);
+		kv_client_destroy(pipeline->consumer);
+		StartTransactionCommand();
+		MemoryContextSwitchTo(pipeline->context);
+		open_client(pipeline, all);
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(pipeline->context);
+	}
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		find_partitions(pipeline, &pipeline->topics[i], positions, counts[i]);
 		created = list_concat(created, kv_start_resolve(pipeline, &pipeline->topics[i], positions));
 	}
 	if (created != NIL)
@@ -89,23 +111,35 @@ kv_consumer_open(Pipeline *pipeline)
 	MemoryContextSwitchTo(old);
 }
 
-/* Makes the client, whose end takes rings, queues and topics with it, and the set of events to wait for. */
+/*
+ * Makes the client, whose end takes rings, queues and topics with it, and the set of events to wait for.
+ * Runs: in a transaction. Blocks: no.
+ */
 static void
-open_handle(Pipeline *pipeline)
+open_client(Pipeline *pipeline, int partitions)
 {
-	char		min_messages[16];
+	char		queue_records[16];
+	char		queue_kb[16];
+	char		fetch_bytes[16];
+	const char *tuning[] = {
+		"queued.max.messages.kbytes", queue_kb,
+		"fetch.message.max.bytes", fetch_bytes,
+		NULL
+	};
 	const char *extra[] = {
 		"group.id", pipeline->kafka_name,
 		"fetch.wait.max.ms", "100", /* the end behind control records is told so much later */
-		"queued.min.messages", min_messages,
+		"queued.min.messages", queue_records,
 		NULL
 	};
 	MemoryContext context;
 	ConsumerCleanup *cleanup;
 
-	/* ten batches ahead: with less the fetches become the bottleneck (ENGINEERING.md) */
-	snprintf(min_messages, sizeof(min_messages), "%d", Min(Max(10 * kv_batch_rows, 100000), 1000000));
-	pipeline->consumer = kv_client_consumer(pipeline->context, pipeline->serverid, pipeline->owner, extra);
+	pipeline->share = kv_buffer_share(partitions);
+	snprintf(queue_records, sizeof(queue_records), "%d", pipeline->share.queue_records);
+	snprintf(queue_kb, sizeof(queue_kb), "%d", pipeline->share.queue_kb);
+	snprintf(fetch_bytes, sizeof(fetch_bytes), "%d", pipeline->share.fetch_bytes);
+	pipeline->consumer = kv_client_tuned_consumer(pipeline->context, pipeline->serverid, pipeline->owner, tuning, extra);
 
 	context = AllocSetContextCreate(pipeline->consumer->context, "kv consumer", ALLOCSET_SMALL_SIZES);
 	cleanup = MemoryContextAllocZero(context, sizeof(ConsumerCleanup));
@@ -120,9 +154,9 @@ open_handle(Pipeline *pipeline)
 	AddWaitEventToSet(pipeline->wait_set, WL_SOCKET_READABLE, pipeline->consumer->wakeup_fd, NULL, NULL);
 }
 
-/* Asks the broker for the partitions of a topic and checks the stored positions against them. */
-static void
-find_partitions(Pipeline *pipeline, TopicInput *input, List *positions)
+/* Asks the broker how many partitions a topic has. Runs: outside. Blocks: 10 s. */
+static int
+count_partitions(Pipeline *pipeline, const TopicInput *input)
 {
 	bool		unknown = false;
 	char	   *error = NULL;
@@ -142,7 +176,13 @@ find_partitions(Pipeline *pipeline, TopicInput *input, List *positions)
 				 errmsg("could not reach Kafka server \"%s\"", input->topic->server_name),
 				 error ? errdetail("%s", error) : 0,
 				 errhint("Check bootstrap_servers of the server and that the brokers run. The pipeline tries again by itself.")));
+	return count;
+}
 
+/* Sets up the partitions of a topic and checks the stored positions against them. */
+static void
+find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int count)
+{
 	/* goes with the client, after close_partitions */
 	input->handle = kv_client_topic(pipeline->consumer, pipeline->consumer->context, input->topic->topic);
 	if (input->handle == NULL)
@@ -182,6 +222,7 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	partition->last_mark = partition->next_offset;
 	partition->last_mark_time = DT_NOBEGIN;
 	partition->fifo_size = 1024;
+	partition->record_bytes = FIRST_RECORD_BYTES;
 	partition->fifo = palloc0(sizeof(rd_kafka_message_t *) * partition->fifo_size);
 	partition->head_values = palloc0(sizeof(Datum) * natts);
 	partition->head_nulls = palloc0(sizeof(bool) * natts);
@@ -240,7 +281,7 @@ close_partitions(void *arg)
 	pipeline->consumer = NULL;
 }
 
-/* Moves fetched messages into the rings of partitions that have less than a batch ready. Runs: either. Blocks: no. */
+/* Moves fetched messages into the rings of partitions that have room and less than a batch ready. Runs: either. Blocks: no. */
 bool
 kv_consumer_poll(Pipeline *pipeline)
 {
@@ -255,10 +296,10 @@ kv_consumer_poll(Pipeline *pipeline)
 		for (int n = 0; n < input->npartitions; n++)
 		{
 			Partition  *partition = &input->partitions[n];
-			int			ready = partition->fifo_count - partition->fifo_given;
+			int			room = partition->started ? room_for(pipeline, partition) : 0;
 
-			if (partition->started && ready < kv_batch_rows && partition->fifo_bytes < RING_BYTES)
-				got |= poll_partition(pipeline, partition, messages, Min(kv_batch_rows - ready + 1, POLL_ROWS));
+			if (room > 0)
+				got |= poll_partition(pipeline, partition, messages, room);
 		}
 	}
 	if (!got)
@@ -266,6 +307,19 @@ kv_consumer_poll(Pipeline *pipeline)
 	if (kv_my_slot != NULL)
 		kv_my_slot->buffered_records = kv_consumer_pending(pipeline);
 	return got;
+}
+
+/* Tells how many more messages a ring takes, by the size of the last one. An empty ring takes one, however large it is. */
+static int
+room_for(const Pipeline *pipeline, const Partition *partition)
+{
+	int			rows = kv_batch_rows - (partition->fifo_count - partition->fifo_given);
+	int64		bytes = Max(pipeline->share.ring_bytes - partition->fifo_bytes,
+							pipeline->share.rings_bytes - pipeline->rings_bytes);
+
+	if (rows <= 0 || bytes <= 0)
+		return 0;
+	return Min(Min(rows + 1, POLL_ROWS), 1 + bytes / partition->record_bytes);
 }
 
 /* Throws away what concerns the client as a whole: its errors are in its log too, and it gets over them by itself. */
@@ -302,6 +356,8 @@ poll_partition(Pipeline *pipeline, Partition *partition, rd_kafka_message_t **me
 	}
 	if (failure != NULL)
 		handle_error_message(pipeline, partition, failure);
+	if (count > 0)
+		partition->drained = count < room;
 	return count > 0;
 }
 
@@ -313,7 +369,9 @@ take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 		grow_fifo(partition);
 	FIFO_AT(partition, partition->fifo_count) = msg;
 	partition->fifo_count++;
-	partition->fifo_bytes += msg->len + msg->key_len;
+	partition->record_bytes = message_bytes(msg);
+	partition->fifo_bytes += partition->record_bytes;
+	pipeline->rings_bytes += partition->record_bytes;
 
 	/* the cached end costs a lock: ask for it now and then only */
 	if (partition->at_end && (partition->fifo_count & 1023) == 1023)
@@ -368,12 +426,23 @@ grow_fifo(Partition *partition)
 	partition->fifo_head = 0;
 }
 
-/* Sleeps until the client has something, the latch is set or the time is over. Runs: either. Blocks: timeout_ms. */
+/* Gives what a message takes in memory. */
+static int64
+message_bytes(const rd_kafka_message_t *msg)
+{
+	return msg->len + msg->key_len + RECORD_OVERHEAD;
+}
+
+/*
+ * Sleeps until the client has something, the latch is set or the time is over.
+ * Runs: either. Blocks: timeout_ms, and HURRY_TIMEOUT_MS once a partition has run empty.
+ */
 void
 kv_consumer_wait(Pipeline *pipeline, long timeout_ms)
 {
 	WaitEvent	event;
 
+	hurry(pipeline);
 	if (WaitEventSetWait(pipeline->wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION) > 0)
 	{
 		if (event.events & WL_LATCH_SET)
@@ -392,6 +461,34 @@ kv_consumer_wait(Pipeline *pipeline, long timeout_ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/*
+ * Has the client fetch of a partition whose queue has run empty before its end. A broker's thread whose queues
+ * were all full looks at them again after a second, unless there is something else to do: a
+ * question for the broker is. The answer does not matter. One a call, as it is for all partitions of that broker.
+ */
+static void
+hurry(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		TopicInput *input = &pipeline->topics[i];
+
+		for (int n = 0; n < input->npartitions; n++)
+		{
+			Partition  *partition = &input->partitions[n];
+			int64		low;
+			int64		high;
+
+			if (!partition->drained || partition->at_end || partition->leaderless)
+				continue;
+			partition->drained = false;
+			(void) rd_kafka_query_watermark_offsets(pipeline->consumer->rk, input->topic->topic, partition->number,
+													&low, &high, HURRY_TIMEOUT_MS);
+			return;
+		}
+	}
+}
+
 /* Frees the messages of a committed batch and makes where we are the state to go back to. */
 void
 kv_consumer_release(Pipeline *pipeline)
@@ -406,7 +503,10 @@ kv_consumer_release(Pipeline *pipeline)
 
 			for (int m = 0; m < partition->fifo_given; m++)
 			{
-				partition->fifo_bytes -= FIFO_AT(partition, m)->len + FIFO_AT(partition, m)->key_len;
+				int64		bytes = message_bytes(FIFO_AT(partition, m));
+
+				partition->fifo_bytes -= bytes;
+				pipeline->rings_bytes -= bytes;
 				rd_kafka_message_destroy(FIFO_AT(partition, m));
 			}
 			partition->fifo_head = (partition->fifo_head + partition->fifo_given) & (partition->fifo_size - 1);

@@ -15,6 +15,7 @@
 #include "kafka_views.h"
 #include "maintenance.h"
 #include "analyze.h"
+#include "buffer_share.h"
 #include "catalog.h"
 #include "client.h"
 #include "encode.h"
@@ -49,7 +50,9 @@ typedef struct Partition
 				fifo_head,
 				fifo_given,
 				fifo_count;
-	int64		fifo_bytes;		/* keys and values in it */
+	int64		fifo_bytes;		/* of the messages in it (message_bytes) */
+	int64		record_bytes;	/* of the last one that came */
+	bool		drained;		/* that was all the client had, and it was not told to hurry since */
 	bool		at_end;			/* the broker said end of partition, nothing far behind it since */
 	int64		eof_offset;		/* the end as last told: may lie behind control records */
 	bool		leaderless;		/* no broker served it when they were asked last: it may have more records than anybody can tell */
@@ -180,6 +183,8 @@ typedef struct Pipeline
 	/* input */
 	KvClient   *consumer;
 	WaitEventSet *wait_set;
+	BufferShare share;			/* what consumer and rings may hold */
+	int64		rings_bytes;	/* what all rings do */
 	/* the current (sub)batch */
 	RowSource  *sources;
 	int64		nsources,

@@ -449,7 +449,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 		return true;
 	}
 	*end = RUN_CHANGED;
-	if (kv_members_changed(pipeline))
+	if (kv_members_changed(pipeline) || pipeline->share.limit_kb != kv_buffer_limit_kb)
 		return true;
 	if (!kv_look_at_members && now - clock->looked < LOOK_EVERY * INT64CONST(1000))
 		return false;

@@ -79,8 +79,10 @@ static dlist_head live_handles = DLIST_STATIC_INIT(live_handles);
 static bool exit_callback_registered = false;
 static bool left_behind = false;	/* a handle and its threads */
 
-static KvClient *make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *extra, bool is_consumer);
-static rd_kafka_conf_t *make_conf(ForeignServer *server, Oid role, const char *const *extra, bool is_consumer);
+static KvClient *make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *tuning,
+							 const char *const *extra, bool is_consumer);
+static rd_kafka_conf_t *make_conf(ForeignServer *server, Oid role, const char *const *tuning,
+								  const char *const *extra, bool is_consumer);
 static void set_list(rd_kafka_conf_t *conf, const ForeignServer *server, const char *const *list);
 static void set_options(rd_kafka_conf_t *conf, const ForeignServer *server, List *options);
 static void set_property(rd_kafka_conf_t *conf, const ForeignServer *server, const char *name, const char *value);
@@ -99,19 +101,26 @@ static void destroy_topic(void *arg);
 KvClient *
 kv_client_consumer(MemoryContext parent, Oid serverid, Oid role, const char *const *extra)
 {
-	return make_client(parent, serverid, role, extra, true);
+	return make_client(parent, serverid, role, NULL, extra, true);
+}
+
+/* Runs: in a transaction. Blocks: not. */
+KvClient *
+kv_client_tuned_consumer(MemoryContext parent, Oid serverid, Oid role, const char *const *tuning, const char *const *extra)
+{
+	return make_client(parent, serverid, role, tuning, extra, true);
 }
 
 /* Runs: in a transaction. Blocks: not. */
 KvClient *
 kv_client_producer(MemoryContext parent, Oid serverid, Oid role, const char *const *extra)
 {
-	return make_client(parent, serverid, role, extra, false);
+	return make_client(parent, serverid, role, NULL, extra, false);
 }
 
 /* Makes the handle in a context of its own, which frees it. Runs: in a transaction (reads catalogs). */
 static KvClient *
-make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *extra, bool is_consumer)
+make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *tuning, const char *const *extra, bool is_consumer)
 {
 	ForeignServer *server = GetForeignServer(serverid);
 	MemoryContext context = AllocSetContextCreate(parent, "kv client", ALLOCSET_SMALL_SIZES);
@@ -132,7 +141,7 @@ make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *ext
 		exit_callback_registered = true;
 	}
 
-	conf = make_conf(server, role, extra, is_consumer);
+	conf = make_conf(server, role, tuning, extra, is_consumer);
 	client->rk = rd_kafka_new(is_consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, words, sizeof(words));
 	if (client->rk == NULL)
 	{
@@ -166,7 +175,7 @@ make_client(MemoryContext parent, Oid serverid, Oid role, const char *const *ext
 
 /* Makes the configuration: tuning, the user's options, what the engine owns, the caller's extra. */
 static rd_kafka_conf_t *
-make_conf(ForeignServer *server, Oid role, const char *const *extra, bool is_consumer)
+make_conf(ForeignServer *server, Oid role, const char *const *tuning, const char *const *extra, bool is_consumer)
 {
 	List	   *login = user_mapping_options(server->serverid, role);
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -174,6 +183,8 @@ make_conf(ForeignServer *server, Oid role, const char *const *extra, bool is_con
 	set_list(conf, server, is_consumer ? consumer_tuning : producer_tuning);
 	if (!is_consumer && list_has(extra, "transactional.id"))
 		set_list(conf, server, transactional_tuning);
+	if (tuning != NULL)
+		set_list(conf, server, tuning);
 	if (is_consumer)
 		set_property(conf, server, "group.id", KV_EXTENSION);	/* never joined: partitions are assigned */
 	set_options(conf, server, server->options);

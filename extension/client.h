@@ -38,6 +38,8 @@ typedef struct KvClient
  * Raises ERRCODE_FDW_UNABLE_TO_ESTABLISH_CONNECTION if librdkafka refuses the configuration.
  */
 extern KvClient *kv_client_consumer(MemoryContext parent, Oid serverid, Oid role, const char *const *extra);
+/* The same; tuning, a list too, gives way to the options of the server and the user mapping. */
+extern KvClient *kv_client_tuned_consumer(MemoryContext parent, Oid serverid, Oid role, const char *const *tuning, const char *const *extra);
 extern KvClient *kv_client_producer(MemoryContext parent, Oid serverid, Oid role, const char *const *extra);
 extern void kv_client_destroy(KvClient *client);
 

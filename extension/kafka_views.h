@@ -36,6 +36,7 @@ extern int	kv_default_bound_ms;	/* -1: none */
 extern int	kv_max_ahead_ms;
 extern int	kv_commit_interval_ms;	/* offsets go to Kafka at least this often while they move: 5 s */
 extern int	kv_idle_commit_interval_ms;	/* and so often while they stand still, because Kafka forgets them */
+extern int	kv_buffer_limit_kb;	/* polled or fetched records of a pipeline: buffer_share.c divides it */
 extern int	kv_outbox_limit_mb;
 extern int	kv_transaction_size_kb; /* a Kafka transaction is full with so much */
 extern int	kv_max_workers;

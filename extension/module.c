@@ -40,6 +40,7 @@ int			kv_default_bound_ms = -1;
 int			kv_max_ahead_ms = 60 * 60 * 1000;
 int			kv_commit_interval_ms = 5000;
 int			kv_idle_commit_interval_ms = 60 * 60 * 1000;
+int			kv_buffer_limit_kb = 256 * 1024;
 int			kv_outbox_limit_mb = 1024;
 int			kv_transaction_size_kb = 64 * 1024;
 int			kv_max_workers = 64;
@@ -105,6 +106,11 @@ define_settings(void)
 	define_milliseconds("kafka.idle_commit_interval",
 						"Sets how often positions that stand still go to Kafka again, before it forgets them.",
 						"Far less than offsets.retention.minutes of the brokers.", &kv_idle_commit_interval_ms, 100);
+	DefineCustomIntVariable("kafka.buffer_limit",
+							"Sets how much memory a pipeline uses for records that it has fetched and not applied.",
+							"All partitions share it; each can hold one record, however large it is.",
+							&kv_buffer_limit_kb, kv_buffer_limit_kb, 4 * 1024, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("kafka.outbox_limit",
 							"Sets how large a pipeline's unpublished output may grow before the pipeline waits.",
 							NULL, &kv_outbox_limit_mb, kv_outbox_limit_mb, 1, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_MB,

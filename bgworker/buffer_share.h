@@ -1,0 +1,25 @@
+/* buffer_share.h: how much of kafka.buffer_limit a partition may hold. */
+#ifndef KV_BUFFER_SHARE_H
+#define KV_BUFFER_SHARE_H
+
+#include "kafka_views.h"
+
+/* What a record costs besides its key and value: librdkafka's object of it (280 bytes measured with 2.0.2), and its place in a ring. */
+#define RECORD_OVERHEAD 300
+
+/* Limits of one run of a pipeline. The sizes are at least such that a partition goes on, however many there are. */
+typedef struct BufferShare
+{
+	int			limit_kb;		/* the setting they were made of */
+	int			partitions;		/* and the number of partitions */
+	int64		ring_bytes;		/* a ring is filled so far, whatever is in the others */
+	int64		rings_bytes;	/* beyond that while all rings together have less than this */
+	int			queue_kb;		/* values that librdkafka has fetched of a partition and nobody has polled */
+	int			queue_records;	/* the same in records */
+	int			fetch_bytes;	/* by how much that may be overshot: what is asked for at once of a partition */
+} BufferShare;
+
+/* Divides the present kafka.buffer_limit over so many partitions. */
+extern BufferShare kv_buffer_share(int partitions);
+
+#endif							/* KV_BUFFER_SHARE_H */
