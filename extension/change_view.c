@@ -37,11 +37,7 @@ PG_FUNCTION_INFO_V1(kafka_resume_transactions);
 PG_FUNCTION_INFO_V1(kafka_adopt);
 PG_FUNCTION_INFO_V1(kafka_fork);
 
-/* Rows of dropped tables, views and topics, as d. */
-#define KV_DROPPED_RELATIONS \
-	"(SELECT * FROM pg_catalog.pg_event_trigger_dropped_objects() WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass" \
-	" AND objsubid = 0 AND object_type IN ('table', 'view', 'foreign table') AND schema_name <> 'kafka_state') AS d"
-
+static List *find_dropped(bool *servers);
 static void refuse_dropped_sinks(void);
 static void forget_servers(void);
 static int64 pipeline_of_view(Oid relid);
@@ -82,13 +78,15 @@ kafka_refuse_write(PG_FUNCTION_ARGS)
 			 errhint("Write to the topics that it reads.")));
 }
 
-/* Forgets what belonged to dropped relations and servers: event trigger on sql_drop. */
+/*
+ * Forgets what belonged to dropped relations and servers: event trigger on sql_drop. Most that is dropped in a
+ * database, temporary tables above all, is none of ours, and must cost one look at the list and wake nobody.
+ */
 Datum
 kafka_on_drop(PG_FUNCTION_ARGS)
 {
-	List	   *relids = NIL;
-	MemoryContext caller = CurrentMemoryContext;
-	uint64		count;
+	List	   *relids;
+	bool		servers;
 	KvSql		sql;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
@@ -98,18 +96,14 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 	if (!kv_catalog_installed())
 		PG_RETURN_VOID();
 
+	relids = find_dropped(&servers);
+	if (relids == NIL && !servers)
+		PG_RETURN_VOID();
 	kv_sql_enter_engine(&sql);
-	count = kv_sql_run("SELECT objid FROM " KV_DROPPED_RELATIONS, 0, NULL, NULL, NULL);
-	MemoryContextSwitchTo(caller);
-	for (uint64 i = 0; i < count; i++)
-	{
-		bool		isnull;
-
-		relids = lappend_oid(relids, DatumGetObjectId(kv_sql_value(i, 1, &isnull)));
-	}
 	if (relids != NIL)
 		refuse_dropped_sinks();
-	forget_servers();
+	if (servers)
+		forget_servers();
 	kv_sql_leave(&sql);
 
 	if (relids != NIL)
@@ -123,14 +117,48 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * Gives the views and foreign tables among the dropped objects, palloc'd: nothing in kafka_state belongs to any other
+ * relation; *servers: there are foreign servers too.
+ */
+static List *
+find_dropped(bool *servers)
+{
+	static const char text[] =
+		"SELECT d.objid, d.object_type = 'server' FROM pg_catalog.pg_event_trigger_dropped_objects() d"
+		" WHERE d.object_type IN ('foreign table', 'server') OR d.object_type IN ('table', 'view')"
+		" AND EXISTS (SELECT FROM kafka_state.view v WHERE v.relation::pg_catalog.oid = d.objid)";
+	static KvPlan *plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *relids = NIL;
+	uint64		count;
+	KvSql		sql;
+
+	*servers = false;
+	kv_sql_enter_engine(&sql);
+	count = kv_plan_run_kept(&plan, text, 0, NULL, NULL, NULL);
+	MemoryContextSwitchTo(caller);
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		isnull;
+
+		if (DatumGetBool(kv_sql_value(i, 2, &isnull)))
+			*servers = true;
+		else
+			relids = lappend_oid(relids, DatumGetObjectId(kv_sql_value(i, 1, &isnull)));
+	}
+	kv_sql_leave(&sql);
+	return relids;
+}
+
 /* Refuses to drop the topic table of an unstored view that stays: it has no trigger that could depend on the table. In the engine's scope. */
 static void
 refuse_dropped_sinks(void)
 {
 	static const char text[] =
-		"SELECT v.relation::pg_catalog.text, d.object_identity FROM " KV_DROPPED_RELATIONS
+		"SELECT v.relation::pg_catalog.text, d.object_identity FROM pg_catalog.pg_event_trigger_dropped_objects() d"
 		" JOIN kafka_state.sink s ON s.topic_table::pg_catalog.oid = d.objid JOIN kafka_state.view v USING (view)"
-		" WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o"
+		" WHERE d.object_type = 'foreign table' AND NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger_dropped_objects() o"
 		" WHERE o.classid = d.classid AND o.objid = v.relation::pg_catalog.oid)";
 
 	if (kv_sql_run(text, 0, NULL, NULL, NULL) > 0)
