@@ -2,8 +2,8 @@
  * newer_records.c: a record of an upsert topic that is tried again must not take the place of a newer one of its key.
  *
  * Nothing in the database says that there is one: a deletion leaves no row. The topic does, so it is read from the first such record to
- * the pipeline's position, for keys only; they are compared as the columns they are. What is a dead letter itself has not been
- * applied and does not count, neither to all views nor to the one that is asked about.
+ * the pipeline's position, for keys only; they are compared as the columns they are. What is a dead letter itself, or was one and
+ * has been discarded, has not been applied and does not count, neither to all views nor to the one that is asked about.
  *
  * A view over views that reads the topic, too, gets what these made of it all the same: they may have other keys.
  *
@@ -44,7 +44,7 @@ typedef struct Search
 	Datum	   *values;			/* of the last record */
 	bool	   *nulls;
 	UpsertRows *keys;
-	HTAB	   *not_applied;	/* places of dead letters */
+	HTAB	   *not_applied;	/* places of dead letters, and of discarded ones */
 	HTAB	   *found;			/* places of the records, where the topic still has them */
 	int			npartitions;	/* that the topic has now */
 	int64	   *starts;			/* per partition: where it is read from */
@@ -57,7 +57,7 @@ static void run(Search *search);
 static void watch_keys(Search *search);
 static bool decode_key(Search *search, const TopicRecord *record);
 static HTAB *make_places(Search *search, const char *name);
-static void read_dead_letters(Search *search);
+static void read_not_applied(Search *search);
 static void read_topic(Search *search, TopicReader *reader);
 static void set_bounds(Search *search, TopicReader *reader);
 static void judge(Search *search);
@@ -120,7 +120,7 @@ run(Search *search)
 	search->lows = palloc0(sizeof(int64) * Max(search->npartitions, input->npartitions));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	watch_keys(search);
-	read_dead_letters(search);
+	read_not_applied(search);
 	read_topic(search, reader);
 	judge(search);
 	PopActiveSnapshot();
@@ -174,21 +174,24 @@ make_places(Search *search, const char *name)
 
 /* Reads which records have not been applied to the views. */
 static void
-read_dead_letters(Search *search)
+read_not_applied(Search *search)
 {
 	static const char text[] =
 		"SELECT record_offset, partition::bigint FROM kafka_state.dead_letter"
-		" WHERE pipeline = $1 AND relation::oid = $2 AND record_offset IS NOT NULL AND (view IS NULL OR view::oid = $3)";
-	const Oid	types[] = {INT8OID, OIDOID, OIDOID};
-	Datum		values[3];
+		" WHERE pipeline = $1 AND relation::oid = $2 AND record_offset IS NOT NULL AND (view IS NULL OR view::oid = $3)"
+		" UNION ALL SELECT record_offset, partition::bigint FROM kafka_state.skipped"
+		" WHERE pipeline = $1 AND relation::oid = $2 AND NOT retried AND input IS NULL AND (view IS NULL OR view = $4)";
+	const Oid	types[] = {INT8OID, OIDOID, OIDOID, INT8OID};
+	Datum		values[4];
 	uint64		count;
 	KvSql		sql;
 
 	values[0] = Int64GetDatum(search->pipeline->row->pipeline);
 	values[1] = ObjectIdGetDatum(search->input->topic->relid);
 	values[2] = ObjectIdGetDatum(search->view ? search->view->row->relation : InvalidOid);
+	values[3] = Int64GetDatum(search->view ? search->view->row->view : 0);
 	kv_sql_enter_engine(&sql);
-	count = kv_sql_read(text, 3, types, values, NULL, 0);
+	count = kv_sql_read(text, 4, types, values, NULL, 0);
 	for (uint64 i = 0; i < count; i++)
 	{
 		Place		place = {.offset = kv_sql_int8(i, 1),.partition = kv_sql_int8(i, 2)};

@@ -1,8 +1,12 @@
 /*
- * retry_request.c: kafka.retry_dead_letters, which asks the workers to try dead letters again.
+ * retry_request.c: kafka.retry_dead_letters, which asks the workers to try dead letters again, and kafka.discard_dead_letters, which forgets them.
  *
- * Why it only asks: results, positions and outbox of a pipeline are written by its worker's batches and by nobody else,
+ * Why the first only asks: results, positions and outbox of a pipeline are written by its worker's batches and by nobody else,
  * so that each has one order. The request is a mark on the dead letters; it commits or rolls back with the caller's transaction.
+ *
+ * To discard one changes nothing of what is applied: its record was left out and stays so, for a reload too, because kafka_state.skipped keeps its place.
+ * The row is locked by whoever decides about it. A worker that tries it has the lock to the end of its batch, so it is waited for, and then
+ * it is gone, or failed again and is discarded; and a worker passes over what a session is discarding.
  */
 #include "postgres.h"
 
@@ -23,10 +27,13 @@
 #define MEANT "(relation::oid = $1 AND view IS NULL OR view::oid = $1) AND ($2 IS NULL OR id = ANY ($2))"
 
 PG_FUNCTION_INFO_V1(kafka_retry_dead_letters);
+PG_FUNCTION_INFO_V1(kafka_discard_dead_letters);
 
 static void check_right(Oid relid);
 static void tell_of_rows(Oid relid, Datum ids, bool all);
 static int64 request(Oid relid, Datum ids, bool all);
+static int64 discard(Oid relid, Datum ids, bool all);
+static void keep_places(Datum ids);
 
 
 /* kafka.retry_dead_letters(relation, ids): gives how many will be tried again. */
@@ -103,4 +110,68 @@ request(Oid relid, Datum ids, bool all)
 	kv_sql_leave(&sql);
 	KV_FAULT_POINT("retry_requested");
 	return total;
+}
+
+/* kafka.discard_dead_letters(relation, ids): gives how many are gone. */
+Datum
+kafka_discard_dead_letters(PG_FUNCTION_ARGS)
+{
+	Oid			relid;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	relid = PG_GETARG_OID(0);
+	check_right(relid);
+	PG_RETURN_INT64(discard(relid, PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1), PG_ARGISNULL(1)));
+}
+
+/* Deletes them, once nobody tries them. Blocks: for a batch of dead letters that are tried again. */
+static int64
+discard(Oid relid, Datum ids, bool all)
+{
+	/* in the order of ids, so that sessions do not wait for each other in a circle */
+	static const char lock[] =
+		"SELECT pg_catalog.array_agg(l.id) FROM (SELECT id FROM kafka_state.dead_letter WHERE " MEANT " ORDER BY id FOR UPDATE) l";
+	static const char delete[] =
+		"DELETE FROM kafka_state.dead_letter d USING pg_catalog.unnest($1) i (id) WHERE d.id = i.id";
+	const Oid	types[] = {OIDOID, INT8ARRAYOID};
+	Datum		values[] = {ObjectIdGetDatum(relid), ids};
+	int64		total = 0;
+	Datum		locked;
+	bool		none;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(lock, 2, types, values, all ? " n" : NULL);
+	locked = kv_sql_value(0, 1, &none);
+	if (!none)
+	{
+		keep_places(locked);
+		total = kv_sql_run(delete, 1, &types[1], &locked, NULL);
+	}
+	kv_sql_leave(&sql);
+	return total;
+}
+
+/*
+ * Notes that these records were not applied, where somebody may ask: an older dead letter of a table, which is tried again only if no newer record of
+ * its key has been applied (newer_records.c). In the engine's scope.
+ */
+static void
+keep_places(Datum ids)
+{
+	static const char text[] =
+		"WITH discarded AS (SELECT d.* FROM kafka_state.dead_letter d JOIN pg_catalog.unnest($1) i (id) USING (id)),"
+		" others AS (SELECT d.pipeline, d.relation, d.partition, min(d.record_offset) AS first FROM kafka_state.dead_letter d"
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.unnest($1) i (id) WHERE i.id = d.id) GROUP BY 1, 2, 3)"
+		" INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view)"
+		" SELECT d.pipeline, d.relation, d.partition, d.record_offset, v.view FROM discarded d"
+		" JOIN pg_catalog.pg_foreign_table t ON t.ftrelid = d.relation AND 'mode=upsert' = ANY (t.ftoptions)"
+		" JOIN others o ON o.pipeline = d.pipeline AND o.relation = d.relation AND o.partition = d.partition AND o.first < d.record_offset"
+		" LEFT JOIN kafka_state.view v ON v.relation = d.view"
+		" WHERE d.view IS NULL OR v.view IS NOT NULL"
+		" ON CONFLICT DO NOTHING";
+	const Oid	types[] = {INT8ARRAYOID};
+
+	kv_sql_run(text, 1, types, &ids, NULL);
 }

@@ -602,6 +602,11 @@ CREATE FUNCTION kafka.retry_dead_letters(relation regclass, ids bigint[] DEFAULT
 COMMENT ON FUNCTION kafka.retry_dead_letters(regclass, bigint[]) IS
 	'Has dead letters of a topic table (records that could not be decoded) or of a view tried again: all, or those with the given ids; gives how many';
 
+CREATE FUNCTION kafka.discard_dead_letters(relation regclass, ids bigint[] DEFAULT NULL) RETURNS bigint
+	LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_discard_dead_letters';
+COMMENT ON FUNCTION kafka.discard_dead_letters(regclass, bigint[]) IS
+	'Forgets dead letters of a topic table or of a view, whose records stay left out: all, or those with the given ids; gives how many';
+
 CREATE FUNCTION kafka.pause(pipeline text) RETURNS void
 	LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'kafka_pause_pipeline';
 COMMENT ON FUNCTION kafka.pause(text) IS 'Pauses a pipeline';
