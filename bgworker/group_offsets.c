@@ -7,6 +7,10 @@
  * Invariant: no answer is not an empty one. Errors of the group or of one partition, an open transaction among them, are
  * waited for and raised in the end. An answer without what Kafka is known to have had is not believed at once: a broker that has just
  * started may give one, without an error, while it loads its groups (seen for 0.4 s with Kafka 4.1.1 after kill -9).
+ *
+ * A request that timed out while its coordinator was away is finished by librdkafka (2.0.2) when that comes back, though it is freed: an
+ * assertion ends the process, and with it every other one of this cluster. So a request has the whole time there is, and its client does
+ * not outlive it.
  */
 #include "postgres.h"
 
@@ -20,14 +24,13 @@
 
 #include "group_offsets.h"
 
-#define SLICE_MS 1000
 #define LIMIT_MS 30000
 #define PAUSE_MS 20
 /* How long, and how often, an answer that lacks what is expected is not believed. */
 #define DOUBT_MS 5000
 #define DOUBT_PAUSE_MS 200
 
-/* How long who waits for an answer does not look whether it is to stop. */
+/* How long who waits for an answer does not look whether it is to stop; the thread that asks neither. */
 #define LOOK_MS 50
 
 struct GroupQuestion
@@ -40,6 +43,7 @@ struct GroupQuestion
 	TimestampTz doubt_until;
 };
 
+static void begin(GroupQuestion *question, int pause_ms);
 static void ask(KafkaCall *call);
 static rd_kafka_resp_err_t take_answer(KafkaCall *call, List **offsets);
 static rd_kafka_resp_err_t read_answer(rd_kafka_event_t *event, List **offsets);
@@ -66,12 +70,25 @@ kv_group_ask(MemoryContext parent, Oid serverid, Oid role, const char *group, co
 
 	question->client->call.body = ask;
 	question->client->call.name = question->group;
-	question->client->call.timeout_ms = SLICE_MS;
-	kv_call_start(&question->client->call);
+	begin(question, 0);
 	return question;
 }
 
-/* Asks once; holds no object of librdkafka but the answer when it returns. Runs in a thread: see kafka_call.h. */
+/* Begins a request, after a pause. */
+static void
+begin(GroupQuestion *question, int pause_ms)
+{
+	KafkaCall  *call = &question->client->call;
+
+	call->pause_ms = pause_ms;
+	call->timeout_ms = Max(1000, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), question->deadline));
+	kv_call_start(call);
+}
+
+/*
+ * Asks once; holds no object of librdkafka but the answer when it returns. One that is cancelled leaves its request to the end of the
+ * client. Runs in a thread: see kafka_call.h.
+ */
 static void
 ask(KafkaCall *call)
 {
@@ -82,10 +99,16 @@ ask(KafkaCall *call)
 	(void) rd_kafka_AdminOptions_set_request_timeout(options, call->timeout_ms, errstr, sizeof(errstr));
 	rd_kafka_error_destroy(rd_kafka_AdminOptions_set_require_stable_offsets(options, 1));
 	rd_kafka_ListConsumerGroupOffsets(call->rk, groups, 1, options, call->queue);
-	/* errors of the client come this way too */
-	while ((call->event = rd_kafka_queue_poll(call->queue, 2 * call->timeout_ms)) != NULL &&
-		   rd_kafka_event_type(call->event) != RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT)
-		rd_kafka_event_destroy(call->event);
+	/* errors of the client come this way too; the request's own time ends this */
+	while (!__atomic_load_n(&call->cancelled, __ATOMIC_ACQUIRE))
+	{
+		call->event = rd_kafka_queue_poll(call->queue, LOOK_MS);
+		if (call->event != NULL && rd_kafka_event_type(call->event) == RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT)
+			break;
+		if (call->event != NULL)
+			rd_kafka_event_destroy(call->event);
+		call->event = NULL;
+	}
 	rd_kafka_ListConsumerGroupOffsets_destroy(groups[0]);
 	rd_kafka_AdminOptions_destroy(options);
 }
@@ -108,20 +131,18 @@ kv_group_answered(GroupQuestion *question, List **offsets)
 			kv_client_destroy(client);
 			return true;
 		}
-		client->call.pause_ms = DOUBT_PAUSE_MS;
-		kv_call_start(&client->call);
+		begin(question, DOUBT_PAUSE_MS);
 		return false;
 	}
 	/* a broker that has just started loads its groups first, and librdkafka does not ask again by itself */
-	if (kv_error_kind(err) == KAFKA_STOP || GetCurrentTimestamp() > question->deadline)
+	if (kv_error_kind(err) == KAFKA_STOP || err == RD_KAFKA_RESP_ERR__TIMED_OUT || GetCurrentTimestamp() > question->deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("could not read what has been published to server \"%s\"", client->server_name),
 				 errdetail("librdkafka: %s", rd_kafka_err2str(err)),
 				 errhint("Check that the broker runs, and that the Kafka user of the user mapping may Read group \"%s\". Publishing goes on by itself.",
 						 question->group)));
-	client->call.pause_ms = PAUSE_MS;
-	kv_call_start(&client->call);
+	begin(question, PAUSE_MS);
 	return false;
 }
 

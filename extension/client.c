@@ -274,6 +274,7 @@ end_handle(void *arg)
 {
 	ClientHandle *handle = arg;
 
+	kv_call_cancel(&handle->client.call);
 	(void) kv_call_wait(&handle->client.call, -1);
 	dlist_delete(&handle->node);
 	destroy_bounded(handle);
@@ -291,6 +292,7 @@ end_live_handles(int code, Datum arg)
 	{
 		ClientHandle *handle = dlist_head_element(ClientHandle, node, &live_handles);
 
+		kv_call_cancel(&handle->client.call);
 		if (kv_call_wait(&handle->client.call, Max(0, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), limit))))
 			MemoryContextDelete(handle->client.context);
 		else

@@ -39,6 +39,7 @@ kv_call_start(KafkaCall *call)
 	call->err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	call->metadata = NULL;
 	call->event = NULL;
+	call->cancelled = false;
 	call->ended = false;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -105,6 +106,13 @@ kv_call_wait(KafkaCall *call, int limit_ms)
 		call->running = pthread_timedjoin_np(call->thread, NULL, &until) != 0;
 	}
 	return !call->running;
+}
+
+/* See the header. */
+void
+kv_call_cancel(KafkaCall *call)
+{
+	__atomic_store_n(&call->cancelled, true, __ATOMIC_RELEASE);
 }
 
 /* See the header. The child goes before what lies in the context itself is freed. */

@@ -27,6 +27,7 @@ typedef struct KafkaCall
 	rd_kafka_resp_err_t err;
 	const struct rd_kafka_metadata *metadata;
 	rd_kafka_event_t *event;
+	bool		cancelled;		/* atomic: a body that may wait for long looks here, and returns */
 	/* of kafka_call.c */
 	bool		running;
 	bool		ended;			/* atomic: the body has returned */
@@ -39,6 +40,8 @@ extern void kv_call_start(KafkaCall *call);
 extern bool kv_call_is_running(KafkaCall *call);
 /* Waits until it is over, limit_ms at most (below 0: however long it takes); false: it is still under way. Runs: either. */
 extern bool kv_call_wait(KafkaCall *call, int limit_ms);
+/* Asks a body that heeds it to return early. Runs: either. Blocks: no. */
+extern void kv_call_cancel(KafkaCall *call);
 /* Lets what lies in context stand until the call is over, if the context is reset meanwhile. */
 extern void kv_call_guard(KafkaCall *call, MemoryContext context);
 

@@ -350,9 +350,20 @@ sub group
 	return map { [ split /\t/, $_, 4 ] } split /\n/, $self->kv_kafka('', 'group', $group);
 }
 
+# What a test kills is killed by signal 9: whatever ends otherwise has crashed, and restarted everything, which a test may not notice.
+sub crashes
+{
+	my $logs = join ' ', glob "$PostgreSQL::Test::Utils::log_path/*.log";
+
+	return $logs ? grep { !/signal 9\b/ } qx(grep -hE 'was terminated by signal|PANIC:|TRAP:|Assertion .* failed' $logs) : ();
+}
+
 END
 {
 	my $status = $?;
+	my @crashes = crashes();
+	print STDOUT "not ok - a process has crashed: $_" for @crashes;
+	$status ||= 1 if @crashes;
 	system("'$root/scripts/broker' kill '$_->{dir}/broker' >/dev/null 2>&1") for @started;
 	$? = $status;
 }
