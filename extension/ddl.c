@@ -317,6 +317,8 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 	kv_pass_on(utility);
 	if (topics != NIL)
 		CommandCounterIncrement();
+	if (topics != NIL)
+		KV_FAULT_POINT("topic_altered");
 	foreach(cell, topics)
 		kv_topic_check(lfirst_oid(cell));	/* raises an error for options that do not go together */
 }

@@ -18,6 +18,7 @@
 #include "utils/syscache.h"
 
 #include "catalog.h"
+#include "fault_point.h"
 #include "pass_on.h"
 #include "shared.h"
 
@@ -77,8 +78,10 @@ kv_pass_on_rename_server(Utility *utility, RenameStmt *stmt)
 	kv_database_hold(MyDatabaseId);
 	PG_TRY();
 	{
+		KV_FAULT_POINT("server_held");
 		kv_outbox_rename_server(name, stmt->newname);
 		kv_pass_on(utility);
+		KV_FAULT_POINT("server_renamed");
 	}
 	PG_FINALLY();
 	{

@@ -63,6 +63,8 @@ SELECT phase, title FROM kafka.explain('named');
 SELECT * FROM kafka.topics WHERE relation::text IN ('orders', 'customers', 'sink') ORDER BY relation::text;
 SELECT view, pipeline, owner = current_user::regrole AS mine, options, paused, late_rows, dead_letters FROM kafka.views
 WHERE pipeline LIKE 'view_inspect%' ORDER BY pipeline;
+-- positions without messages go to Kafka some seconds later
+SELECT kafka_test.poll('count(published_batch) = 2 FROM kafka.pipelines WHERE pipeline LIKE ''view_inspect%''');
 SELECT pipeline, views, state, pid IS NOT NULL AS runs, batch > 0 AS has_batch, batch >= published_batch AS published, records,
        null_values, late_rows, dead_letters, failures, error, publish_error
 FROM kafka.pipelines WHERE pipeline LIKE 'view_inspect%' ORDER BY pipeline;

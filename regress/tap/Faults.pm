@@ -47,6 +47,8 @@ my %leads = (
 	drop => [ qw(drop_before drop_forgotten commit_before_wakes) ],
 	alter => [ qw(alter_checked alter_passed_on) ],
 	rename => [ qw(rename_passed_on) ],
+	alter_topic => [ qw(topic_altered) ],
+	rename_server => [ qw(server_held server_renamed) ],
 	attach => [ qw(attach_locked attach_triggers_made attach_rows_written outbox_committed commit_before_wakes) ],
 	detach => [ qw(detach_triggers_dropped commit_before_wakes) ],
 	pause => [ qw(pause_stored) ],
@@ -82,6 +84,18 @@ my %begins = (
 		$arm->();
 		return change($world, 'BEGIN; ALTER MATERIALIZED VIEW minutes RENAME TO renamed; ALTER MATERIALIZED VIEW renamed RENAME TO minutes; COMMIT',
 			q{to_regclass('minutes') IS NOT NULL}) },
+	alter_topic => sub {
+		my ($world, $arm) = @_;
+		my $column = 'added_' . ++$world->{number};
+		$arm->();
+		return change($world, "ALTER FOREIGN TABLE orders ADD COLUMN $column int",
+			"EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = '$column')") },
+	rename_server => sub {
+		my ($world, $arm) = @_;
+		wait_for_all($world);
+		$arm->();
+		return change($world, 'BEGIN; ALTER SERVER broker RENAME TO renamed; ALTER SERVER renamed RENAME TO broker; COMMIT',
+			q{EXISTS (SELECT FROM pg_foreign_server WHERE srvname = 'broker')}) },
 	attach => sub { my ($world, $arm) = @_; my @change = attach_sink($world); $arm->(); return change($world, @change) },
 	detach => sub {
 		my ($world, $arm) = @_;
