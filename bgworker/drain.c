@@ -77,9 +77,11 @@ kv_drain_truncate(const char *table, int64 batch)
 		{
 			PushActiveSnapshot(GetTransactionSnapshot());
 			KV_FAULT_POINT("truncate_locked");
-			kv_sql_enter_engine(&sql);
-			if (kv_sql_read(psprintf(batch > 0 ? "SELECT FROM kafka_state.%s WHERE batch > $1 LIMIT 1"
-									 : "SELECT FROM kafka_state.%s WHERE $1 IS NOT NULL LIMIT 1", table), 1, types, &value, NULL, 1) == 0)
+			/* what is live lies behind the dead rows, of which there may be many under an old snapshot */
+			kv_sql_enter_by_index(&sql);
+			if (kv_sql_read(psprintf(batch > 0 ? "SELECT FROM kafka_state.%s WHERE batch > $1 ORDER BY batch, seq LIMIT 1"
+									 : "SELECT FROM kafka_state.%s WHERE $1 IS NOT NULL ORDER BY server DESC, seq DESC LIMIT 1", table),
+							1, types, &value, NULL, 1) == 0)
 				kv_sql_ddl("TRUNCATE kafka_state.%s", table);
 			KV_FAULT_POINT("truncate_done");
 			kv_sql_leave(&sql);

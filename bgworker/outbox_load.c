@@ -138,7 +138,7 @@ read_offsets(Output *output, Load *load, int64 up_to)
 	uint64		count;
 	KvSql		sql;
 
-	kv_sql_enter_engine(&sql);
+	kv_sql_enter_by_index(&sql);
 	count = kv_sql_read(text, 3, types, values, NULL, 0);
 	load->offsets = MemoryContextAlloc(load->context, sizeof(KafkaOffset) * Max(count, 1));
 	for (uint64 i = 0; i < count; i++)

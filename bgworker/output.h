@@ -5,6 +5,7 @@
 #include "group_offsets.h"
 #include "kafka_txn.h"
 #include "metadata.h"
+#include "run_sql.h"
 #include "shared.h"
 
 typedef enum OutputState
@@ -46,6 +47,8 @@ typedef struct Output
 	char	   *producer_token; /* in that name: another one after kafka.fork(), until the producer is closed */
 	OutboxPlace published;		/* what Kafka has */
 	OutboxPlace noted;			/* the same as Postgres knows it */
+	OutboxPlace deleted;		/* its rows up to here have been deleted with this producer; 0: none, though they may be gone */
+	KvPlan	   *delete_messages;	/* of the outbox; in context */
 	KafkaOffset *offsets;		/* what the last Kafka transaction carried */
 	int			noffsets;
 	char	   *frontiers;		/* JSON object; NULL: not known, for they did not fit there */

@@ -44,6 +44,9 @@ static void publish(Output *output);
 static void after_publishing(Output *output);
 static void keep_offsets(Output *output, const Load *load);
 static void note_published(Output *output);
+static bool store_note(Output *output);
+static void delete_published(Output *output);
+static int64 last_seq(OutboxPlace place);
 static void close_producer(Output *output);
 
 
@@ -232,11 +235,6 @@ keep_offsets(Output *output, const Load *load)
 static void
 note_published(Output *output)
 {
-	const Oid	types[] = {INT8OID, INT8OID, INT8OID, TEXTOID};
-	Datum		values[] = {
-		Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch), Int64GetDatum(output->published.part),
-		CStringGetTextDatum(output->producer_token)
-	};
 	MemoryContext save = CurrentMemoryContext;
 	KvSql		sql;
 
@@ -244,20 +242,14 @@ note_published(Output *output)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	kv_sql_enter_engine(&sql);
+	kv_sql_enter_by_index(&sql);
 	/* waits for a kafka.fork() that is under way: what went out under the old name holds under the new one, of which Kafka has no sign */
 	kv_sql_ddl("LOCK TABLE kafka_state.published IN ROW EXCLUSIVE MODE");
 	/* a pipeline that is being dropped has no row any more, and its outbox goes with it */
-	if (kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, values, NULL) > 0)
+	if (store_note(output))
 	{
-		kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at, decided)"
-				   " SELECT $1, $2, $3, pg_catalog.clock_timestamp(), token <> $4 FROM kafka_state.pipeline WHERE pipeline = $1"
-				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = excluded.decided",
-				   4, types, values, NULL);
 		KV_FAULT_POINT("note_written");
-		kv_sql_run(psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT " WHERE (batch < $2 OR batch = $2 AND ($3 = 0 OR seq <= $3)) AND $1 IS NOT NULL",
-							output->pipeline), 3, types, values, NULL);
-		kv_sql_run("DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch < $2 AND $3 IS NOT NULL", 3, types, values, NULL);
+		delete_published(output);
 	}
 	kv_sql_leave(&sql);
 	KV_FAULT_POINT("note_rows_deleted");
@@ -265,7 +257,59 @@ note_published(Output *output)
 	CommitTransactionCommand();
 	KV_FAULT_POINT("note_committed");
 	MemoryContextSwitchTo(save);
-	output->noted = output->published;
+	output->noted = output->deleted = output->published;
+}
+
+/* Writes the note; false: there is no such pipeline any more. Inside the engine's scope, with the notes locked. */
+static bool
+store_note(Output *output)
+{
+	static KvRowPlan plan;
+	const Oid	token_types[] = {INT8OID, TEXTOID};
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID, BOOLOID};
+	Datum		token[] = {Int64GetDatum(output->pipeline), CStringGetTextDatum(output->producer_token)};
+	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch), Int64GetDatum(output->published.part), (Datum) 0};
+	bool		isnull;
+
+	if (kv_sql_read("SELECT token <> $2 FROM " KV_NEWEST("pipeline", "pipeline", "$1") " p", 2, token_types, token, NULL, 1) == 0)
+		return false;
+	values[3] = kv_sql_value(0, 1, &isnull);
+	if (kv_plan_change_row(&plan, "UPDATE kafka_state.published SET batch = $2, part = $3, at = pg_catalog.clock_timestamp(), decided = $4 WHERE %s",
+						   KV_THE_ROW("published", "pipeline"), 4, types, values, NULL) == 0)
+		kv_sql_run("INSERT INTO kafka_state.published (pipeline, batch, part, at, decided) VALUES ($1, $2, $3, pg_catalog.clock_timestamp(), $4)"
+				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = excluded.decided",
+				   4, types, values, NULL);
+	return true;
+}
+
+/*
+ * Deletes what is noted, from where this process has deleted before: what is dead there may stay long in table and index, under an old
+ * snapshot. Inside the engine's scope.
+ */
+static void
+delete_published(Output *output)
+{
+	static KvPlan *positions;
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID, INT8OID};
+	Datum		values[] = {
+		Int64GetDatum(output->deleted.batch), Int64GetDatum(last_seq(output->deleted)),
+		Int64GetDatum(output->published.batch), Int64GetDatum(last_seq(output->published))
+	};
+	Datum		batches[] = {Int64GetDatum(output->pipeline), values[0], values[2]};
+
+	if (output->delete_messages == NULL)
+		output->delete_messages = kv_plan_make(output->context, psprintf("DELETE FROM kafka_state.outbox_" INT64_FORMAT
+																		  " WHERE (batch, seq) > ($1, $2) AND (batch, seq) <= ($3, $4)",
+																		  output->pipeline), 4, types);
+	kv_plan_run(output->delete_messages, 0, values, NULL, NULL);
+	kv_plan_run_kept(&positions, "DELETE FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch >= $2 AND batch < $3", 3, types, batches, NULL);
+}
+
+/* Gives the seq of the last row that is out of the batch of a place. */
+static int64
+last_seq(OutboxPlace place)
+{
+	return place.part == 0 ? PG_INT64_MAX : place.part;
 }
 
 /* See the header. */
@@ -328,6 +372,8 @@ close_producer(Output *output)
 	output->recovery = NULL;
 	output->offsets = NULL;
 	output->noffsets = 0;
+	output->delete_messages = NULL;
+	output->deleted = (OutboxPlace) {0, 0};
 	output->abandoned = false;
 	output->state = OUTPUT_UNKNOWN;
 }

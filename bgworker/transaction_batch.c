@@ -22,10 +22,12 @@
 #include "transaction_batch.h"
 #include "transaction_rows.h"
 
+#define THE_BATCH KV_THE_ROW("transaction_batch", "server")
+
 static bool read_batch_row(TransactionBatch *batch, Oid serverid);
 static void insert_batch_row(const TransactionBatch *batch);
 static void read_topic(TransactionBatch *batch);
-static void update_batch(const TransactionBatch *batch, const char *change, int64 value);
+static void update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, int64 value);
 
 
 /* See the header. */
@@ -75,8 +77,8 @@ read_batch_row(TransactionBatch *batch, Oid serverid)
 
 	batch->server = server->servername;
 	batch->role = server->owner;
-	kv_sql_enter_engine(&sql);
-	exists = kv_sql_read("SELECT batch, published, token, part, claimed FROM kafka_state.transaction_batch WHERE server = $1",
+	kv_sql_enter_by_index(&sql);
+	exists = kv_sql_read("SELECT batch, published, token, part, claimed FROM " KV_NEWEST("transaction_batch", "server", "$1") " b",
 						 1, types, &value, NULL, 1) > 0;
 	if (exists)
 	{
@@ -123,9 +125,10 @@ read_topic(TransactionBatch *batch)
 bool
 kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 {
+	static KvRowPlan plan;
 	static const char text[] =
 		"UPDATE kafka_state.transaction_batch SET batch = greatest(batch, $2) + 1, previous = snapshot, snapshot = pg_catalog.pg_current_snapshot(),"
-		" published = false, claimed = false, part = 0 WHERE server = $1 AND published RETURNING batch";
+		" published = false, claimed = false, part = 0 WHERE %s AND published RETURNING batch";
 	const Oid	types[] = {TEXTOID, INT8OID};
 	Datum		values[2];
 	MemoryContext save = CurrentMemoryContext;
@@ -138,7 +141,7 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 	values[0] = CStringGetTextDatum(batch->server);
 	values[1] = Int64GetDatum(known);
 	kv_sql_enter_engine(&sql);
-	begun = kv_sql_run(text, 2, types, values, NULL) == 1;
+	begun = kv_plan_change_row(&plan, text, THE_BATCH, 2, types, values, NULL) == 1;
 	if (begun)
 		batch->batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 	kv_sql_leave(&sql);
@@ -162,7 +165,9 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 void
 kv_transaction_batch_note_claim(TransactionBatch *batch)
 {
-	update_batch(batch, "claimed = $2 <> 0", 1);
+	static KvRowPlan plan;
+
+	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET claimed = $2 <> 0 WHERE %s AND token = $3", 1);
 	batch->claimed = true;
 }
 
@@ -170,12 +175,14 @@ kv_transaction_batch_note_claim(TransactionBatch *batch)
 void
 kv_transaction_batch_note_part(TransactionBatch *batch, int64 end)
 {
-	update_batch(batch, "part = $2", end);
+	static KvRowPlan plan;
+
+	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET part = $2 WHERE %s AND token = $3", end);
 }
 
-/* Changes a column of the batch's row to $2, unless the batch is another's in Kafka by now. */
+/* Changes the batch's row by a value, $2, unless the batch is another's in Kafka by now. */
 static void
-update_batch(const TransactionBatch *batch, const char *change, int64 value)
+update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, int64 value)
 {
 	const Oid	types[] = {TEXTOID, INT8OID, TEXTOID};
 	MemoryContext save = CurrentMemoryContext;
@@ -188,7 +195,7 @@ update_batch(const TransactionBatch *batch, const char *change, int64 value)
 	values[1] = Int64GetDatum(value);
 	values[2] = CStringGetTextDatum(batch->token);
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(psprintf("UPDATE kafka_state.transaction_batch SET %s WHERE server = $1 AND token = $3", change), 3, types, values, NULL);
+	kv_plan_change_row(plan, text, THE_BATCH, 3, types, values, NULL);
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -199,6 +206,8 @@ update_batch(const TransactionBatch *batch, const char *change, int64 value)
 void
 kv_transaction_batch_finish(const TransactionBatch *batch)
 {
+	static KvRowPlan plan;
+	static const char text[] = "UPDATE kafka_state.transaction_batch SET published = true WHERE %s AND token = $2";
 	const Oid	types[] = {TEXTOID, TEXTOID};
 	MemoryContext save = CurrentMemoryContext;
 	Datum		values[2];
@@ -209,7 +218,7 @@ kv_transaction_batch_finish(const TransactionBatch *batch)
 	values[0] = CStringGetTextDatum(batch->server);
 	values[1] = CStringGetTextDatum(batch->token);
 	kv_sql_enter_engine(&sql);
-	if (kv_sql_run("UPDATE kafka_state.transaction_batch SET published = true WHERE server = $1 AND token = $2", 2, types, values, NULL) > 0)
+	if (kv_plan_change_row(&plan, text, THE_BATCH, 2, types, values, NULL) > 0)
 		kv_transaction_rows_delete(batch->server);
 	KV_FAULT_POINT("transactions_rows_deleted");
 	kv_sql_leave(&sql);

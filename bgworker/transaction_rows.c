@@ -1,7 +1,7 @@
 /*
  * transaction_rows.c: which rows of kafka_state.transaction_outbox are a batch's, and in which order.
  *
- * Invariant: each row is of one batch and is read in the order of seq. What is done here should not cost more because many rows have been
+ * Invariant: each row is of one batch and is read in the order of seq. What is done here does not cost more because many rows have been
  * published and deleted, or because a large transaction is being written. While somebody holds an old snapshot, deleted rows stay in table and index, and whoever looks for the others from one end of the
  * index meets them all again in each batch. So rows are found by transaction id: those of snapshot n and not of n-1 have ids in the
  * gaps between the transactions that run in n, above the end of n-1, or are of one that ran in n-1. In these runs of ids
@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -39,6 +38,9 @@
 	"   FROM (SELECT x FROM pg_catalog.pg_snapshot_xip(b.snapshot) x WHERE b.previous IS NULL OR x >= pg_catalog.pg_snapshot_xmax(b.previous)" \
 	"     UNION ALL SELECT pg_catalog.pg_snapshot_xmax(b.snapshot)) edges(e)) r(low, high)"
 
+/* The row of server $1. */
+#define BATCH KV_NEWEST("transaction_batch", "server", "$1")
+
 /*
  * The rows o of server $1 in the runs r. OFFSET keeps the planner from turning this round, to a walk over the index that asks of each
  * entry whether it is in a run: it knows nothing of the dead ones, and takes a drained table for empty.
@@ -58,26 +60,17 @@ struct TransactionRows
 	bool		last;			/* the batch has none behind these */
 };
 
-static void enter(KvSql *sql);
 static void note_topic(const OutboxMessage *message, void *arg);
 static void list_seqs(TransactionRows *rows, Datum server);
 static uint64 fetch(const TransactionRows *rows, Datum server, int count);
 
-
-/* Enters SQL that goes by indexes, of however little there is. */
-static void
-enter(KvSql *sql)
-{
-	kv_sql_enter_engine(sql);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
 
 /* See the header. */
 bool
 kv_transaction_rows_wait(const char *server)
 {
 	static const char text[] =
-		"SELECT FROM (SELECT (SELECT snapshot FROM kafka_state.transaction_batch WHERE server = $1), pg_catalog.pg_current_snapshot())"
+		"SELECT FROM (SELECT (SELECT n.snapshot FROM " BATCH " n), pg_catalog.pg_current_snapshot())"
 		"     b(previous, snapshot),"
 		" LATERAL " ROWS_IN_RUNS " LIMIT 1";
 	const Oid	types[] = {TEXTOID};
@@ -85,7 +78,7 @@ kv_transaction_rows_wait(const char *server)
 	bool		found;
 	KvSql		sql;
 
-	enter(&sql);
+	kv_sql_enter_by_index(&sql);
 	found = kv_sql_read(text, 1, types, &value, NULL, 1) > 0;
 	kv_sql_leave(&sql);
 	return found;
@@ -97,14 +90,14 @@ kv_transaction_rows_topic(const char *server)
 {
 	static const char text[] =
 		"SELECT o.messages FROM kafka_state.transaction_outbox o WHERE o.server = $1 AND o.seq ="
-		" (SELECT pg_catalog.min(o.seq) FROM kafka_state.transaction_batch b, LATERAL " ROWS_IN_RUNS " WHERE b.server = $1)";
+		" (SELECT pg_catalog.min(o.seq) FROM " BATCH " b, LATERAL " ROWS_IN_RUNS ")";
 	const Oid	types[] = {TEXTOID};
 	Datum		value = CStringGetTextDatum(server);
 	MemoryContext caller = CurrentMemoryContext;
 	char	   *topic = NULL;
 	KvSql		sql;
 
-	enter(&sql);
+	kv_sql_enter_by_index(&sql);
 	if (kv_sql_read(text, 1, types, &value, NULL, 1) > 0)
 	{
 		bool		isnull;
@@ -132,12 +125,12 @@ kv_transaction_rows_delete(const char *server)
 {
 	static const char text[] =
 		"DELETE FROM kafka_state.transaction_outbox WHERE ctid = ANY (ARRAY("
-		"  SELECT o.at FROM kafka_state.transaction_batch b, LATERAL " ROWS_IN_RUNS " WHERE b.server = $1))";
+		"  SELECT o.at FROM " BATCH " b, LATERAL " ROWS_IN_RUNS "))";
 	const Oid	types[] = {TEXTOID};
 	Datum		value = CStringGetTextDatum(server);
 	KvSql		sql;
 
-	enter(&sql);
+	kv_sql_enter_by_index(&sql);
 	kv_sql_run(text, 1, types, &value, NULL);
 	kv_sql_leave(&sql);
 }
@@ -182,7 +175,7 @@ kv_transaction_rows_read(TransactionRows *rows, MemoryContext context, const cha
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	name = CStringGetTextDatum(server);
-	enter(&sql);
+	kv_sql_enter_by_index(&sql);
 	while (!full)
 	{
 		int			count;
@@ -229,8 +222,8 @@ list_seqs(TransactionRows *rows, Datum server)
 {
 	static const char text[] =
 		"SELECT pg_catalog.array_agg(s.seq ORDER BY s.seq), pg_catalog.count(*) = " LIST_ROWS
-		" FROM (SELECT o.seq FROM kafka_state.transaction_batch b, LATERAL " ROWS_IN_RUNS
-		"   WHERE b.server = $1 AND o.seq > $2 ORDER BY o.seq LIMIT " LIST_ROWS ") s";
+		" FROM (SELECT o.seq FROM " BATCH " b, LATERAL " ROWS_IN_RUNS
+		"   WHERE o.seq > $2 ORDER BY o.seq LIMIT " LIST_ROWS ") s";
 	const Oid	types[] = {TEXTOID, INT8OID};
 	Datum		values[2] = {server, Int64GetDatum(rows->after)};
 	bool		isnull;

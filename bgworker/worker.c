@@ -561,8 +561,8 @@ static KvPlan *
 outbox_size_plan(MemoryContext context, const char *outbox, int64 pipeline)
 {
 	KvPlan	   *plan = kv_plan_make(context, psprintf("SELECT coalesce(sum(octet_length(o.messages)), 0)::bigint FROM %s o"
-													   " WHERE o.batch >= coalesce((SELECT p.batch FROM kafka_state.published p WHERE p.pipeline = " INT64_FORMAT "), 0)",
-													   outbox, pipeline), 0, NULL);
+													   " WHERE o.batch >= coalesce((SELECT p.batch FROM " KV_NEWEST("published", "pipeline", INT64_FORMAT) " p), 0)",
+													   outbox, pipeline, pipeline), 0, NULL);
 
 	kv_plan_probe_only(plan);
 	return plan;

@@ -55,7 +55,7 @@ PipelineRow *
 kv_pipeline_get(int64 pipeline, bool missing_ok)
 {
 	Datum		value = Int64GetDatum(pipeline);
-	List	   *rows = read_pipelines("SELECT pipeline, token, name, paused, batch FROM kafka_state.pipeline WHERE pipeline = $1",
+	List	   *rows = read_pipelines("SELECT pipeline, token, name, paused, batch FROM " KV_NEWEST("pipeline", "pipeline", "$1") " p",
 									  1, pipeline_type, &value);
 
 	if (rows == NIL && !missing_ok)
@@ -96,7 +96,7 @@ read_pipelines(const char *text, int nparams, const Oid *types, const Datum *val
 	KvSql		sql;
 	uint64		count;
 
-	kv_sql_enter_engine(&sql);
+	kv_sql_enter_by_index(&sql);
 	count = kv_sql_run(text, nparams, types, values, NULL);
 	for (uint64 i = 0; i < count; i++)
 	{
@@ -121,14 +121,14 @@ read_pipelines(const char *text, int nparams, const Oid *types, const Datum *val
 int64
 kv_pipeline_next_batch(int64 pipeline)
 {
-	static KvPlan *plan;
+	static KvRowPlan plan;
 	Datum		value = Int64GetDatum(pipeline);
 	int64		batch;
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	if (kv_plan_run_kept(&plan, "UPDATE kafka_state.pipeline SET batch = batch + 1 WHERE pipeline = $1 RETURNING batch",
-				 1, pipeline_type, &value, NULL) != 1)
+	if (kv_plan_change_row(&plan, "UPDATE kafka_state.pipeline SET batch = batch + 1 WHERE %s RETURNING batch", KV_THE_ROW("pipeline", "pipeline"),
+						   1, pipeline_type, &value, NULL) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("pipeline " INT64_FORMAT " does not exist any more", pipeline)));
@@ -207,7 +207,7 @@ kv_view_get(int64 view, bool missing_ok)
 {
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(view);
-	List	   *rows = read_views("SELECT " VIEW_COLUMNS " FROM kafka_state.view WHERE view = $1", 1, types, &value);
+	List	   *rows = read_views("SELECT " VIEW_COLUMNS " FROM " KV_NEWEST("view", "view", "$1") " v", 1, types, &value);
 
 	if (rows == NIL && !missing_ok)
 		ereport(ERROR,
@@ -221,7 +221,7 @@ kv_view_by_relation(Oid relation, bool missing_ok)
 {
 	const Oid	types[] = {REGCLASSOID};
 	Datum		value = ObjectIdGetDatum(relation);
-	List	   *rows = read_views("SELECT " VIEW_COLUMNS " FROM kafka_state.view WHERE relation = $1", 1, types, &value);
+	List	   *rows = read_views("SELECT " VIEW_COLUMNS " FROM " KV_NEWEST("view", "relation", "$1") " v", 1, types, &value);
 
 	if (rows == NIL && !missing_ok)
 		ereport(ERROR,
@@ -238,7 +238,7 @@ kv_view_list(int64 pipeline)
 {
 	Datum		value = Int64GetDatum(pipeline);
 
-	return read_views("SELECT " VIEW_COLUMNS " FROM kafka_state.view WHERE $1 IN (0, pipeline) ORDER BY view",
+	return read_views("SELECT " VIEW_COLUMNS " FROM " KV_NEWEST_OF_ALL("view", "view") " v WHERE $1 IN (0, pipeline) ORDER BY view",
 					  1, pipeline_type, &value);
 }
 
@@ -251,7 +251,7 @@ read_views(const char *text, int nparams, const Oid *types, const Datum *values)
 	KvSql		sql;
 	uint64		count;
 
-	kv_sql_enter_engine(&sql);
+	kv_sql_enter_by_index(&sql);
 	count = kv_sql_read(text, nparams, types, values, NULL, 0);
 	MemoryContextSwitchTo(caller);
 	for (uint64 i = 0; i < count; i++)
@@ -278,9 +278,9 @@ read_views(const char *text, int nparams, const Oid *types, const Datum *values)
 void
 kv_view_set_progress(int64 view, TimestampTz frontier, int64 late_rows_added)
 {
-	static KvPlan *plan;
+	static KvRowPlan plan;
 	static const char text[] =
-		"UPDATE kafka_state.view SET frontier = greatest(frontier, $2), late_rows = late_rows + $3 WHERE view = $1";
+		"UPDATE kafka_state.view SET frontier = greatest(frontier, $2), late_rows = late_rows + $3 WHERE %s";
 	const Oid	types[] = {INT8OID, INT8OID, INT8OID};
 	char		nulls[] = {' ', ' ', ' ', '\0'};
 	Datum		values[3];
@@ -290,7 +290,7 @@ kv_view_set_progress(int64 view, TimestampTz frontier, int64 late_rows_added)
 	values[1] = kv_sql_time_datum(frontier, &nulls[1]);
 	values[2] = Int64GetDatum(late_rows_added);
 	kv_sql_enter_engine(&sql);
-	kv_plan_run_kept(&plan, text, 3, types, values, nulls);
+	kv_plan_change_row(&plan, text, KV_THE_ROW("view", "view"), 3, types, values, nulls);
 	kv_sql_leave(&sql);
 }
 

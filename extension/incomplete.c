@@ -191,8 +191,8 @@ is_compared(int64 pipeline)
 	if (RecoveryInProgress())
 		return true;
 	values[1] = CStringGetTextDatum(kv_identity_here());
-	kv_sql_enter_engine(&sql);
-	elsewhere = kv_sql_read("SELECT FROM kafka_state.pipeline WHERE pipeline = $1 AND compared <> $2", 2, types, values, NULL, 1) > 0;
+	kv_sql_enter_by_index(&sql);
+	elsewhere = kv_sql_read("SELECT FROM " KV_NEWEST("pipeline", "pipeline", "$1") " p WHERE compared <> $2", 2, types, values, NULL, 1) > 0;
 	kv_sql_leave(&sql);
 	return !elsewhere || !kv_identity_matches(&reason);
 }

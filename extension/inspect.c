@@ -412,16 +412,20 @@ are_applied(int64 pipeline, List *ends)
 	return true;
 }
 
-/* Gives the last batch that has messages waiting, 0 for none. */
+/* Gives the last batch that has messages waiting, 0 for none: from the last one that is out on, for what is before that may be there dead for long. */
 static int64
 last_output_batch(int64 pipeline)
 {
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(pipeline);
 	bool		isnull;
 	int64		batch;
 	KvSql		sql;
 
-	kv_sql_enter_engine(&sql);
-	kv_sql_read(psprintf("SELECT max(batch) FROM kafka_state.outbox_" INT64_FORMAT, pipeline), 0, NULL, NULL, NULL, 1);
+	kv_sql_enter_by_index(&sql);
+	kv_sql_read(psprintf("SELECT max(batch) FROM kafka_state.outbox_" INT64_FORMAT
+						 " WHERE batch >= coalesce((SELECT n.batch FROM " KV_NEWEST("published", "pipeline", "$1") " n), 0)", pipeline),
+				1, types, &value, NULL, 1);
 	batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 	kv_sql_leave(&sql);
 	return isnull ? 0 : batch;
@@ -435,8 +439,8 @@ is_published(int64 pipeline, int64 batch)
 	bool		published;
 	KvSql		sql;
 
-	kv_sql_enter_engine(&sql);
-	published = kv_sql_read("SELECT FROM kafka_state.published WHERE pipeline = $1 AND (batch > $2 OR batch = $2 AND part = 0)",
+	kv_sql_enter_by_index(&sql);
+	published = kv_sql_read("SELECT FROM " KV_NEWEST("published", "pipeline", "$1") " n WHERE batch > $2 OR batch = $2 AND part = 0",
 							2, types, values, NULL, 1) > 0;
 	kv_sql_leave(&sql);
 	return published;

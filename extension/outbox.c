@@ -539,8 +539,9 @@ List *
 kv_outbox_pipelines(int64 pipeline)
 {
 	static const char text[] =
-		"WITH RECURSIVE reads(pipeline, relid) AS ("
-		"  SELECT v.pipeline, v.definition::oid FROM kafka_state.view v WHERE $1 IN (0, v.pipeline)"
+		"WITH RECURSIVE views AS MATERIALIZED (SELECT * FROM " KV_NEWEST_OF_ALL("view", "view") " v WHERE $1 IN (0, v.pipeline)),"
+		"reads(pipeline, relid) AS ("
+		"  SELECT v.pipeline, v.definition::oid FROM views v"
 		"  UNION"
 		"  SELECT r.pipeline, d.refobjid FROM reads r"
 		"    JOIN pg_catalog.pg_rewrite w ON w.ev_class = r.relid"
@@ -548,13 +549,13 @@ kv_outbox_pipelines(int64 pipeline)
 		"      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass"
 		") "
 		"SELECT p.pipeline, p.name, p.paused, pg_catalog.min(f.ftserver::bigint)::oid, "
-		"  (SELECT c.relowner FROM kafka_state.view v JOIN pg_catalog.pg_class c ON c.oid = v.relation WHERE v.pipeline = p.pipeline ORDER BY v.view LIMIT 1), p.resumed, p.token "
-		"FROM kafka_state.pipeline p "
+		"  (SELECT c.relowner FROM views v JOIN pg_catalog.pg_class c ON c.oid = v.relation WHERE v.pipeline = p.pipeline ORDER BY v.view LIMIT 1), p.resumed, p.token "
+		"FROM " KV_NEWEST_OF_ALL("pipeline", "pipeline") " p "
 		"JOIN reads r USING (pipeline) "
 		"JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = r.relid "
 		"JOIN pg_catalog.pg_foreign_server s ON s.oid = f.ftserver "
 		"JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = '" KV_FDW "' "
-		"GROUP BY p.pipeline ORDER BY p.pipeline";
+		"GROUP BY p.pipeline, p.name, p.paused, p.resumed, p.token ORDER BY p.pipeline";
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(pipeline);
 	MemoryContext result_context = CurrentMemoryContext;
@@ -562,7 +563,7 @@ kv_outbox_pipelines(int64 pipeline)
 	uint64		count;
 	KvSql		sql;
 
-	kv_sql_enter_engine(&sql);
+	kv_sql_enter_by_index(&sql);
 	count = kv_sql_read(text, 1, types, &value, NULL, 0);
 	for (uint64 i = 0; i < count; i++)
 	{

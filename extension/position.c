@@ -74,10 +74,13 @@ void
 kv_position_update(int64 pipeline, PositionRow *positions, int npositions)
 {
 	static KvPlan *plan;
+	/* the newest version of each row, as KV_NEWEST finds it: nobody else changes it, since the batch has the pipeline's row */
 	static const char text[] =
 		"UPDATE kafka_state.position p SET next_offset = n.next_offset, stream_time = nullif(n.stream_time, $6) "
-		"FROM unnest($2, $3, $4, $5) AS n(relation, partition, next_offset, stream_time) "
-		"WHERE p.pipeline = $1 AND p.relation::oid = n.relation AND p.partition = n.partition";
+		"FROM unnest($2, $3, $4, $5) AS n(relation, partition, next_offset, stream_time), "
+		"LATERAL (SELECT q.ctid FROM kafka_state.position q WHERE q.pipeline = $1 AND q.relation::oid = n.relation "
+		"  AND q.partition >= n.partition AND q.partition <= n.partition ORDER BY q.partition DESC LIMIT 1) newest "
+		"WHERE p.ctid = newest.ctid";
 	const Oid	types[] = {INT8OID, OIDARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8OID};
 	Datum	   *columns[4];
 	Datum		values[6];

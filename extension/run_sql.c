@@ -122,6 +122,15 @@ kv_sql_enter_engine(KvSql *sql)
 	set_local("row_security", "on");
 }
 
+/* Enters as kv_sql_enter_engine does, for SQL that goes by indexes, of however little there is; see the header. */
+void
+kv_sql_enter_by_index(KvSql *sql)
+{
+	kv_sql_enter_engine(sql);
+	set_local("enable_seqscan", "off");
+	set_local("enable_bitmapscan", "off");
+}
+
 /* Enters SPI as role, security-restricted, with captured settings (text[] of name=value) or a safe search_path. */
 void
 kv_sql_enter_role(KvSql *sql, Oid role, ArrayType *settings)
@@ -347,6 +356,22 @@ kv_plan_run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types,
 	if (*plan == NULL)
 		*plan = kv_plan_make(TopMemoryContext, text, nparams, types);
 	return kv_plan_run(*plan, 0, values, nulls, NULL);
+}
+
+/*
+ * Changes one row of kafka_state by kept plans, the second only where the first finds none; see the header. The text has %s where the row's
+ * condition stands, which KV_THE_ROW gives, of key $1. Gives the number of changed rows.
+ */
+uint64
+kv_plan_change_row(KvRowPlan *plan, const char *text, const char *newest, const char *by_key,
+				   int nparams, const Oid *types, const Datum *values, const char *nulls)
+{
+	if (plan->by_key == NULL)
+	{
+		plan->newest = kv_plan_make(TopMemoryContext, psprintf(text, newest), nparams, types);
+		plan->by_key = kv_plan_make(TopMemoryContext, psprintf(text, by_key), nparams, types);
+	}
+	return kv_plan_run(plan->newest, 0, values, nulls, NULL) > 0 ? SPI_processed : kv_plan_run(plan->by_key, 0, values, nulls, NULL);
 }
 
 /*

@@ -33,6 +33,11 @@ extern bool kv_maintaining;
  * for the fixed statements on kafka_state. All names in them are qualified.
  */
 extern void kv_sql_enter_engine(KvSql *sql);
+/*
+ * The same for statements that find their few rows by an index, in its order. The planner knows nothing of dead rows: it takes a table
+ * of them for a small one and reads it whole.
+ */
+extern void kv_sql_enter_by_index(KvSql *sql);
 
 /*
  * Enters SPI as role, security-restricted, with the settings ("name=value"
@@ -84,6 +89,27 @@ extern KvPlan *kv_plan_make(MemoryContext context, const char *text, int nparams
 extern uint64 kv_plan_run(KvPlan *plan, int size_class, const Datum *values, const char *nulls,
 						  Tuplestorestate *capture);
 extern uint64 kv_plan_run_kept(KvPlan **plan, const char *text, int nparams, const Oid *types, const Datum *values, const char *nulls);
+/*
+ * The row of a key in a table of kafka_state whose rows change with every batch. While a session holds an old snapshot, all versions that
+ * the row has had stay in table and index, and a search for the equal key meets the oldest first, and all of them. New ones lie behind them, and
+ * an index has equal keys in the order of the table: so it is read from its end. (The planner drops the order of what it knows to be equal.)
+ */
+#define KV_NEWEST(table, column, key) \
+	"(SELECT ctid, * FROM kafka_state." table " WHERE " column " >= " key " AND " column " <= " key " ORDER BY " column " DESC LIMIT 1)"
+/* All rows of such a table, found the same way one by one. */
+#define KV_NEWEST_OF_ALL(table, column) \
+	"(WITH RECURSIVE k(k) AS ((SELECT pg_catalog.max(" column ") FROM kafka_state." table ")" \
+	"   UNION ALL SELECT (SELECT pg_catalog.max(" column ") FROM kafka_state." table " WHERE " column " < k.k) FROM k WHERE k.k IS NOT NULL)" \
+	" SELECT r.* FROM k, LATERAL " KV_NEWEST(table, column, "k.k") " r)"
+/* An UPDATE of such a row: where it has been changed between the search and the lock, it is found by the key. */
+typedef struct KvRowPlan
+{
+	KvPlan	   *newest;
+	KvPlan	   *by_key;
+} KvRowPlan;
+#define KV_THE_ROW(table, column) "ctid = (SELECT ctid FROM " KV_NEWEST(table, column, "$1") " n)", column " = $1"
+extern uint64 kv_plan_change_row(KvRowPlan *plan, const char *text, const char *newest, const char *by_key,
+								 int nparams, const Oid *types, const Datum *values, const char *nulls);
 extern void kv_plan_probe_only(KvPlan *plan);	/* joins through indexes whatever the delta's size */
 extern void kv_plan_allow_bitmaps(KvPlan *plan);	/* index scans of small deltas may be bitmap scans, which an OR of conditions needs */
 /* Lets it join however the planner likes, at any size of the delta: of a statement that reads deltas alone. */

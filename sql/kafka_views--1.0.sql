@@ -73,7 +73,7 @@ CREATE TABLE kafka_state.position (
 COMMENT ON TABLE kafka_state.position IS 'What each pipeline has applied of each partition, committed with the results';
 
 CREATE TABLE kafka_state.mark (
-	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
+	pipeline bigint NOT NULL,		-- no foreign key, as in outbox_batch
 	relation regclass NOT NULL,
 	partition integer NOT NULL,
 	record_offset bigint NOT NULL,
@@ -116,7 +116,7 @@ CREATE TABLE kafka_state.redo (
 COMMENT ON TABLE kafka_state.redo IS 'Pipelines of which Kafka has more than this database: up to there records are applied again and not published';
 
 CREATE TABLE kafka_state.outbox_batch (
-	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
+	pipeline bigint NOT NULL,		-- no foreign key: each batch would search the row that it has locked, among all its dead versions
 	batch bigint NOT NULL,
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] after this batch
 	frontiers jsonb NOT NULL,		-- {"view id": microseconds or null}, without views that have no first rows yet
