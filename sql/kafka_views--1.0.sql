@@ -416,6 +416,18 @@ CREATE FUNCTION kafka_state.processes(
 	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kafka_processes';
 COMMENT ON FUNCTION kafka_state.processes() IS 'Processes of this database: those of views that the role may read, all for pg_read_all_stats';
 
+CREATE FUNCTION kafka_state.oldest_snapshot() RETURNS timestamptz
+	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+	AS $$
+		SELECT min(began) FROM (
+			SELECT a.xact_start FROM pg_stat_activity a
+				WHERE (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL) AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+			UNION ALL
+			SELECT p.prepared FROM pg_prepared_xacts p WHERE p.database = current_database()) held(began)
+	$$;
+COMMENT ON FUNCTION kafka_state.oldest_snapshot() IS
+	'Begin of the oldest transaction of this database, prepared ones among them, for which dead rows are kept; null: none. Shown to who may not see whose it is';
+
 CREATE FUNCTION kafka_state.partition_ends(
 	OUT pipeline bigint, OUT relation regclass, OUT partition integer, OUT next_offset bigint, OUT end_offset bigint,
 	OUT stream_time timestamptz) RETURNS SETOF record
@@ -498,7 +510,7 @@ SELECT p.name AS pipeline,
 	coalesce(o.error, u.error) AS publish_error,
 	coalesce(o.error_detail, u.error_detail) AS publish_error_detail,
 	coalesce(o.error_hint, u.error_hint) AS publish_error_hint,
-	(SELECT min(a.xact_start) FROM pg_catalog.pg_stat_activity a WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()) AS oldest_snapshot
+	(SELECT kafka_state.oldest_snapshot()) AS oldest_snapshot
 FROM kafka_state.pipeline p
 LEFT JOIN kafka_state.published n USING (pipeline)
 LEFT JOIN kafka_state.processes() w ON w.kind = 'worker' AND w.id = p.pipeline

@@ -1,7 +1,7 @@
 # A session that holds an old snapshot keeps all row versions that the engine makes meanwhile: those of its own state, which changes with
 # every batch, and the messages that are out. The work of a batch must not grow with them. It is counted in blocks touched, never in
-# time: of batches with a sink, of ordinary transactions, of views with buffers and frontiers. And with the end of the snapshot
-# the rows go, and their space is used again.
+# time: of batches with a sink, of ordinary transactions, of views with buffers and frontiers. kafka.pipelines shows since when
+# a snapshot is held, whoever holds it in whatever way; and with its end the rows go, and their space is used again.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use Test::More;
 
 my $broker = KafkaViews::Broker->shared;
 # vacuum has its turn at the end, for its reads would be counted; a publisher that is at rest reports what it has read when it looks again
-my $node = new_node('main', broker => $broker, conf => "autovacuum = off\nautovacuum_naptime = 1s\nkafka.commit_interval = 1s");
+my $node = new_node('main', broker => $broker, conf => "autovacuum = off\nautovacuum_naptime = 1s\nkafka.commit_interval = 1s\nmax_prepared_transactions = 2");
 my %topic = map { $_ => "old_snapshot_${_}_$$" } qw(input passed lefts rights);
 my $rounds = 0;
 my %stands = (
@@ -50,6 +50,7 @@ sub blocks
 
 # without the outbox of a pipeline, which has room for more dead rows before vacuum comes
 sub size { return query(q(SELECT sum(pg_relation_size('kafka_state.' || t)) FROM unnest('{pipeline,view,position,published,outbox_batch,transaction_batch,transaction_outbox}'::text[]) t)) }
+sub oldest { return query(q(SET ROLE reader; SELECT oldest_snapshot FROM kafka.pipelines WHERE pipeline = 'passed')) }
 
 $broker->create($_, 1, 'retention.ms=-1') for values %topic;
 query(<<~"SQL");
@@ -63,6 +64,8 @@ query(<<~"SQL");
 	COMMIT;
 	CREATE MATERIALIZED VIEW pairs WITH (kafka.continuous, kafka.grace = '1 s') AS
 	  SELECT l.id, r.at FROM lefts l JOIN rights r ON r.id = l.id AND r.at BETWEEN l.at AND l.at + interval '1 hour';
+	CREATE ROLE reader;
+	GRANT SELECT ON passed TO reader;
 	CREATE TABLE before (relname name, blocks numeric);
 	CREATE VIEW touched AS
 	  SELECT relname, heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0) AS blocks FROM pg_statio_all_tables WHERE schemaname = 'kafka_state';
@@ -106,6 +109,9 @@ run_rounds(10);
 my $session = $node->background_psql('postgres', on_error_die => 1);
 $session->set_query_timer_restart;
 $session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM passed');
+my $began = $session->query_safe('SELECT now()');
+is(oldest(), $began, 'kafka.pipelines shows since when a snapshot is held, to who may not see by whom');
+
 my %early = blocks(40);
 run_rounds(350);
 my %late = blocks(40);
@@ -114,6 +120,14 @@ is(query('SELECT count(DISTINCT id) || \' \' || count(*) FROM passed'), "$rounds
 my $held = size();
 $session->query_safe('COMMIT');
 
+# the two other ways: a transaction that has written and reads nothing now, and one that is prepared
+$session->query_safe('BEGIN; CREATE TEMP TABLE written ()');
+$began = $session->query_safe('SELECT now()');
+is(oldest(), $began, 'a transaction without a snapshot that has written holds one');
+$session->query_safe('ROLLBACK');
+$session->query_safe(q(BEGIN; INSERT INTO before VALUES ('prepared', 0); PREPARE TRANSACTION 'held'));
+is(oldest(), query(q(SELECT prepared FROM pg_prepared_xacts)), 'so does a prepared one');
+query(q(COMMIT PREPARED 'held'));
 $session->quit;
 
 $node->append_conf('postgresql.conf', 'autovacuum = on');
