@@ -39,7 +39,9 @@ static uint32 server_hash;		/* as invalidations name them */
 static uint32 mapping_hash;
 static uint32 public_mapping_hash;
 static bool anything_changed = false;	/* perhaps: compare */
+static bool comparing = false;	/* so it stays after an error: not every one ends the run (attempt.c) */
 static volatile bool rights_changed = false;
+static bool rights_in_doubt = false;	/* changed, and not all have been checked since */
 
 static void load_views(Pipeline *pipeline, List *rows);
 static void need_frontiers_above(Pipeline *pipeline, PipelineView *view);
@@ -352,6 +354,9 @@ kv_members_watch(Pipeline *pipeline)
 	kv_members_invalid = false;
 	rights_changed = false;
 	anything_changed = false;
+	comparing = false;
+	/* nobody was told of what changed while they were checked one after the other */
+	rights_in_doubt = pipeline != NULL;
 	if (pipeline != NULL)
 	{
 		server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(pipeline->serverid));
@@ -422,13 +427,15 @@ kv_members_changed(Pipeline *pipeline)
 {
 	bool		own_transaction = !IsTransactionState();
 
-	if (kv_members_invalid || !anything_changed)
+	if (kv_members_invalid || !(anything_changed || comparing))
 		return kv_members_invalid;
+	comparing = true;
 	anything_changed = false;
 	if (own_transaction)
 		StartTransactionCommand();
 	if (strcmp(digest(pipeline), pipeline->definitions) != 0)
 		kv_members_invalid = true;
+	comparing = false;
 	if (own_transaction)
 	{
 		CommitTransactionCommand();
@@ -492,16 +499,18 @@ note_role(Datum arg, int cache, uint32 hash)
 	rights_changed = true;
 }
 
-/* Checks the rights of the views' owners again; see the header. */
+/* Checks the rights of the views' owners again; see the header. After an error they stay in doubt. */
 void
 kv_members_check_rights(Pipeline *pipeline)
 {
-	if (!rights_changed)
+	if (!rights_changed && !rights_in_doubt)
 		return;
+	rights_in_doubt = true;
 	rights_changed = false;
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		(void) kv_rights_check_view(pipeline->views[i].row);
 		kv_sinks_check(&pipeline->views[i]);
 	}
+	rights_in_doubt = false;
 }
