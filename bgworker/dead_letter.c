@@ -97,12 +97,15 @@ try_apply(Pipeline *pipeline, PipelineView *only)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		if (only == NULL)
+			kv_delta_forget_views(pipeline);
 		for (int i = 0; i < pipeline->nviews; i++)
 			pipeline->views[i].late_rows = late_rows[i];
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	pfree(late_rows);
 	return error;
 }
 

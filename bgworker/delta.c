@@ -252,9 +252,12 @@ kv_delta_all_views(Pipeline *pipeline, DeltaSaved *saved)
 void
 kv_delta_begin_views(Pipeline *pipeline)
 {
-	MemoryContext old = MemoryContextSwitchTo(pipeline->batch);
+	MemoryContext old;
 
 	pipeline->rows_owner = CurrentResourceOwner;
+	pipeline->rows_context = NULL;
+	pipeline->rows_context = AllocSetContextCreate(pipeline->batch, "kv rows of views", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(pipeline->rows_context);
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
@@ -290,6 +293,18 @@ kv_delta_end_views(Pipeline *pipeline)
 		end_store(&pipeline->views[i].rows);
 		end_store(&pipeline->views[i].delta);
 	}
+	kv_delta_forget_views(pipeline);
+}
+
+/* Gives back their memory after an abort, which has closed their files. */
+void
+kv_delta_forget_views(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+		pipeline->views[i].rows = pipeline->views[i].delta = NULL;
+	if (pipeline->rows_context != NULL)
+		MemoryContextDelete(pipeline->rows_context);
+	pipeline->rows_context = NULL;
 }
 
 /*
@@ -315,7 +330,7 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 	for (int i = 0; i < view->view->time_attno; i++)
 		time_attno += TupleDescAttr(view->view->result, i)->attisdropped ? 0 : 1;
 
-	old = MemoryContextSwitchTo(pipeline->batch);
+	old = MemoryContextSwitchTo(pipeline->rows_context);
 	delta = begin_delta_of_view(pipeline);
 	slot = MakeSingleTupleTableSlot(view->row_desc, &TTSOpsMinimalTuple);
 	values = palloc(sizeof(Datum) * (natts + 4));

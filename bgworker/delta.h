@@ -40,6 +40,7 @@ extern void kv_delta_show_given(Pipeline *pipeline, DeltaSaved *saved);
 /* Stores for the rows views get in this (sub)batch, where other views read them. */
 extern void kv_delta_begin_views(Pipeline *pipeline);
 extern void kv_delta_end_views(Pipeline *pipeline);
+extern void kv_delta_forget_views(Pipeline *pipeline);
 /* Makes the delta of a view of the rows it got; does nothing the second time. */
 extern void kv_delta_of_view(Pipeline *pipeline, PipelineView *view);
 

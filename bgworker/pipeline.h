@@ -190,6 +190,7 @@ typedef struct Pipeline
 	int64		nsources,
 				max_sources;
 	ResourceOwner rows_owner;	/* of the rows and deltas of views */
+	MemoryContext rows_context; /* the same */
 	TimestampTz batch_time;		/* greatest event time of its streams' records */
 	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it began */
