@@ -3,7 +3,8 @@
  *
  * Nothing in the database says that there is one: a deletion leaves no row. The topic does, so it is read from the first such record to
  * the pipeline's position, for keys only; they are compared as the columns they are. What is a dead letter itself, or was one and
- * has been discarded, has not been applied and does not count, neither to all views nor to the one that is asked about.
+ * has been discarded, has not been applied and does not count, neither to all views nor to the one that is asked about. Its key may
+ * have gone to another partition since, if the topic got more of them: these are read from its time on.
  *
  * A view over views that reads the topic, too, gets what these made of it all the same: they may have other keys.
  *
@@ -55,6 +56,7 @@ typedef struct Search
 static int	collect(Search *search, KeptRecord *records, int nrecords, int from);
 static void run(Search *search);
 static void watch_keys(Search *search);
+static void read_other_partitions(Search *search, TopicReader *reader);
 static bool decode_key(Search *search, const TopicRecord *record);
 static HTAB *make_places(Search *search, const char *name);
 static void read_not_applied(Search *search);
@@ -120,6 +122,7 @@ run(Search *search)
 	search->lows = palloc0(sizeof(int64) * Max(search->npartitions, input->npartitions));
 	PushActiveSnapshot(GetTransactionSnapshot());
 	watch_keys(search);
+	read_other_partitions(search, reader);
 	read_not_applied(search);
 	read_topic(search, reader);
 	judge(search);
@@ -145,6 +148,27 @@ watch_keys(Search *search)
 		search->starts[number] = Min(search->starts[number], kept->record.offset);
 		if (decode_key(search, &kept->record))
 			kv_upsert_watch(search->keys, search->values, search->nulls);
+	}
+}
+
+/* Has every partition read from the time of the oldest record on. */
+static void
+read_other_partitions(Search *search, TopicReader *reader)
+{
+	int64		oldest_ms = PG_INT64_MAX;
+
+	for (int i = 0; i < search->nrecords; i++)
+		oldest_ms = Min(oldest_ms, search->records[i]->record.timestamp_ms);
+	for (int n = 0; search->input->npartitions > 1 && n < search->input->npartitions; n++)
+	{
+		const Partition *partition = &search->input->partitions[n];
+		int64		start;
+
+		if (partition->committed_offset == partition->start_offset)
+			continue;
+		start = oldest_ms < 0 ? partition->start_offset : kv_reader_seek_time(reader, n, oldest_ms);
+		search->starts[n] = search->ends[n] == 0 ? start : Min(search->starts[n], start);
+		search->ends[n] = partition->committed_offset;
 	}
 }
 
@@ -217,7 +241,7 @@ read_topic(Search *search, TopicReader *reader)
 		if (hash_search(search->not_applied, &place, HASH_FIND, NULL) != NULL)
 			(void) hash_search(search->found, &place, HASH_ENTER, NULL);
 		else if (decode_key(search, &record))
-			kv_upsert_see(search->keys, msg, search->values, search->nulls);
+			kv_upsert_see(search->keys, &record, search->values, search->nulls);
 	}
 	kv_reader_close(reader);
 }
@@ -245,12 +269,14 @@ judge(Search *search)
 	{
 		KeptRecord *kept = search->records[i];
 		Place		place = {.offset = kept->record.offset,.partition = kept->partition->number};
+		bool		newer;
 
 		if (!decode_key(search, &kept->record))
 			continue;
-		if (kv_upsert_last(search->keys, search->values, search->nulls) > place.offset && kept->upper_rows != NULL)
+		newer = kv_upsert_has_newer(search->keys, search->values, search->nulls, kept->partition->number, place.offset, kept->record.timestamp_ms);
+		if (newer && kept->upper_rows != NULL)
 			kept->rows_only = true;
-		else if (kv_upsert_last(search->keys, search->values, search->nulls) > place.offset)
+		else if (newer)
 			kv_set_aside_again(search->pipeline, kept, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a newer record of the same key has been applied",
 						 "The record was not applied again, because it would take the place of that one.");
 		else if (place.offset < search->lows[place.partition])

@@ -31,6 +31,13 @@ typedef struct KeyColumn
 	FmgrInfo   *equal;
 } KeyColumn;
 
+/* The last record of a key in a partition. */
+typedef struct UpsertLast
+{
+	int64		offset;			/* -1: none */
+	int64		time_ms;		/* the greatest of its records, as Kafka has them */
+} UpsertLast;
+
 typedef struct UpsertEntry
 {
 	Datum	   *keys;			/* in the set's context */
@@ -39,7 +46,7 @@ typedef struct UpsertEntry
 	MinimalTuple tuple;			/* NULL: deleted */
 	TimestampTz stream_time;	/* of the partition at the record */
 	int32		partition;
-	int64		last_offset;	/* of a watched key: seen so far, -1: none */
+	UpsertLast *last;			/* of a watched key: what was seen of it, by partition */
 } UpsertEntry;
 
 /* A place of the hash table. */
@@ -53,6 +60,7 @@ struct UpsertRows
 {
 	MemoryContext context;
 	TupleDesc	desc;
+	int			npartitions;
 	int			nkeys;
 	KeyColumn  *columns;
 	struct upsert_places_hash *places;
@@ -94,6 +102,7 @@ kv_upsert_make(MemoryContext parent, const TopicDef *topic, int npartitions)
 
 	rows->context = context;
 	rows->desc = topic->desc;
+	rows->npartitions = npartitions;
 	rows->nkeys = topic->nkeys;
 	rows->columns = palloc0(sizeof(KeyColumn) * topic->nkeys);
 	for (int i = 0; i < topic->nkeys; i++)
@@ -203,27 +212,42 @@ kv_upsert_watch(UpsertRows *rows, const Datum *values, const bool *nulls)
 	UpsertEntry *entry = find_entry(rows, values, nulls, &found);
 
 	if (!found)
-		entry->last_offset = -1;
+	{
+		entry->last = palloc(sizeof(UpsertLast) * rows->npartitions);
+		for (int i = 0; i < rows->npartitions; i++)
+			entry->last[i] = (UpsertLast) {-1, -1};
+	}
 	MemoryContextSwitchTo(before);
 }
 
 /* Takes a record, which matters if its key is watched. */
 void
-kv_upsert_see(UpsertRows *rows, const rd_kafka_message_t *msg, const Datum *values, const bool *nulls)
+kv_upsert_see(UpsertRows *rows, const TopicRecord *record, const Datum *values, const bool *nulls)
 {
 	UpsertEntry *entry = watched_entry(rows, values, nulls);
+	UpsertLast *last;
 
-	if (entry != NULL)
-		entry->last_offset = Max(entry->last_offset, msg->offset);
+	if (entry == NULL)
+		return;
+	last = &entry->last[record->partition];
+	last->offset = Max(last->offset, record->offset);
+	last->time_ms = Max(last->time_ms, record->timestamp_ms);
 }
 
-/* Gives the last record of a key; see the header. */
-int64
-kv_upsert_last(UpsertRows *rows, const Datum *values, const bool *nulls)
+/* Tells whether a newer record of a key was seen; see the header. */
+bool
+kv_upsert_has_newer(UpsertRows *rows, const Datum *values, const bool *nulls, int partition, int64 offset, int64 time_ms)
 {
 	UpsertEntry *entry = watched_entry(rows, values, nulls);
 
-	return entry != NULL ? entry->last_offset : -1;
+	for (int i = 0; entry != NULL && i < rows->npartitions; i++)
+	{
+		const UpsertLast *last = &entry->last[i];
+
+		if (i == partition ? last->offset > offset : last->offset >= 0 && (last->time_ms < 0 || last->time_ms >= time_ms))
+			return true;
+	}
+	return false;
 }
 
 /* Finds the entry of a row's key; NULL: it is not watched. */

@@ -7,6 +7,7 @@
 
 #include "kafka_views.h"
 #include "access/htup_details.h"
+#include "record.h"
 #include "topic.h"
 #include <librdkafka/rdkafka.h>
 
@@ -19,9 +20,12 @@ extern void kv_upsert_add(UpsertRows *rows, const rd_kafka_message_t *msg, Times
 						  Datum *values, bool *nulls, bool deleted);
 /* Takes a key whose last record is asked for, instead of rows; one of its records. */
 extern void kv_upsert_watch(UpsertRows *rows, const Datum *values, const bool *nulls);
-extern void kv_upsert_see(UpsertRows *rows, const rd_kafka_message_t *msg, const Datum *values, const bool *nulls);
-/* Gives the greatest offset that was seen of a watched key; -1: none. */
-extern int64 kv_upsert_last(UpsertRows *rows, const Datum *values, const bool *nulls);
+extern void kv_upsert_see(UpsertRows *rows, const TopicRecord *record, const Datum *values, const bool *nulls);
+/*
+ * Tells whether a newer record of a watched key was seen: in the same partition by its offset, in another one, to which the key went when the topic got
+ * more of them, by its time.
+ */
+extern bool kv_upsert_has_newer(UpsertRows *rows, const Datum *values, const bool *nulls, int partition, int64 offset, int64 time_ms);
 /* Begins (again) to give the rows. */
 extern void kv_upsert_rewind(UpsertRows *rows);
 /* Gives back the next row, or NULL at the end; it lives as long as the set. */
