@@ -57,7 +57,7 @@ int
 kv_kept_read_requested(Pipeline *pipeline, int64 limit, KeptRecord **records)
 {
 	static const char text[] =
-		"SELECT " KEPT_COLUMNS "attempts, NULL::bigint, upper_rows::pg_catalog.text, upper_rows @? '$.* ? (@ == null)' FROM ("
+		"SELECT " KEPT_COLUMNS "attempts, NULL::bigint, upper_rows::pg_catalog.text, upper_rows @? '$.* ? (@ == null)', rows_only FROM ("
 		"SELECT *, sum(" KEPT_SIZE_WITH_ROWS ") OVER (ORDER BY relation, partition, record_offset, id) - " KEPT_SIZE_WITH_ROWS " AS before FROM ("
 		"SELECT * FROM kafka_state.dead_letter WHERE pipeline = $1 AND retry_requested IS NOT NULL"
 		" ORDER BY relation, partition, record_offset, id LIMIT $2) l) s WHERE before < $3 ORDER BY relation, partition, record_offset, id";
@@ -70,7 +70,7 @@ int
 kv_kept_read_retried(Pipeline *pipeline, int64 after, KeptRecord **records)
 {
 	static const char text[] =
-		"SELECT " KEPT_COLUMNS "0, event_time, NULL, false FROM ("
+		"SELECT " KEPT_COLUMNS "0, event_time, NULL, false, false FROM ("
 		"SELECT *, sum(" KEPT_SIZE ") OVER (ORDER BY id) - " KEPT_SIZE " AS before FROM kafka_state.retried"
 		" WHERE pipeline = $1 AND id > $2) s WHERE before < $3 ORDER BY id";
 
@@ -130,6 +130,7 @@ read_record(Pipeline *pipeline, uint64 row, KeptRecord *kept, MemoryContext cont
 	if (kept->upper_rows != NULL)
 		kept->upper_rows = MemoryContextStrdup(context, kept->upper_rows);
 	kept->rows_lost = DatumGetBool(kv_sql_value(row, 13, &isnull)) && !isnull;
+	kept->rows_only = DatumGetBool(kv_sql_value(row, 14, &isnull));
 }
 
 /* Finds a view; NULL: this run leaves it out. */
@@ -267,7 +268,7 @@ kv_kept_store(Pipeline *pipeline, const KeptRecord *records, int nrecords)
 	static const char mark[] =
 		"UPDATE kafka_state.skipped s SET retried = true FROM kafka_state.dead_letter d LEFT JOIN kafka_state.view v ON v.relation = d.view"
 		" WHERE d.id = ANY ($1) AND s.pipeline = d.pipeline AND s.relation = d.relation AND s.partition = d.partition"
-		" AND s.record_offset = d.record_offset AND s.view IS NOT DISTINCT FROM v.view AND s.input IS NULL";
+		" AND s.record_offset = d.record_offset AND s.view IS NOT DISTINCT FROM v.view AND s.input IS NULL AND NOT d.rows_only";
 	const Oid	types[] = {INT8ARRAYOID};
 	Datum		value = id_array(records, nrecords, is_applied);
 	KvSql		sql;

@@ -202,7 +202,7 @@ read_not_applied(Search *search)
 {
 	static const char text[] =
 		"SELECT record_offset, partition::bigint FROM kafka_state.dead_letter"
-		" WHERE pipeline = $1 AND relation::oid = $2 AND record_offset IS NOT NULL AND (view IS NULL OR view::oid = $3)"
+		" WHERE pipeline = $1 AND relation::oid = $2 AND record_offset IS NOT NULL AND NOT rows_only AND (view IS NULL OR view::oid = $3)"
 		" UNION ALL SELECT record_offset, partition::bigint FROM kafka_state.skipped"
 		" WHERE pipeline = $1 AND relation::oid = $2 AND NOT retried AND input IS NULL AND (view IS NULL OR view = $4)";
 	const Oid	types[] = {INT8OID, OIDOID, OIDOID, INT8OID};

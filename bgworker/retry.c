@@ -100,7 +100,7 @@ fail_impossible(Pipeline *pipeline, RetryRun *retry)
 			kv_set_aside_again(pipeline, kept, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "the rows that the view could not bear are too large to be kept with a dead letter",
 							   "Drop the view and create it again, to have it made of all rows of the views that it reads.");
 		else
-			kept->rows_only = kept->upper_rows != NULL && !reads_topic(kept->view, kept->partition->input->topic->relid);
+			kept->rows_only |= kept->upper_rows != NULL && !reads_topic(kept->view, kept->partition->input->topic->relid);
 	}
 }
 

@@ -17,6 +17,7 @@
 #include "set_aside.h"
 #include "upper_rows.h"
 
+static bool is_for_another(const KeptRecord *kept);
 static bool is_read_again(Pipeline *pipeline, const TopicInput *input);
 static void insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 						  int sqlstate, const char *message, const char *detail);
@@ -41,8 +42,16 @@ kv_set_aside_record(Pipeline *pipeline, const RowSource *source, PipelineView *v
 	if (kept != NULL || source->partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
 		insert_record(pipeline, source, view, sqlstate, message, detail);
 	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
-	kv_set_aside_skip(pipeline, source->partition, source->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
+	if (!is_for_another(kept))
+		kv_set_aside_skip(pipeline, source->partition, source->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
 	KV_FAULT_POINT("set_aside_inserted");
+}
+
+/* Tells whether a record is tried again for one view, while another fails: that one had the record, and has got rows of the first only. */
+static bool
+is_for_another(const KeptRecord *kept)
+{
+	return kept != NULL && kept->view != NULL;
 }
 
 /* Notes an error; see set_aside.h. */
@@ -82,14 +91,15 @@ insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 {
 	static const char text[] =
 		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, topic, partition, record_offset, record_time, "
-		"key, value, headers, sqlstate, message, detail, attempts, upper_rows) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::pg_catalog.jsonb)";
+		"key, value, headers, sqlstate, message, detail, attempts, upper_rows, rows_only) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::pg_catalog.jsonb, $16)";
 	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
-	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID};
+	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, BOOLOID};
 	TopicDef   *topic = source->partition->input->topic;
 	TopicRecord record = source->kept ? source->kept->record : kv_record_of(source->msg);
 	char	   *upper_rows = view ? kv_upper_rows_pack(pipeline, view) : NULL;
-	char		nulls[] = "               ";
-	Datum		values[15];
+	char		nulls[] = "                ";
+	Datum		values[16];
 	bool		no_headers;
 	KvSql		sql;
 
@@ -115,8 +125,9 @@ insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 	values[13] = Int32GetDatum(source->kept ? source->kept->attempts + 1 : 1);
 	values[14] = upper_rows ? CStringGetTextDatum(upper_rows) : (Datum) 0;
 	nulls[14] = upper_rows ? ' ' : 'n';
+	values[15] = BoolGetDatum(is_for_another(source->kept));
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 15, types, values, nulls);
+	kv_sql_run(text, 16, types, values, nulls);
 	kv_sql_leave(&sql);
 }
 

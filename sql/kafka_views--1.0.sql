@@ -160,6 +160,7 @@ CREATE TABLE kafka_state.dead_letter (
 	value bytea,
 	headers jsonb,
 	upper_rows jsonb,			-- of a view over views: {"view id": [row as text, ...]} that it could not bear
+	rows_only boolean NOT NULL DEFAULT false,	-- it got those alone, when the record was tried again for a view that it reads
 	sqlstate text NOT NULL,
 	message text NOT NULL,
 	detail text,
