@@ -72,6 +72,7 @@ kv_attempt_batch(Pipeline *pipeline, BatchKind kind)
 			MemoryContextSwitchTo(pipeline->context);
 			if (!answers)
 				ReThrowError(error);
+			FreeErrorData(error);
 			return false;
 		}
 		kv_batch_failed(pipeline);

@@ -380,12 +380,17 @@ retry_is_due(Pipeline *pipeline)
 static void
 retry(Pipeline *pipeline, LoopClock *clock, TimestampTz now)
 {
+	TimestampTz records_began = clock->batch_began;
+
 	clock->batch_began = now;
 	pipeline->retry_requested = false;
-	if (!kv_attempt_batch(pipeline, BATCH_OF_RETRIES))
-		return;
-	pipeline->retry_requested = pipeline->uncommitted_records > 0;	/* there may be more */
-	count_batch(pipeline, clock);
+	if (kv_attempt_batch(pipeline, BATCH_OF_RETRIES))
+	{
+		pipeline->retry_requested = pipeline->uncommitted_records > 0;	/* there may be more */
+		count_batch(pipeline, clock);
+	}
+	/* their interval has gone on meanwhile */
+	clock->batch_began = records_began;
 }
 
 /* Counts a committed batch, wakes the publisher; records that were applied clear an old error. */
