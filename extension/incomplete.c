@@ -82,7 +82,7 @@ check_reads(List *range_table, bool raise)
 			get_rel_namespace(rte->relid) == ours || !kv_is_continuous_view(rte->relid))
 			continue;
 		view = kv_view_by_relation(rte->relid, true);
-		if (view == NULL || (!kv_incomplete_noted(view->pipeline) && is_compared(view->pipeline)))
+		if (view == NULL || !kv_incomplete_is(view->pipeline))
 			continue;
 		if (!raise)
 			return false;
@@ -175,7 +175,8 @@ kv_incomplete_noted(int64 pipeline)
 bool
 kv_incomplete_is(int64 pipeline)
 {
-	return kv_incomplete_noted(pipeline) || !is_compared(pipeline);
+	/* in this order: what the publisher finds out it notes first, and then that it has compared */
+	return !is_compared(pipeline) || kv_incomplete_noted(pipeline);
 }
 
 /* Is it known, since the server was promoted or restored, what Kafka has of a pipeline? A copy that is nobody's successor yet may be read. */
