@@ -154,7 +154,7 @@ discard(Oid relid, Datum ids, bool all)
 }
 
 /*
- * Notes that these records were not applied, where somebody may ask: an older dead letter of a table, which is tried again only if no newer record of
+ * Notes that these records were not applied, where somebody may ask: another dead letter of a table, which is tried again only if no newer record of
  * its key has been applied (newer_records.c). In the engine's scope.
  */
 static void
@@ -162,14 +162,14 @@ keep_places(Datum ids)
 {
 	static const char text[] =
 		"WITH discarded AS (SELECT d.* FROM kafka_state.dead_letter d JOIN pg_catalog.unnest($1) i (id) USING (id)),"
-		" others AS (SELECT d.pipeline, d.relation, d.partition, min(d.record_offset) AS first FROM kafka_state.dead_letter d"
-		" WHERE NOT EXISTS (SELECT FROM pg_catalog.unnest($1) i (id) WHERE i.id = d.id) GROUP BY 1, 2, 3)"
+		" others AS (SELECT DISTINCT d.pipeline, d.relation FROM kafka_state.dead_letter d"
+		" WHERE NOT EXISTS (SELECT FROM pg_catalog.unnest($1) i (id) WHERE i.id = d.id))"
 		" INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view)"
 		" SELECT d.pipeline, d.relation, d.partition, d.record_offset, v.view FROM discarded d"
 		" JOIN pg_catalog.pg_foreign_table t ON t.ftrelid = d.relation AND 'mode=upsert' = ANY (t.ftoptions)"
-		" JOIN others o ON o.pipeline = d.pipeline AND o.relation = d.relation AND o.partition = d.partition AND o.first < d.record_offset"
+		" JOIN others o ON o.pipeline = d.pipeline AND o.relation = d.relation"
 		" LEFT JOIN kafka_state.view v ON v.relation = d.view"
-		" WHERE d.view IS NULL OR v.view IS NOT NULL"
+		" WHERE NOT d.rows_only AND (d.view IS NULL OR v.view IS NOT NULL)"
 		" ON CONFLICT DO NOTHING";
 	const Oid	types[] = {INT8ARRAYOID};
 
