@@ -37,6 +37,7 @@
 #include "dead_letter.h"
 #include "delta.h"
 #include "fault_point.h"
+#include "incomplete.h"
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
@@ -161,6 +162,9 @@ begin_numbered(Pipeline *pipeline)
 		kv_redo_lock(pipeline);
 	else
 		pipeline->batch_number = kv_pipeline_next_batch(pipeline->row->pipeline);
+	/* the publisher notes under the lock of the row that Kafka has more: its numbers are taken, and what it has is applied again first */
+	if (!pipeline->redo && kv_incomplete_noted(pipeline->row->pipeline))
+		kv_members_invalid = true;
 	/* whoever had the locks before may have attached a sink to an unstored view, which this run does not know */
 	if (kv_members_changed(pipeline))
 		ereport(ERROR,

@@ -151,6 +151,8 @@ attach(ViewRow *view, Oid topic_relid, bool snapshot)
 	/* in the worker's order: the view, with the lock that CREATE TRIGGER needs, then the pipeline's row */
 	LockRelationOid(view->relation, ShareRowExclusiveLock);
 	batch = kv_pipeline_next_batch(view->pipeline);
+	/* once more, now that it cannot be noted any more */
+	kv_incomplete_refuse(view->pipeline, get_rel_name(view->relation));
 	KV_FAULT_POINT("attach_locked");
 	(void) kv_publish_check(view->relation, topic_name);
 	if (is_stored(view))
