@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -44,13 +45,26 @@ kv_load_read(Output *output, Load *load, MemoryContext context)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	load->context = context;
 	load->messages = kv_messages_make(context);
-	up_to = read_messages(output, load);
-	read_offsets(output, load, up_to);
-	if (load->end.batch != 0 && load->noffsets == 0 && output->noffsets == 0)
-		read_start_offsets(output, load);
+	load->locked = !kv_load_lock_outbox(output->pipeline, AccessShareLock);
+	if (!load->locked)
+	{
+		up_to = read_messages(output, load);
+		read_offsets(output, load, up_to);
+		if (load->end.batch != 0 && load->noffsets == 0 && output->noffsets == 0)
+			read_start_offsets(output, load);
+	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
+}
+
+/* See the header. */
+bool
+kv_load_lock_outbox(int64 pipeline, LOCKMODE mode)
+{
+	Oid			relid = get_relname_relid(psprintf("outbox_" INT64_FORMAT, pipeline), get_namespace_oid(KV_STATE_SCHEMA, false));
+
+	return !OidIsValid(relid) || ConditionalLockRelationOid(relid, mode);
 }
 
 /*

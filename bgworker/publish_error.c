@@ -42,6 +42,12 @@ hint_for(rd_kafka_resp_err_t code)
 		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
 			return "Raise max.message.bytes of the topic in Kafka, or set message_max_bytes of the foreign server to no more than that: many small messages "
 				"travel as one. Publishing goes on by itself.";
+		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+			return "Raise message.timestamp.after.max.ms (times in the future) or message.timestamp.before.max.ms of the topic in Kafka. "
+				"Publishing goes on by itself.";
+		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+			return "A compacted topic takes no message without a key: give the topic table a key column, and set cleanup.policy of the topic in Kafka "
+				"to delete until what waits is out. Publishing goes on by itself.";
 		case RD_KAFKA_RESP_ERR__TIMED_OUT:
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:

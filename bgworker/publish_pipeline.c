@@ -139,12 +139,12 @@ look(Output *output)
 	KV_FAULT_POINT("publish_read");
 	if (load->end.batch != 0)
 		publish(output);
-	else if (output->noffsets > 0 && GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, kv_idle_commit_interval_ms))
+	else if (!load->locked && output->noffsets > 0 && GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, kv_idle_commit_interval_ms))
 	{
 		output->question = kv_recovery_ask(output, output->load_context);
 		output->state = OUTPUT_CHECKING;
 	}
-	else
+	else if (!load->locked)
 	{
 		if (kv_place_is_before(output->noted, output->published))
 			note_published(output);
@@ -230,7 +230,7 @@ keep_offsets(Output *output, const Load *load)
 
 /*
  * Notes in Postgres what has been published and deletes it. Not flushed: if it is lost in a crash, Kafka's metadata
- * says the same. The last row of positions stays, for people to look at.
+ * says the same. The last row of positions stays, for people to look at. Where a session is dropping the pipeline, the next look does it.
  */
 static void
 note_published(Output *output)
@@ -241,6 +241,13 @@ note_published(Output *output)
 	KV_FAULT_POINT("note_before");
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!kv_load_lock_outbox(output->pipeline, RowExclusiveLock))
+	{
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		MemoryContextSwitchTo(save);
+		return;
+	}
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	kv_sql_enter_by_index(&sql);
 	/* waits for a kafka.fork() that is under way: what went out under the old name holds under the new one, of which Kafka has no sign */

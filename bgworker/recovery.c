@@ -40,6 +40,7 @@
 #include "incomplete.h"
 #include "made_again.h"
 #include "metadata.h"
+#include "outbox_load.h"
 #include "recovery.h"
 #include "redo.h"
 #include "run_sql.h"
@@ -261,6 +262,10 @@ read_note(Output *output, Known *known)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	known->last_batch = kv_pipeline_get(output->pipeline, false)->batch;
+	if (!kv_load_lock_outbox(output->pipeline, AccessShareLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("pipeline \"%s\" is being dropped by a session", output->name)));
 
 	kv_sql_enter_engine(&sql);
 	known->noted = kv_sql_read("SELECT batch, part, decided FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
@@ -398,7 +403,7 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	appendStringInfoChar(&positions, ']');
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	kv_redo_note(output->pipeline, metadata->place.batch, positions.data, metadata->frontiers);
+	kv_redo_note(output->pipeline, output->producer_token, metadata->place.batch, positions.data, metadata->frontiers);
 	ForceSyncCommit();
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -48,23 +48,24 @@ static void read_frontiers(Pipeline *pipeline);
 static void leave_out(Pipeline *pipeline);
 
 
-/* See the header. A number that was given meanwhile says that the note is not needed any more. */
+/* See the header. A number that was given meanwhile says that the note is not needed any more, another token that it is of the old name. */
 void
-kv_redo_note(int64 pipeline, int64 batch, const char *positions, const char *frontiers)
+kv_redo_note(int64 pipeline, const char *token, int64 batch, const char *positions, const char *frontiers)
 {
 	static const char text[] =
 		"INSERT INTO kafka_state.redo (pipeline, batch, positions, frontiers)"
-		" SELECT p.pipeline, $2, $3::pg_catalog.jsonb, $4::pg_catalog.jsonb FROM kafka_state.pipeline p WHERE p.pipeline = $1 AND p.batch < $2 FOR UPDATE"
+		" SELECT p.pipeline, $2, $3::pg_catalog.jsonb, $4::pg_catalog.jsonb FROM kafka_state.pipeline p WHERE p.pipeline = $1 AND p.batch < $2"
+		" AND p.token = $5 FOR UPDATE"
 		" ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, positions = excluded.positions, frontiers = excluded.frontiers";
-	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
+	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[] = {
 		Int64GetDatum(pipeline), Int64GetDatum(batch), CStringGetTextDatum(positions),
-		frontiers == NULL ? (Datum) 0 : CStringGetTextDatum(frontiers)
+		frontiers == NULL ? (Datum) 0 : CStringGetTextDatum(frontiers), CStringGetTextDatum(token)
 	};
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 4, types, values, frontiers == NULL ? "   n" : NULL);
+	kv_sql_run(text, 5, types, values, frontiers == NULL ? "   n " : NULL);
 	kv_sql_leave(&sql);
 	KV_FAULT_POINT("redo_noted");
 	kv_incomplete_changed();

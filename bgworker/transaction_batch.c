@@ -3,7 +3,8 @@
  * server. The rows of the outbox that belong to it are transaction_rows.c's.
  *
  * Invariants: number and snapshots are committed and flushed before the batch is read, so it is made of the same rows whoever reads
- * it again; and what is noted of a batch is noted only under the name (token) that it went out with.
+ * it again; kafka.fork() and kafka.adopt() leave number and rows of an unfinished batch as they are. So what is out of it is noted by its number,
+ * also where kafka.fork() has come meanwhile: it is out, whatever the name. A claim is noted only under the name (token) that has it.
  */
 #include "postgres.h"
 
@@ -167,7 +168,7 @@ kv_transaction_batch_note_claim(TransactionBatch *batch)
 {
 	static KvRowPlan plan;
 
-	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET claimed = $2 <> 0 WHERE %s AND token = $3", 1);
+	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET claimed = $4 <> 0 WHERE %s AND batch = $2 AND token = $3", 1);
 	batch->claimed = true;
 }
 
@@ -177,25 +178,26 @@ kv_transaction_batch_note_part(TransactionBatch *batch, int64 end)
 {
 	static KvRowPlan plan;
 
-	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET part = $2 WHERE %s AND token = $3", end);
+	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET part = $4 WHERE %s AND batch = $2 AND NOT published AND $3 IS NOT NULL", end);
 }
 
-/* Changes the batch's row by a value, $2, unless the batch is another's in Kafka by now. */
+/* Changes the batch's row to the value $4, where it is still that of number $2 and (if that matters) token $3. */
 static void
 update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, int64 value)
 {
-	const Oid	types[] = {TEXTOID, INT8OID, TEXTOID};
+	const Oid	types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID};
 	MemoryContext save = CurrentMemoryContext;
-	Datum		values[3];
+	Datum		values[4];
 	KvSql		sql;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = CStringGetTextDatum(batch->server);
-	values[1] = Int64GetDatum(value);
+	values[1] = Int64GetDatum(batch->batch);
 	values[2] = CStringGetTextDatum(batch->token);
+	values[3] = Int64GetDatum(value);
 	kv_sql_enter_engine(&sql);
-	kv_plan_change_row(plan, text, THE_BATCH, 3, types, values, NULL);
+	kv_plan_change_row(plan, text, THE_BATCH, 4, types, values, NULL);
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -207,8 +209,8 @@ void
 kv_transaction_batch_finish(const TransactionBatch *batch)
 {
 	static KvRowPlan plan;
-	static const char text[] = "UPDATE kafka_state.transaction_batch SET published = true WHERE %s AND token = $2";
-	const Oid	types[] = {TEXTOID, TEXTOID};
+	static const char text[] = "UPDATE kafka_state.transaction_batch SET published = true WHERE %s AND batch = $2 AND NOT published";
+	const Oid	types[] = {TEXTOID, INT8OID};
 	MemoryContext save = CurrentMemoryContext;
 	Datum		values[2];
 	KvSql		sql;
@@ -216,7 +218,7 @@ kv_transaction_batch_finish(const TransactionBatch *batch)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = CStringGetTextDatum(batch->server);
-	values[1] = CStringGetTextDatum(batch->token);
+	values[1] = Int64GetDatum(batch->batch);
 	kv_sql_enter_engine(&sql);
 	if (kv_plan_change_row(&plan, text, THE_BATCH, 2, types, values, NULL) > 0)
 		kv_transaction_rows_delete(batch->server);

@@ -34,7 +34,7 @@ extern bool kv_transaction_batch_begin(TransactionBatch *batch, int64 known);
 extern void kv_transaction_batch_note_claim(TransactionBatch *batch);
 /* Notes that the batch's rows up to seq end are out. */
 extern void kv_transaction_batch_note_part(TransactionBatch *batch, int64 end);
-/* Notes that the batch is out and deletes its rows, and no others; after kafka.fork() it is not out, under its new name. */
+/* Notes that the batch is out and deletes its rows, and no others; also where kafka.fork() has given it another name meanwhile. */
 extern void kv_transaction_batch_finish(const TransactionBatch *batch);
 
 #endif							/* KV_TRANSACTION_BATCH_H */

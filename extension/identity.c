@@ -20,6 +20,8 @@
 #include "identity.h"
 #include "run_sql.h"
 
+static struct stat version;		/* of PG_VERSION when the postmaster started: children inherit it */
+
 static char *instance_name(void);
 static void rebase_transactions(void);
 
@@ -47,19 +49,24 @@ kv_identity_prefix(void)
 	return psprintf("%s.%u", instance, database);
 }
 
-/*
- * See the header. A promotion begins a timeline; a restore on the same one writes PG_VERSION anew, which nothing else ever does, and
- * no tool can bring back the time at which an inode was changed.
- */
-char *
-kv_identity_here(void)
+/* See the header. */
+void
+kv_identity_init(void)
 {
-	struct stat version;
-
 	if (stat("PG_VERSION", &version) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not stat file \"%s\": %m", "PG_VERSION")));
+}
+
+/*
+ * See the header. A promotion begins a timeline; a restore on the same one writes PG_VERSION anew, and no tool can bring back the time
+ * at which an inode was changed. chown, chmod and a hard link change it too: where the server runs that is not seen, and after
+ * its next start Kafka is asked once more than it had to be.
+ */
+char *
+kv_identity_here(void)
+{
 	return psprintf("%u/%llu/%lld", GetWALInsertionTimeLine(), (unsigned long long) version.st_ino, (long long) version.st_ctime);
 }
 

@@ -4,6 +4,8 @@
 
 #include "kafka_views.h"
 
+/* Looks at the data directory; called once by _PG_init, in it. */
+extern void kv_identity_init(void);
 extern char *kv_identity_prefix(void);	/* what every name in Kafka begins with: "<instance>.<database oid>" */
 /* Names timeline and data directory: another name elsewhere, and where this cluster was promoted or restored. Runs: not in recovery. */
 extern char *kv_identity_here(void);

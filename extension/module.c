@@ -17,6 +17,7 @@
 #include "utils/guc.h"
 
 #include "ddl.h"
+#include "identity.h"
 #include "incomplete.h"
 #include "kafka_views.h"
 #include "outbox.h"
@@ -68,6 +69,7 @@ _PG_init(void)
 	shmem_request_hook = request_shared_memory;
 	previous_shmem_startup = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
+	kv_identity_init();
 	kv_ddl_init();
 	kv_outbox_init();
 	kv_incomplete_init();
