@@ -8,16 +8,15 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "closed_rows.h"
 #include "delta.h"
 #include "format.h"
 #include "set_aside.h"
+#include "subtransaction.h"
 
 static void apply_range(const ClosedRows *closed, MinimalTuple *tuples, int64 from, int64 to);
 static ErrorData *try_rows(const ClosedRows *closed, Tuplestorestate *rows, int64 nrows);
@@ -67,8 +66,7 @@ apply_range(const ClosedRows *closed, MinimalTuple *tuples, int64 from, int64 to
 static ErrorData *
 try_rows(const ClosedRows *closed, Tuplestorestate *rows, int64 nrows)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	SubTransaction sub;
 	ErrorData  *volatile error = NULL;
 	bool		maintaining = kv_maintaining;
 	PipelineView *view = closed->view;
@@ -81,26 +79,20 @@ try_rows(const ClosedRows *closed, Tuplestorestate *rows, int64 nrows)
 		view->rows = tuplestore_begin_heap(false, false, work_mem);
 		view->published = 0;
 	}
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	kv_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		closed->apply(rows, nrows, closed->arg);
-		ReleaseCurrentSubTransaction();
+		kv_subtransaction_release(&sub);
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		error = kv_subtransaction_failed(&sub);
 		kv_maintaining = maintaining;
 		view->late_rows = late_rows;
 		view->published = 0;
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (rows_so_far != NULL)
 	{
 		if (error == NULL)

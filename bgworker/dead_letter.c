@@ -13,10 +13,7 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "apply.h"
 #include "dead_letter.h"
@@ -24,6 +21,7 @@
 #include "fault_point.h"
 #include "merge.h"
 #include "set_aside.h"
+#include "subtransaction.h"
 
 typedef struct RowRange
 {
@@ -49,6 +47,7 @@ kv_dead_letter_apply(Pipeline *pipeline)
 		return;
 	if (!kv_fault_of_record(error) || pipeline->nsources == 0)
 		ReThrowError(error);
+	FreeErrorData(error);
 	KV_FAULT_POINT("batch_rolled_back");
 	if (pipeline->nsources == 1)
 		apply_single(pipeline, 0);
@@ -69,15 +68,13 @@ kv_dead_letter_apply(Pipeline *pipeline)
 static ErrorData *
 try_apply(Pipeline *pipeline, PipelineView *only)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	SubTransaction sub;
 	ErrorData  *volatile error = NULL;
 	int64	   *late_rows = palloc(sizeof(int64) * Max(pipeline->nviews, 1));
 
 	for (int i = 0; i < pipeline->nviews; i++)
 		late_rows[i] = pipeline->views[i].late_rows;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	kv_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		if (only != NULL)
@@ -88,23 +85,18 @@ try_apply(Pipeline *pipeline, PipelineView *only)
 			kv_apply_views(pipeline);
 			kv_delta_end_views(pipeline);
 		}
-		ReleaseCurrentSubTransaction();
+		kv_subtransaction_release(&sub);
 	}
 	PG_CATCH();
 	{
 		kv_maintaining = false;
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		error = kv_subtransaction_failed(&sub);
 		if (only == NULL)
 			kv_delta_forget_views(pipeline);
 		for (int i = 0; i < pipeline->nviews; i++)
 			pipeline->views[i].late_rows = late_rows[i];
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	pfree(late_rows);
 	return error;
 }

@@ -31,6 +31,8 @@ kv_set_aside_record(Pipeline *pipeline, const RowSource *source, PipelineView *v
 					int sqlstate, const char *message, const char *detail)
 {
 	KeptRecord *kept = source->kept;
+	MemoryContext memory;
+	MemoryContext old;
 
 	if (kept != NULL && kept->view == view)
 	{
@@ -38,12 +40,17 @@ kv_set_aside_record(Pipeline *pipeline, const RowSource *source, PipelineView *v
 		return;
 	}
 	KV_FAULT_POINT("set_aside_before");
+	/* of its own: there may be as many of them as the batch has records */
+	memory = AllocSetContextCreate(CurrentMemoryContext, "kv set aside", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(memory);
 	pipeline->uncommitted_dead_letters++;
 	if (kept != NULL || source->partition->input->topic->on_error == ON_ERROR_DEAD_LETTER)
 		insert_record(pipeline, source, view, sqlstate, message, detail);
 	/* a reload may find it sound: the clock has gone on, or the columns have been changed */
 	if (!is_for_another(kept))
 		kv_set_aside_skip(pipeline, source->partition, source->offset, view ? view->row->view : 0, SKIPPED_EVERY_INPUT);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(memory);
 	KV_FAULT_POINT("set_aside_inserted");
 }
 

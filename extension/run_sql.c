@@ -541,11 +541,10 @@ make_params(const KvPlan *plan, const Datum *values, const char *nulls)
 	return params;
 }
 
-/* Makes a tuplestore readable under a name in the entered scope, planned for nrows rows. */
+/* Makes a tuplestore readable under a name in the entered scope, in whose memory it is called, planned for nrows rows. */
 EphemeralNamedRelation
 kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double nrows)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 	int			result;
 
@@ -555,8 +554,6 @@ kv_sql_register(const char *name, TupleDesc desc, Tuplestorestate *rows, double 
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
 	enr->md.enrtuples = nrows;
 	enr->reldata = rows;
-	MemoryContextSwitchTo(old);
-
 	result = SPI_register_relation(enr);
 	if (result == SPI_ERROR_REL_DUPLICATE)
 	{
