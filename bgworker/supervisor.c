@@ -167,11 +167,15 @@ want_pipelines(Survey *survey)
 	foreach(cell, kv_outbox_pipelines(0))
 	{
 		OutboxPipeline *pipeline = lfirst(cell);
+		ForeignServer *server;
 
 		want(survey, SLOT_WORKER, pipeline->pipeline, pipeline->paused, "kafka_views worker %s", pipeline->name);
-		if (find_wanted(survey->wanted, SLOT_PUBLISHER, pipeline->serverid) == NULL)
-			want(survey, SLOT_PUBLISHER, pipeline->serverid, false, "kafka_views publisher %s",
-				 GetForeignServer(pipeline->serverid)->servername);
+		if (find_wanted(survey->wanted, SLOT_PUBLISHER, pipeline->serverid) != NULL)
+			continue;
+		/* it may have been dropped since the snapshot was taken */
+		server = GetForeignServerExtended(pipeline->serverid, FSV_MISSING_OK);
+		if (server != NULL)
+			want(survey, SLOT_PUBLISHER, pipeline->serverid, false, "kafka_views publisher %s", server->servername);
 	}
 }
 
