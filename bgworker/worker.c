@@ -485,6 +485,9 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 static void
 ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 {
+	/* a run may last for months */
+	MemoryContext memory = AllocSetContextCreate(pipeline->context, "kv broker's answers", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(memory);
 	bool		was_cut_off = pipeline->cut_off;
 	const Partition *leaderless;
 	char	   *error;
@@ -504,6 +507,8 @@ ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 		kv_slot_clear_error(kv_my_slot);
 	if (error == NULL && !*changed)
 		kv_buffer_logging_check(pipeline);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(memory);
 }
 
 /* Waits while more is to be published than kafka.outbox_limit allows. */
