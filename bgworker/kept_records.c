@@ -348,3 +348,22 @@ kv_kept_prune(Pipeline *pipeline, const TopicInput *input, TimestampTz before)
 	kv_sql_run("DELETE FROM kafka_state.retried WHERE pipeline = $1 AND relation::oid = $2 AND event_time < $3", 3, types, values, NULL);
 	kv_sql_leave(&sql);
 }
+
+/* Forgets what no reload will ask for; see kept_records.h. */
+void
+kv_kept_prune_unbuffered(Pipeline *pipeline)
+{
+	const Oid	types[] = {INT8OID, OIDARRAYOID};
+	Datum	   *buffered = palloc(sizeof(Datum) * Max(pipeline->ntopics, 1));
+	Datum		values[] = {Int64GetDatum(pipeline->row->pipeline), (Datum) 0};
+	int			count = 0;
+	KvSql		sql;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+		if (pipeline->topics[i].has_buffers)
+			buffered[count++] = ObjectIdGetDatum(pipeline->topics[i].topic->relid);
+	values[1] = PointerGetDatum(construct_array(buffered, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("DELETE FROM kafka_state.retried WHERE pipeline = $1 AND relation::oid <> ALL ($2)", 2, types, values, NULL);
+	kv_sql_leave(&sql);
+}

@@ -85,6 +85,7 @@ kv_reload_start(Pipeline *pipeline)
 	ListCell   *lc;
 
 	StartTransactionCommand();
+	kv_kept_prune_unbuffered(pipeline);
 	whole = kv_sentinel_present(pipeline->row->pipeline);
 	MemoryContextSwitchTo(pipeline->context);
 	if (!whole)

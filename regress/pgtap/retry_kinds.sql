@@ -47,8 +47,11 @@ SELECT is_empty(format('SELECT * FROM kafka.verify(%L)', v), v || ' equals its q
 ALTER DOMAIN number ADD CONSTRAINT number_check CHECK (VALUE < 100);
 CREATE FOREIGN TABLE lefts (id text, n number, at timestamptz) SERVER broker OPTIONS (topic 'rk_lefts', event_time 'at');
 CREATE FOREIGN TABLE rights (id text, n number, at timestamptz) SERVER broker OPTIONS (topic 'rk_rights', event_time 'at');
-CREATE MATERIALIZED VIEW pairs WITH (kafka.continuous, kafka.grace = '0 s') AS
+BEGIN;
+CREATE MATERIALIZED VIEW pairs WITH (kafka.continuous, kafka.pipeline = 'pairs', kafka.grace = '0 s') AS
 	SELECT l.id, l.n::int AS l, r.n::int AS r FROM lefts l LEFT JOIN rights r ON r.id = l.id AND r.at BETWEEN l.at AND l.at + interval '60 s';
+CREATE MATERIALIZED VIEW left_ids WITH (kafka.continuous, kafka.pipeline = 'pairs') AS SELECT id FROM lefts;
+COMMIT;
 SELECT kafka_test.produce('rk_lefts', $$SELECT 'k', row_at(n, id, at) FROM (VALUES (1, 'a', 0), (100, 'old', 1), (100, 'b', 200), (4, 'c', 200), (5, 'd', 210)) v (n, id, at)$$) \g /dev/null
 SELECT kafka_test.produce('rk_rights', $$SELECT 'k', row_at(n, id, at) FROM (VALUES (11, 'old', 5), (12, 'b', 205), (100, 'c', 215), (13, 'e', 210)) v (n, id, at)$$) \g /dev/null
 SELECT ok(kafka.wait_for_view('pairs', '60s'), 'rows of an outer join');
@@ -58,6 +61,12 @@ SELECT is(retry('lefts') + retry('rights'), 3::bigint, 'bad ones are retried');
 SELECT ok(kafka.wait_for_view('pairs', '60s'), 'all are tried');
 SELECT results_eq('SELECT id, l, r FROM pairs ORDER BY id', 'VALUES (''a'', 1, NULL::int), (''b'', 100, 12), (''c'', 4, 100), (''old'', 100, NULL)', 'they join where time lets them');
 SELECT is((SELECT late_rows FROM kafka.views WHERE view = 'pairs'::regclass), 1::bigint, 'and are late where it does not');
+SELECT results_eq('SELECT DISTINCT relation::text COLLATE "default" FROM kafka_state.retried ORDER BY 1', $$VALUES ('lefts'), ('rights')$$, 'what of them is in buffers is kept for reloads');
+DROP MATERIALIZED VIEW pairs;
+SELECT ok(kafka_test.poll('NOT EXISTS (SELECT FROM kafka_state.retried)'), 'until the last view with a buffer is gone, though its pipeline goes on');
+SELECT kafka_test.produce('rk_lefts', $$SELECT 'k', row_at(6, 'f', 220)$$) \g /dev/null
+SELECT ok(kafka.wait_for_view('left_ids', '60s'), 'as it does');
+SELECT is((SELECT count(*)::int FROM left_ids), 6, 'with every record once');
 
 -- what no record is to blame for answers the request; the pipeline goes on
 CREATE FUNCTION stepped(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN 10 / n; END';
