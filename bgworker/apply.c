@@ -23,7 +23,6 @@
 #include "closed_rows.h"
 #include "delta.h"
 #include "fault_point.h"
-#include "outbox.h"
 #include "note_times.h"
 #include "outbox.h"
 #include "row_time.h"

@@ -1,9 +1,12 @@
 /*
  * catalog.c: pipelines and views of kafka_state as structs.
  *
- * Invariant: no other room spells the name of a column of kafka_state.pipeline
- * or view in C. Each function is one statement under the engine's role, in the
- * caller's transaction; results are palloc'd in the context that was current at
+ * Invariant: only here are rows of kafka_state.pipeline and view made, read whole and deleted, with everything that goes with them. Other
+ * rooms name a column of theirs only to find or lock a row, to join it with what a statement of theirs is about, or where the
+ * field is theirs: token and compared (identity.c, and who asks for them: incomplete.c, recovery.c, publish_pipeline.c), cluster
+ * (cluster.c), the batch number that Kafka has (redo.c, change_view.c).
+ *
+ * Functions run under the engine's role in the caller's transaction; results are palloc'd in the context that was current at
  * the call. Times: see kv_sql_time.
  */
 #include "postgres.h"
