@@ -24,6 +24,7 @@
 static int64 offset_in_kafka(const Output *output, const char *topic, int partition);
 static char *differing_batch(const Output *output, OutboxPlace place);
 static char *applied_beyond(const Output *output);
+static void raise_diverged(Output *output, const char *where) pg_attribute_noreturn();
 
 
 /* See the header. */
@@ -46,8 +47,23 @@ kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
-	if (where == NULL)
-		return;
+	if (where != NULL)
+		raise_diverged(output, where);
+}
+
+/* See the header. */
+void
+kv_diverged_check_positions(Output *output)
+{
+	char	   *where = applied_beyond(output);
+
+	if (where != NULL)
+		raise_diverged(output, where);
+}
+
+static void
+raise_diverged(Output *output, const char *where)
+{
 	output->stopped = true;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),

@@ -9,5 +9,7 @@
  * last of this database, output->offsets are those of the group. Runs: outside a transaction.
  */
 extern void kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch);
+/* The same of a whole batch that is not here, once more, now that its worker cannot go on. Runs: in a transaction that has the pipeline's row. */
+extern void kv_diverged_check_positions(Output *output);
 
 #endif							/* KV_DIVERGED_H */

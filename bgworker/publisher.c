@@ -93,7 +93,10 @@ kv_publisher_main(Datum main_arg)
 		if (refresh && now >= TimestampTzPlusMilliseconds(refreshed_at, REFRESH_MS))
 		{
 			if (kv_process_attempt(refresh_outputs, NULL, slot))
+			{
 				mark_dropped();
+				adopted = false;	/* all have been told */
+			}
 			refreshed_at = now;
 			refresh = false;
 			if (kv_cluster_may_have_changed())
@@ -144,7 +147,7 @@ refresh_outputs(void *arg)
 		int64		before = adoptions;
 
 		adoptions = kv_identity_adoptions();
-		adopted = before >= 0 && adoptions != before;
+		adopted = adopted || (before >= 0 && adoptions != before);
 		foreach(cell, kv_outbox_pipelines(0))
 		{
 			OutboxPipeline *pipeline = lfirst(cell);

@@ -394,6 +394,8 @@ static void
 note_redo(Output *output, OutboxMetadata *metadata)
 {
 	StringInfoData positions;
+	bool		whole = metadata->place.part == 0;
+	bool		noted;
 
 	metadata->place.part = 0;
 	initStringInfo(&positions);
@@ -403,7 +405,11 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	appendStringInfoChar(&positions, ']');
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	noted = kv_incomplete_noted(output->pipeline);
 	kv_redo_note(output->pipeline, output->producer_token, metadata->place.batch, positions.data, metadata->frontiers);
+	/* the worker may have applied a batch since it was asked whether the two have parted */
+	if (whole && !noted)
+		kv_diverged_check_positions(output);
 	ForceSyncCommit();
 	PopActiveSnapshot();
 	CommitTransactionCommand();

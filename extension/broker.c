@@ -12,9 +12,11 @@
 #include "utils/memutils.h"
 
 #define SLICE_MS 500
+#define DOUBT_MS 5000
 
 static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, Bitmapset **leaderless);
 static rd_kafka_resp_err_t ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_ms, int timeout_ms);
+static bool may_be_asked_again(rd_kafka_resp_err_t err, instr_time start);
 static int	wait_slice(int timeout_ms, instr_time start);
 static const char *failure_words(KvClient *client, rd_kafka_resp_err_t err);
 static void raise_unreachable(KvClient *client, const char *what, const char *topic, rd_kafka_resp_err_t err) pg_attribute_noreturn();
@@ -130,7 +132,7 @@ kv_broker_offsets(KvClient *client, const char *topic, int partition, int timeou
 		err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, low, high, slice);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return;
-		if (kv_error_kind(err) != KAFKA_RETRY)
+		if (!may_be_asked_again(err, start))
 			break;
 		pg_usleep(10000);
 	}
@@ -154,7 +156,7 @@ kv_broker_offset_for_time(KvClient *client, const char *topic, int partition, in
 	while ((slice = wait_slice(timeout_ms, start)) > 0)
 	{
 		err = ask_offset(client, list, time_ms, slice);
-		if (kv_error_kind(err) != KAFKA_RETRY || err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR || !may_be_asked_again(err, start))
 			break;
 		pg_usleep(10000);
 	}
@@ -177,6 +179,19 @@ ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_m
 	list->elems[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
 	return err != RD_KAFKA_RESP_ERR_NO_ERROR ? err : list->elems[0].err;
+}
+
+/* May a question that failed be asked again? A broker that has just started knows of no partition for a moment, so that is not believed at once. */
+static bool
+may_be_asked_again(rd_kafka_resp_err_t err, instr_time start)
+{
+	instr_time	now;
+
+	if (err != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+		return kv_error_kind(err) == KAFKA_RETRY;
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return INSTR_TIME_GET_MILLISEC(now) < DOUBT_MS;
 }
 
 /* Gives back how long the next call may take: SLICE_MS, less at the end, 0 when the time has passed. */
