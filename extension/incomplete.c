@@ -6,8 +6,10 @@
  * publisher has reached Kafka: until then pipeline.compared names another timeline or data directory. A server that starts again
  * where it was needs no comparison, for nothing is published that its WAL could lose. A standby is behind as standbys are, and may be read.
  *
- * Invariant: no query sees such a view's rows unless kafka.allow_incomplete_reads is on; its own snapshot is asked. Every query
- * passes here, so a backend remembers that there is no such pipeline until kafka_state.redo changes (kv_incomplete_changed) or the server is promoted.
+ * Invariant: no query sees such a view's rows unless kafka.allow_incomplete_reads is on; its own snapshot is asked, which may be older than
+ * the last batch of a redo: that of a cursor, or of a query that calls a STABLE function which reads a view. Every query passes
+ * here, so a backend remembers that a snapshot had no such pipeline: as long as nothing changes in kafka_state.redo
+ * (kv_incomplete_changed) and the server is not promoted, neither has a later one.
  */
 #include "postgres.h"
 
@@ -41,11 +43,20 @@
 static ExecutorCheckPerms_hook_type previous_check;
 static Oid	redo_relid = InvalidOid;	/* set: all were complete when this backend looked */
 static bool looked_in_recovery; /* when it did */
+static TransactionId looked_xmax;	/* of the snapshot that it looked with */
+static uint32 looked_running;	/* transactions below it that ran then */
 
 static bool check_reads(List *range_table, bool raise);
 static bool may_be_incomplete(void);
-static bool has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc));
+static bool is_remembered(void);
+static void remember(Oid redo);
+static uint32 running_in(Snapshot snapshot);
+static bool is_seen_incomplete(int64 pipeline, bool *noted);
+static Oid	state_table(const char *name);
+static bool any_behind(Snapshot snapshot);
+static bool has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc), int64 pipeline, Snapshot snapshot);
 static bool is_elsewhere(HeapTuple row, TupleDesc desc);
+static Datum column_of(HeapTuple row, TupleDesc desc, const char *name);
 static void forget(Datum arg, Oid relid);
 static bool is_compared(int64 pipeline);
 static void raise_incomplete(const char *view) pg_attribute_noreturn();
@@ -77,16 +88,17 @@ check_reads(List *range_table, bool raise)
 	{
 		RangeTblEntry *rte = lfirst(cell);
 		ViewRow    *view;
+		bool		noted;
 
 		if (rte->rtekind != RTE_RELATION || rte->relkind != RELKIND_RELATION || !(rte->requiredPerms & ACL_SELECT) ||
 			get_rel_namespace(rte->relid) == ours || !kv_is_continuous_view(rte->relid))
 			continue;
 		view = kv_view_by_relation(rte->relid, true);
-		if (view == NULL || !kv_incomplete_is(view->pipeline))
+		if (view == NULL || !is_seen_incomplete(view->pipeline, &noted))
 			continue;
 		if (!raise)
 			return false;
-		if (kv_incomplete_noted(view->pipeline))
+		if (noted)
 			raise_incomplete(get_rel_name(rte->relid));
 		raise_not_compared(get_rel_name(rte->relid));
 	}
@@ -98,36 +110,94 @@ static bool
 may_be_incomplete(void)
 {
 	static bool registered = false;
-	Oid			relid;
+	Oid			redo;
 
-	if (OidIsValid(redo_relid) && looked_in_recovery == RecoveryInProgress())
+	if (!IsTransactionState())
 		return false;
-	if (!IsTransactionState() || !kv_catalog_installed())
+	/* a transaction that has all its locks would hear of a change only when it has ended */
+	AcceptInvalidationMessages();
+	if (is_remembered() || !kv_catalog_installed())
 		return false;
-	relid = get_relname_relid("redo", get_namespace_oid(KV_STATE_SCHEMA, false));
-	if (!OidIsValid(relid))
+	redo = state_table("redo");
+	if (!OidIsValid(redo))
 		return false;			/* the extension is being made or dropped */
 	if (!registered)
 		CacheRegisterRelcacheCallback(forget, (Datum) 0);
 	registered = true;
-	redo_relid = relid;			/* a change from here on resets it */
-	looked_in_recovery = RecoveryInProgress();
-	if (has_row(relid, NULL) || has_row(get_relname_relid("pipeline", get_namespace_oid(KV_STATE_SCHEMA, false)), is_elsewhere))
+	remember(redo);				/* a change from here on resets it */
+	/* this snapshot may be older than a change that is known already */
+	if (any_behind(NULL) || (ActiveSnapshotSet() && any_behind(GetActiveSnapshot())))
 		redo_relid = InvalidOid;
 	return !OidIsValid(redo_relid);
 }
 
-/* Has a table a row that is such? */
+/* Is it known that the query's snapshot has no pipeline that is behind? That of a later moment sees more transactions as over. */
 static bool
-has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc))
+is_remembered(void)
+{
+	Snapshot	snapshot = ActiveSnapshotSet() ? GetActiveSnapshot() : NULL;
+
+	if (!OidIsValid(redo_relid) || looked_in_recovery != RecoveryInProgress())
+		return false;
+	return snapshot == NULL || TransactionIdFollows(snapshot->xmax, looked_xmax) ||
+		(snapshot->xmax == looked_xmax && running_in(snapshot) <= looked_running);
+}
+
+static void
+remember(Oid redo)
+{
+	Snapshot	snapshot = ActiveSnapshotSet() ? GetActiveSnapshot() : GetLatestSnapshot();
+
+	redo_relid = redo;
+	looked_in_recovery = RecoveryInProgress();
+	looked_xmax = snapshot->xmax;
+	looked_running = running_in(snapshot);
+}
+
+static uint32
+running_in(Snapshot snapshot)
+{
+	return snapshot->takenDuringRecovery ? snapshot->subxcnt : snapshot->xcnt;
+}
+
+/* Tells whether a pipeline is behind, or nobody knows, in the query's snapshot; whether it is noted there, or not compared. */
+static bool
+is_seen_incomplete(int64 pipeline, bool *noted)
+{
+	Snapshot	snapshot = ActiveSnapshotSet() ? GetActiveSnapshot() : NULL;
+	bool		elsewhere = has_row(state_table("pipeline"), is_elsewhere, pipeline, snapshot);
+	char	   *reason;
+
+	/* in this order, as in kv_incomplete_is */
+	*noted = has_row(state_table("redo"), NULL, pipeline, snapshot);
+	return *noted || (elsewhere && kv_identity_matches(&reason));
+}
+
+static Oid
+state_table(const char *name)
+{
+	return get_relname_relid(name, get_namespace_oid(KV_STATE_SCHEMA, false));
+}
+
+static bool
+any_behind(Snapshot snapshot)
+{
+	return has_row(state_table("pipeline"), is_elsewhere, 0, snapshot) || has_row(state_table("redo"), NULL, 0, snapshot);
+}
+
+/* Has a table a row that is such, of a pipeline or of any (0)? Asked with a snapshot, or that of now (NULL). */
+static bool
+has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc), int64 pipeline, Snapshot snapshot)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, ActiveSnapshotSet() ? GetActiveSnapshot() : NULL, 0, NULL);
+	TupleDesc	desc = RelationGetDescr(rel);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	bool		found = false;
 	HeapTuple	row;
 
 	while (!found && (row = systable_getnext(scan)) != NULL)
-		found = is_such == NULL || is_such(row, RelationGetDescr(rel));
+		found = (pipeline == 0 || DatumGetInt64(column_of(row, desc, "pipeline")) == pipeline) &&
+			(is_such == NULL || is_such(row, desc));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
@@ -137,16 +207,21 @@ has_row(Oid relid, bool (*is_such) (HeapTuple row, TupleDesc desc))
 static bool
 is_elsewhere(HeapTuple row, TupleDesc desc)
 {
+	return !RecoveryInProgress() && strcmp(TextDatumGetCString(column_of(row, desc, "compared")), kv_identity_here()) != 0;
+}
+
+/* Gives a column that is never null. */
+static Datum
+column_of(HeapTuple row, TupleDesc desc, const char *name)
+{
 	bool		isnull;
 
-	if (RecoveryInProgress())
-		return false;
 	for (int i = 0; i < desc->natts; i++)
 	{
-		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), "compared") == 0)
-			return strcmp(TextDatumGetCString(heap_getattr(row, i + 1, desc, &isnull)), kv_identity_here()) != 0;
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return heap_getattr(row, i + 1, desc, &isnull);
 	}
-	return false;
+	elog(ERROR, "a table of " KV_STATE_SCHEMA " has no column \"%s\"", name);
 }
 
 /* Looks again at the next query, since the table has changed; relcache callback. */
