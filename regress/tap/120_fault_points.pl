@@ -79,9 +79,10 @@ sub do_faults
 
 	$world = new_world() if !$world || $world->{orders} > $large && !@uncompared;
 	my $before = Time::HiRes::time();
+	my $names = join '; ', map { name($_) } @faults;
 
-	run_faults($world, @faults);
-	note(sprintf '%s (%.1f s)', join('; ', map { name($_) } @faults), Time::HiRes::time() - $before);
+	eval { run_faults($world, @faults); 1 } or die "SEED=$seed $names: $@";
+	note(sprintf '%s (%.1f s)', $names, Time::HiRes::time() - $before);
 	push @uncompared, @faults;
 	$done += @faults;
 	$reached{"$_->[0] $_->[1]"} = 1 for @faults;

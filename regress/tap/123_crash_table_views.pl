@@ -67,8 +67,8 @@ sub check
 change(400);
 for my $crash (1 .. 3)
 {
-	change(1000);
 	my $wanted = $node->safe_psql('postgres', 'SELECT coalesce(sum(next_offset), 0) FROM kafka_state.position') + 200;
+	change(1000);
 	wait_until('some records to be applied',
 		sub { return $node->safe_psql('postgres', 'SELECT coalesce(sum(next_offset), 0) FROM kafka_state.position') >= $wanted });
 	$node->stop('immediate');
