@@ -105,6 +105,7 @@ run(Pipeline *pipeline, int64 (*collect_next) (Pipeline *))
 	old = MemoryContextSwitchTo(pipeline->batch);
 	pipeline->clock = GetCurrentTimestamp();
 	pipeline->outbox_written = false;
+	pipeline->singles = 0;
 	begin_numbered(pipeline);
 	KV_FAULT_POINT("batch_numbered");
 	if (pipeline->retry != NULL)

@@ -1,7 +1,8 @@
 /*
  * batch_size.c: how many records a batch takes where kafka.batch_rows are too many.
  *
- * Records that join with many others may make more rows than memory or temp_file_limit can hold. Such a batch is run again
+ * Records that join with many others may make more rows than memory or temp_file_limit can hold, and bad ones leave what each attempt
+ * has used (dead_letter.c). Such a batch is run again
  * with half of its records, down to a single one; once some have fit, the next ones are larger again, by doubling. Where batches end decides
  * nothing but what is published in between.
  *

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "apply.h"
 #include "dead_letter.h"
@@ -22,6 +23,10 @@
 #include "merge.h"
 #include "set_aside.h"
 #include "subtransaction.h"
+
+/* What may stay of the subtransactions of a batch until it commits, and after how many single records that is looked at. */
+#define KEPT_BYTES (16 * 1024 * 1024)
+#define LOOK_EVERY 1024
 
 typedef struct RowRange
 {
@@ -32,6 +37,7 @@ typedef struct RowRange
 static ErrorData *try_apply(Pipeline *pipeline, PipelineView *only);
 static void apply_range(Pipeline *pipeline, RowRange range);
 static void apply_single(Pipeline *pipeline, int64 row);
+static void check_memory(Pipeline *pipeline);
 static void add_record(ErrorData *error, const RowSource *source, const PipelineView *view);
 static bool in_range(int64 row, void *arg);
 
@@ -163,6 +169,21 @@ apply_single(Pipeline *pipeline, int64 row)
 		FreeErrorData(error);
 	}
 	kv_delta_end_views(pipeline);
+	check_memory(pipeline);
+}
+
+/*
+ * Has the batch run again with fewer records (batch_size.c) where its subtransactions leave much: notifications, or contexts that a
+ * function's own subtransactions have used (subtransaction.c).
+ */
+static void
+check_memory(Pipeline *pipeline)
+{
+	if (++pipeline->singles % LOOK_EVERY == 0 && MemoryContextMemAllocated(TopTransactionContext, true) > KEPT_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("records that are applied one by one take too much memory until their batch commits"),
+				 errdetail("After " INT64_FORMAT " of them it is more than %d MB.", pipeline->singles, KEPT_BYTES / (1024 * 1024))));
 }
 
 /* See the header. */

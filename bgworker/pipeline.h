@@ -211,6 +211,7 @@ typedef struct Pipeline
 	bool		bootstrap_done; /* false: only tables are read so far */
 	int64		batch_number;
 	int64		batch_size;		/* batch_size.c: most records of a batch; 0: kafka.batch_rows */
+	int64		singles;		/* records of the batch that were applied one by one */
 	int			fitting_batches;	/* of that size, in a row */
 	bool		outbox_written;
 	KvPlan	   *outbox_size;	/* worker.c: counts what waits in the outbox; NULL: not needed so far */
