@@ -197,7 +197,7 @@ sub run_faults
 
 	for my $i (0 .. $#faults)
 	{
-		my $pid = who_stands($world);
+		my $pid = who_stands($world, @{ $faults[$i] }[ 1, 2 ]);
 		arm($world, @{ $faults[ $i + 1 ] }[ 1, 2 ]) if $i < $#faults;
 		$actions{ $faults[$i][2] }->($world, $pid);
 		unlink taken($world, $pid);
@@ -234,7 +234,7 @@ sub kill_twice
 		arm($world, $point, 'wait');
 		$world->{node}->start;
 	}
-	$actions{kill}->($world, $pid = who_stands($world));
+	$actions{kill}->($world, $pid = who_stands($world, $point, 'wait'));
 	unlink taken($world, $pid);
 	return;
 }
@@ -360,12 +360,14 @@ sub arm
 # The file of who has come to a point.
 sub taken { my ($world, $pid) = @_; return $world->{node}->data_dir . "/kafka_fault.$pid" }
 
-# Waits for somebody at the armed point; returns the pid.
+# Waits for somebody at the armed point; returns the pid. Who came there before its time, and was ended by what leads there (a worker that
+# sees a new partition before it is paused), leaves the place to the next one.
 sub who_stands
 {
-	my ($world) = @_;
+	my ($world, $point, $action) = @_;
 
 	return wait_until('a process at the fault point', sub {
+		arm($world, $point, $action) if $action !~ /^(error|conflict)$/ && forget_dead($world);
 		my ($file) = glob taken($world, '[0-9]*');
 		return $file && $file =~ /(\d+)$/ && $1 }, 5_000);
 }
