@@ -265,7 +265,9 @@ read_note(Output *output, Known *known)
 	if (!kv_load_lock_outbox(output->pipeline, AccessShareLock))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("pipeline \"%s\" is being dropped by a session", output->name)));
+				 errmsg("the outbox of pipeline \"%s\" is locked by a session", output->name),
+				 errdetail("That has dropped the pipeline and not committed, or rewrites the table."),
+				 errhint("Publishing goes on by itself when it ends.")));
 
 	kv_sql_enter_engine(&sql);
 	known->noted = kv_sql_read("SELECT batch, part, decided FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
