@@ -36,6 +36,7 @@ typedef struct Output
 	bool		due;			/* to look whether there is anything to publish */
 	bool		abandoned;		/* its names have changed: the producer goes as soon as nothing under way may be out */
 	bool		fenced;			/* the last producer was: find out by whom before opening another */
+	char	   *owner_before;	/* whom Kafka named when recovery looked, while it is not known that this process is named; NULL: nobody, or this one */
 	bool		stopped;		/* goes on only when a person has acted */
 	struct Recovery *recovery;	/* while it is under way */
 	GroupQuestion *question;	/* while it is CHECKING */

@@ -71,6 +71,8 @@ kv_output_free(Output *output)
 	MemoryContextDelete(output->context);
 	MemoryContextDelete(output->load_context);
 	kv_slot_free(output->slot);
+	if (output->owner_before != NULL)
+		pfree(output->owner_before);
 	pfree(output);
 }
 

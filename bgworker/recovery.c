@@ -15,7 +15,8 @@
  *
  * Every producer commits its owner with the metadata. One that is fenced looks there: another
  * owner's name means that another server publishes for this pipeline, and it stops; its
- * own name means a transaction that timed out, and it starts again.
+ * own name means a transaction that timed out, and it starts again. So does the name that
+ * it found there before it committed its own, if that commit was what timed out.
  *
  * Kafka is waited for between two steps, while the publisher serves others:
  *
@@ -84,6 +85,7 @@ static void read_known(Output *output, Known *known);
 static void read_note(Output *output, Known *known);
 static void read_metadata(Output *output, const List *offsets, OutboxMetadata *metadata);
 static void check_owner(Output *output, const OutboxMetadata *metadata);
+static void keep_owner(Output *output, const char *owner);
 static void check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata);
 static void decide(Output *output, const Known *known, OutboxMetadata *metadata);
 static void note_redo(Output *output, OutboxMetadata *metadata);
@@ -206,6 +208,7 @@ after_metadata(Output *output, const List *offsets)
 		hold_positions(output, &metadata);
 	else
 		kv_recovery_check_topics(output, offsets);
+	keep_owner(output, metadata.owner);
 	output->recovery->step = RECOVERY_COMMITTING;
 	/* the first commit of a new pipeline comes with its first batch */
 	if (output->noffsets > 0)
@@ -218,7 +221,10 @@ after_commit(Output *output)
 	/* not before: who has compared here, and finds metadata of elsewhere, takes them for those of a copy */
 	note_compared(output);
 	if (output->noffsets > 0)
+	{
 		output->committed_at = GetCurrentTimestamp();
+		keep_owner(output, NULL);
+	}
 	KV_FAULT_POINT("recover_owner_committed");
 	output->recovery = NULL;
 	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);
@@ -316,8 +322,10 @@ read_metadata(Output *output, const List *offsets, OutboxMetadata *metadata)
 static void
 check_owner(Output *output, const OutboxMetadata *metadata)
 {
+	bool		other = metadata->found && strcmp(metadata->owner, kv_metadata_owner()) != 0;
+
 	check_replaced(output, &output->recovery->known, metadata);
-	if (metadata->found && strcmp(metadata->owner, kv_metadata_owner()) != 0)
+	if (other && (output->owner_before == NULL || strcmp(metadata->owner, output->owner_before) != 0))
 	{
 		output->stopped = true;
 		ereport(ERROR,
@@ -328,6 +336,15 @@ check_owner(Output *output, const OutboxMetadata *metadata)
 						 output->name)));
 	}
 	output->fenced = false;
+}
+
+/* Keeps whom Kafka names while this process is not; NULL: nobody. It outlives the producer. */
+static void
+keep_owner(Output *output, const char *owner)
+{
+	if (output->owner_before != NULL)
+		pfree(output->owner_before);
+	output->owner_before = owner == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, owner);
 }
 
 /* Raises an error if a copy of this database has taken its place in Kafka. */
