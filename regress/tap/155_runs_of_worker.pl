@@ -35,5 +35,6 @@ for my $run (1 .. 20)
 }
 is(worker_pid($node, 'kafka_views worker v'), $pid, 'one process has made all runs');
 cmp_ok(files(qr/eventpoll/), '<=', $polls, 'no set of events is left of them');
-cmp_ok(files(qr/./), '<=', $all + 3, 'nor any other file');
+# connections and files of tables come and go; one of each run would be 20
+cmp_ok(files(qr/./), '<=', $all + 10, 'nor any other file');
 done_testing();
