@@ -255,10 +255,11 @@ sub add_partition
 {
 	my ($world, $arm) = @_;
 
-	$arm->();
-	$world->{broker}->add_partitions('questions', ++$world->{partitions});
+	# else it may see the partition before it is paused
 	change($world, q{SELECT kafka.pause('answers')},
 		q{(SELECT phase = 'paused' FROM kafka.pipelines WHERE pipeline = 'answers')})->();
+	$arm->();
+	$world->{broker}->add_partitions('questions', ++$world->{partitions});
 	ask_questions($world, 0);
 	return change($world, q{SELECT kafka.resume('answers')}, q{NOT (SELECT paused FROM kafka_state.pipeline WHERE name = 'answers')});
 }
@@ -360,8 +361,7 @@ sub arm
 # The file of who has come to a point.
 sub taken { my ($world, $pid) = @_; return $world->{node}->data_dir . "/kafka_fault.$pid" }
 
-# Waits for somebody at the armed point; returns the pid. Who came there before its time, and was ended by what leads there (a worker that
-# sees a new partition before it is paused), leaves the place to the next one.
+# Waits for somebody at the armed point; returns the pid. Who came there and was ended by something else leaves the place to the next one.
 sub who_stands
 {
 	my ($world, $point, $action) = @_;
