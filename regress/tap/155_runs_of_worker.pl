@@ -23,7 +23,9 @@ query(<<~'SQL');
 $broker->produce('runs', "k\t{\"id\":1}");
 wait_for_view($node, 'v');
 $pid = worker_pid($node, 'kafka_views worker v');
-my ($polls, $all) = (files(qr/eventpoll/), files(qr/./));
+# but those of tables, which Postgres keeps open
+my $other = qr{^(?!.*/(base|global)/)};
+my ($polls, $all) = (files(qr/eventpoll/), files($other));
 for my $run (1 .. 20)
 {
 	my $before = threads();
@@ -35,6 +37,7 @@ for my $run (1 .. 20)
 }
 is(worker_pid($node, 'kafka_views worker v'), $pid, 'one process has made all runs');
 cmp_ok(files(qr/eventpoll/), '<=', $polls, 'no set of events is left of them');
-# connections and files of tables come and go; one of each run would be 20
-cmp_ok(files(qr/./), '<=', $all + 10, 'nor any other file');
+# a connection may be under way: it goes, a file that a run has left does not
+wait_until('the other files to be no more than at first', sub { files($other) <= $all + 3 });
+pass('nor any other file');
 done_testing();
