@@ -16,8 +16,8 @@ use KafkaViews;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(open_world feed ask_questions questions_answered write_facts in_background change answer wait_for_all check_world
-  make_views limited_view drop_what_was_added $insert_facts);
+our @EXPORT = qw(open_world feed ask_questions questions_answered write_facts in_background change answer wait_for_all wait_for_transactions
+  check_world  make_views limited_view drop_what_was_added $insert_facts);
 
 our $insert_facts = 'INSERT INTO fact (session) SELECT g % 5 FROM generate_series(1, 50) g';
 
@@ -227,6 +227,8 @@ sub drop_what_was_added
 
 sub views { my ($world) = @_; return (qw(paid names totals minutes answers), @{ $world->{more} }) }
 
+my $transactions_are_out = 'NOT EXISTS (SELECT FROM kafka_state.transaction_outbox) AND (SELECT bool_and(published) FROM kafka_state.transaction_batch)';
+
 # Waits until everything is applied and published, all of it in one question, as a connection costs more than the answer.
 sub wait_for_all
 {
@@ -234,10 +236,16 @@ sub wait_for_all
 	my $waits = join ' AND ', map { "kafka.wait_for_view('$_', interval '5 s')" } views($world);
 
 	wait_until('everything to be applied and published', sub {
-		return answer($world, <<~"SQL") eq 't' });
-			SELECT $waits AND NOT EXISTS (SELECT FROM kafka_state.transaction_outbox)
-			  AND (SELECT bool_and(published) FROM kafka_state.transaction_batch)
-			SQL
+		return answer($world, "SELECT $waits AND $transactions_are_out") eq 't' });
+	return;
+}
+
+# Waits until no message of an ordinary transaction waits, so that the next one begins a batch of its own.
+sub wait_for_transactions
+{
+	my ($world) = @_;
+
+	wait_until('transactions to be published', sub { return answer($world, "SELECT coalesce($transactions_are_out, true)") eq 't' });
 	return;
 }
 

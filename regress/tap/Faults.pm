@@ -63,7 +63,12 @@ my %begins = (
 	bad_records => sub { my ($world, $arm) = @_; $arm->(); ask_questions($world, 2); return },
 	retry => \&retry,
 	partitions => \&add_partition,
-	session => sub { my ($world, $arm) = @_; $arm->(); return in_background($world, $insert_facts) },
+	session => sub {
+		my ($world, $arm) = @_;
+		# those of the lead before may have been read already, and what is committed until their batch is made goes out with them
+		wait_for_transactions($world);
+		$arm->();
+		return in_background($world, $insert_facts) },
 	prepare => \&prepare,
 	commit_prepared => \&commit_prepared,
 	publisher => \&restart_publisher,
