@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(open_world feed ask_questions questions_answered write_facts in_background change answer wait_for_all wait_for_transactions
-  check_world  make_views limited_view drop_what_was_added $insert_facts);
+  check_world make_views limited_view drop_what_was_added $insert_facts);
 
 our $insert_facts = 'INSERT INTO fact (session) SELECT g % 5 FROM generate_series(1, 50) g';
 
