@@ -285,7 +285,8 @@ store_note(Output *output)
 	values[3] = kv_sql_value(0, 1, &isnull);
 	if (kv_plan_change_row(&plan, "UPDATE kafka_state.published SET batch = $2, part = $3, at = pg_catalog.clock_timestamp(), decided = $4 WHERE %s",
 						   KV_THE_ROW("published", "pipeline"), 4, types, values, NULL) == 0)
-		kv_sql_run("INSERT INTO kafka_state.published (pipeline, batch, part, at, decided) VALUES ($1, $2, $3, pg_catalog.clock_timestamp(), $4)"
+		kv_sql_run("INSERT INTO kafka_state.published (pipeline, batch, part, at, decided)"
+				   " SELECT p.pipeline, $2, $3, pg_catalog.clock_timestamp(), $4 FROM kafka_state.pipeline p WHERE p.pipeline = $1 FOR KEY SHARE"
 				   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = excluded.part, at = excluded.at, decided = excluded.decided",
 				   4, types, values, NULL);
 	return true;

@@ -132,12 +132,19 @@ kv_pipeline_next_batch(int64 pipeline)
 	kv_sql_enter_engine(&sql);
 	if (kv_plan_change_row(&plan, "UPDATE kafka_state.pipeline SET batch = batch + 1 WHERE %s RETURNING batch", KV_THE_ROW("pipeline", "pipeline"),
 						   1, pipeline_type, &value, NULL) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("pipeline " INT64_FORMAT " does not exist any more", pipeline)));
+		kv_pipeline_is_gone(pipeline);
 	batch = kv_sql_int8(0, 1);
 	kv_sql_leave(&sql);
 	return batch;
+}
+
+/* See the header. */
+void
+kv_pipeline_is_gone(int64 pipeline)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("pipeline " INT64_FORMAT " does not exist any more", pipeline)));
 }
 
 void
@@ -332,8 +339,9 @@ kv_catalog_forget(List *relids)
 		"DELETE FROM kafka_state.view WHERE relation::oid = ANY ($1)",
 		"DELETE FROM kafka_state.position WHERE relation::oid = ANY ($1)",
 		"DELETE FROM kafka_state.mark WHERE relation::oid = ANY ($1)",
-		"DELETE FROM kafka_state.skipped WHERE relation::oid = ANY ($1)",
+		/* before what was skipped: whoever discards dead letters at the moment has locked them, and notes them there */
 		"DELETE FROM kafka_state.dead_letter WHERE relation::oid = ANY ($1) OR view::oid = ANY ($1)",
+		"DELETE FROM kafka_state.skipped WHERE relation::oid = ANY ($1)",
 		"DELETE FROM kafka_state.retried WHERE relation::oid = ANY ($1) OR view::oid = ANY ($1)"
 	};
 	const Oid	types[] = {OIDARRAYOID};
@@ -359,7 +367,7 @@ static void
 forget_pipelines(void)
 {
 	static const char *const tables[] = {
-		"position", "mark", "skipped", "sentinel", "published", "redo", "outbox_batch", "dead_letter", "retried", "pipeline"
+		"position", "mark", "dead_letter", "skipped", "sentinel", "published", "redo", "outbox_batch", "retried", "pipeline"
 	};
 	uint64		count = kv_sql_run("SELECT pipeline, name FROM kafka_state.pipeline p "
 								   "WHERE NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline) FOR UPDATE",

@@ -43,6 +43,7 @@ extern PipelineRow *kv_pipeline_by_name(const char *name, bool missing_ok);
 extern List *kv_pipeline_list(void);	/* PipelineRow *, by id */
 /* Locks the row (waits), adds one to batch and gives back the new number. Whoever also locks result tables locks them first. */
 extern int64 kv_pipeline_next_batch(int64 pipeline);
+extern void kv_pipeline_is_gone(int64 pipeline) pg_attribute_noreturn();	/* raises the error of one that was dropped meanwhile */
 extern void kv_pipeline_set_paused(int64 pipeline, bool paused);
 extern bool kv_pipeline_set_compared(int64 pipeline);	/* with what Kafka has, here; false: it was known. Blocks: for a batch of the pipeline */
 

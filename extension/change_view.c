@@ -237,7 +237,7 @@ kafka_resume_published(PG_FUNCTION_ARGS)
 	kv_sql_enter_engine(&sql);
 	kv_sql_run("UPDATE kafka_state.pipeline SET batch = greatest(batch, $2), cluster = NULL WHERE pipeline = $1", 2, types, values, NULL);
 	kv_sql_run("INSERT INTO kafka_state.published AS p (pipeline, batch, part, at, decided)"
-			   " VALUES ($1, $2, 0, pg_catalog.clock_timestamp(), true)"
+			   " SELECT q.pipeline, $2, 0, pg_catalog.clock_timestamp(), true FROM kafka_state.pipeline q WHERE q.pipeline = $1 FOR KEY SHARE"
 			   " ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, part = 0, at = excluded.at, decided = true", 2, types, values, NULL);
 	kv_sql_leave(&sql);
 	KV_FAULT_POINT("resume_stored");

@@ -23,6 +23,7 @@
 static struct stat version;		/* of PG_VERSION when the postmaster started: children inherit it */
 
 static char *instance_name(void);
+static bool is_lost(void);
 static void rebase_transactions(void);
 
 
@@ -155,8 +156,24 @@ kv_identity_matches(char **reason)
 			*reason = strcpy(copy, *reason);
 		}
 	}
+	else if (is_lost())
+	{
+		static const char missing[] = "what says who this database was is missing: it is being restored, or was restored in part";
+
+		*reason = strcpy(SPI_palloc(sizeof(missing)), missing);
+	}
 	kv_sql_leave(&sql);
 	return *reason == NULL;
+}
+
+/*
+ * Tells whether the fingerprint must have been there, since there is what is made only after it: a restore of several jobs brings it when it
+ * likes. Inside the engine's scope, where there is none.
+ */
+static bool
+is_lost(void)
+{
+	return kv_sql_read("SELECT FROM kafka_state.pipeline UNION ALL SELECT FROM kafka_state.transaction_batch", 0, NULL, NULL, NULL, 1) > 0;
 }
 
 /*
@@ -191,8 +208,13 @@ kv_identity_take(bool new_names)
 			ObjectIdGetDatum(MyDatabaseId), CStringGetTextDatum(kv_instance)
 		};
 
-		kv_sql_run("UPDATE kafka_state.identity SET system_identifier = $1, data_directory = $2, database = $3, "
-				   "instance = coalesce(nullif($4, ''), instance), adoptions = adoptions + 1", 4, types, values, NULL);
+		if (kv_sql_run("UPDATE kafka_state.identity SET system_identifier = $1, data_directory = $2, database = $3, "
+					   "instance = coalesce(nullif($4, ''), instance), adoptions = adoptions + 1", 4, types, values, NULL) == 0 && is_lost())
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot go on as a database of which nothing says who it was"),
+					 errdetail("Table kafka_state.identity has no row."),
+					 errhint("Restore its row from the dump, or run kafka.fork() to go on under new names.")));
 		kv_sql_run("UPDATE kafka_state.pipeline SET compared = '', resumed = resumed + 1", 0, NULL, NULL, NULL);
 	}
 	kv_sql_leave(&sql);

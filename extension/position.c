@@ -52,7 +52,7 @@ kv_position_insert(int64 pipeline, const PositionRow *position)
 {
 	static const char text[] =
 		"INSERT INTO kafka_state.position (pipeline, relation, partition, start_offset, next_offset, stream_time) "
-		"VALUES ($1, $2, $3, $4, $5, $6)";
+		"SELECT p.pipeline, $2, $3, $4, $5, $6 FROM kafka_state.pipeline p WHERE p.pipeline = $1 FOR KEY SHARE";
 	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID, INT8OID, INT8OID};
 	char		nulls[] = {' ', ' ', ' ', ' ', ' ', ' ', '\0'};
 	Datum		values[6];
@@ -65,7 +65,8 @@ kv_position_insert(int64 pipeline, const PositionRow *position)
 	values[4] = Int64GetDatum(position->next_offset);
 	values[5] = kv_sql_time_datum(position->stream_time, &nulls[5]);
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 6, types, values, nulls);
+	if (kv_sql_run(text, 6, types, values, nulls) != 1)
+		kv_pipeline_is_gone(pipeline);
 	kv_sql_leave(&sql);
 }
 

@@ -29,6 +29,8 @@ CREATE TABLE kafka_state.identity (
 );
 COMMENT ON TABLE kafka_state.identity IS 'Who this database is to Kafka; where the fingerprint does not match, nothing starts until kafka.adopt() or kafka.fork()';
 
+-- No table refers to another by a foreign key: pg_restore --jobs fills them in any order, and each batch would search the row that it has
+-- locked, among all its dead versions. Whoever writes rows of a pipeline without its lock reads its row FOR KEY SHARE instead.
 CREATE TABLE kafka_state.pipeline (
 	pipeline bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,	-- never reused
 	token text NOT NULL,			-- 8 random hex digits: part of the Kafka names, so that a re-created pipeline is another one
@@ -43,7 +45,7 @@ COMMENT ON TABLE kafka_state.pipeline IS 'One row a pipeline; whoever writes to 
 
 CREATE TABLE kafka_state.view (
 	view bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,	-- creation order, so inputs come before their readers
-	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
+	pipeline bigint NOT NULL,
 	relation regclass NOT NULL UNIQUE,	-- the result table; of an unstored view the real view itself
 	definition regclass NOT NULL,		-- the real view with the defining query: kafka_state.definition_N; of an unstored view the relation
 	options text[] NOT NULL,		-- name=value, as given, without the prefix kafka.
@@ -55,14 +57,14 @@ CREATE TABLE kafka_state.view (
 COMMENT ON TABLE kafka_state.view IS 'One row a continuous view';
 
 CREATE TABLE kafka_state.sink (
-	view bigint NOT NULL REFERENCES kafka_state.view,
+	view bigint NOT NULL,
 	topic_table regclass NOT NULL,
 	PRIMARY KEY (view, topic_table)
 );
 COMMENT ON TABLE kafka_state.sink IS 'Sinks of unstored views, to which the worker writes; those of stored views are triggers';
 
 CREATE TABLE kafka_state.position (
-	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
+	pipeline bigint NOT NULL,
 	relation regclass NOT NULL,		-- the topic's foreign table
 	partition integer NOT NULL,
 	start_offset bigint NOT NULL,		-- resolved once, at the first start
@@ -73,7 +75,7 @@ CREATE TABLE kafka_state.position (
 COMMENT ON TABLE kafka_state.position IS 'What each pipeline has applied of each partition, committed with the results';
 
 CREATE TABLE kafka_state.mark (
-	pipeline bigint NOT NULL,		-- no foreign key, as in outbox_batch
+	pipeline bigint NOT NULL,
 	relation regclass NOT NULL,
 	partition integer NOT NULL,
 	record_offset bigint NOT NULL,
@@ -83,7 +85,7 @@ CREATE TABLE kafka_state.mark (
 COMMENT ON TABLE kafka_state.mark IS 'Places from which an unlogged buffer can be reloaded after a crash';
 
 CREATE TABLE kafka_state.skipped (
-	pipeline bigint NOT NULL REFERENCES kafka_state.pipeline,
+	pipeline bigint NOT NULL,
 	relation regclass NOT NULL,
 	partition integer NOT NULL,
 	record_offset bigint NOT NULL,
@@ -99,7 +101,7 @@ CREATE UNLOGGED TABLE kafka_state.sentinel (pipeline bigint PRIMARY KEY);
 COMMENT ON TABLE kafka_state.sentinel IS 'A pipeline whose row is missing lost its unlogged buffers in a crash and must reload them';
 
 CREATE TABLE kafka_state.published (
-	pipeline bigint PRIMARY KEY REFERENCES kafka_state.pipeline,
+	pipeline bigint PRIMARY KEY,
 	batch bigint NOT NULL,
 	part bigint NOT NULL,			-- 0: all of the batch; otherwise its outbox rows up to this seq
 	at timestamptz NOT NULL,
@@ -108,7 +110,7 @@ CREATE TABLE kafka_state.published (
 COMMENT ON TABLE kafka_state.published IS 'The publisher''s own note of what it published last; Kafka''s metadata may be ahead of it by one transaction';
 
 CREATE TABLE kafka_state.redo (
-	pipeline bigint PRIMARY KEY REFERENCES kafka_state.pipeline,
+	pipeline bigint PRIMARY KEY,
 	batch bigint NOT NULL,			-- the last one that Kafka has
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] that it has
 	frontiers jsonb				-- {"view id": microseconds or null}, without views that had no first rows yet; null: they did not fit there
@@ -116,7 +118,7 @@ CREATE TABLE kafka_state.redo (
 COMMENT ON TABLE kafka_state.redo IS 'Pipelines of which Kafka has more than this database: up to there records are applied again and not published';
 
 CREATE TABLE kafka_state.outbox_batch (
-	pipeline bigint NOT NULL,		-- no foreign key: each batch would search the row that it has locked, among all its dead versions
+	pipeline bigint NOT NULL,
 	batch bigint NOT NULL,
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] after this batch
 	frontiers jsonb NOT NULL,		-- {"view id": microseconds or null}, without views that have no first rows yet
