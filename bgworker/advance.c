@@ -87,6 +87,14 @@ kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)
 		kv_redo_limit_frontiers(pipeline);
 }
 
+/* See the header. */
+void
+kv_advance_hold(Pipeline *pipeline)
+{
+	for (int i = 0; i < pipeline->nviews; i++)
+		pipeline->views[i].next_frontier = pipeline->views[i].frontier;
+}
+
 /* Gives the watermark of a topic, and finds out whether it is silent. */
 static TimestampTz
 topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
@@ -437,7 +445,7 @@ kv_advance_commit(Pipeline *pipeline)
 	{
 		PipelineView *view = &pipeline->views[i];
 
-		if (eviction_due(view))
+		if (pipeline->retry == NULL && eviction_due(view))
 			view->evicted_at = view->next_frontier;
 		view->frontier = view->next_frontier;
 		view->late_rows = 0;

@@ -8,6 +8,8 @@
 extern void kv_advance_note_idle(Pipeline *pipeline, TimestampTz now);
 /* Computes watermarks and every view's next_frontier from what merge has given out. */
 extern void kv_advance_frontiers(Pipeline *pipeline, TimestampTz now);
+/* Leaves every frontier where it is, in the place of the two above: of a batch of dead letters, which is no place for what closing may raise. */
+extern void kv_advance_hold(Pipeline *pipeline);
 /* Has a frontier moved that decides anything, though no record came? It is state, so it has to be stored. */
 extern bool kv_advance_frontier_due(Pipeline *pipeline);
 /* Runs what the moves of the frontiers ask for, views in order, after all else of the batch. Runs: in its transaction. */

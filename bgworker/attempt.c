@@ -3,13 +3,17 @@
  *
  * What asks for another attempt, for which the records need not be fetched again: a conflict with another session (deadlock, lock); a
  * batch that is too large, which is made smaller (batch_size.c); a record at which on_error 'stop' stops the pipeline, where good ones come
- * before it in the batch, which are committed first, so that the position then is that record's. An error of dead
- * letters that are tried again, which no record of them is to blame for, is the answer to who asked for it: the pipeline goes on with its records.
+ * before it in the batch, which are committed first, so that the position then is that record's.
+ *
+ * An error of dead letters that are tried again, which no record of them is to blame for, is the answer to who asked for it, whatever it is, once it has
+ * not passed by itself: records that come wait until a disk has room, but not for what a person has asked for. So what cannot be applied, cancels itself or
+ * takes all memory holds up nobody, and pg_cancel_backend takes a request back while the worker is at it.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
 #include "attempt.h"
@@ -21,9 +25,10 @@
 #define CONFLICT_TRIES 5
 
 static bool run(Pipeline *pipeline, BatchKind kind);
+static bool may_pass(const Pipeline *pipeline, int sqlstate);
 static bool is_conflict(int sqlstate);
 static bool stops_at_another(Pipeline *pipeline, const Partition *partition, int64 offset);
-static bool answers_request(Pipeline *pipeline, const ErrorData *error);
+static bool answers_request(const Pipeline *pipeline);
 
 
 /* Runs a batch; see attempt.h. The PG_TRY turns an error into a choice: another attempt, an answer, or the end of the run. */
@@ -62,9 +67,9 @@ kv_attempt_batch(Pipeline *pipeline, BatchKind kind)
 			tries = 0;
 		else if (stops_at_another(pipeline, stop_partition, stop_offset))
 			tries = 0;
-		else if (!is_conflict(error->sqlerrcode) || tries >= CONFLICT_TRIES)
+		else if (!may_pass(pipeline, error->sqlerrcode) || tries >= CONFLICT_TRIES)
 		{
-			bool		answers = answers_request(pipeline, error);
+			bool		answers = answers_request(pipeline);
 
 			if (answers)
 				kv_retry_give_up(pipeline, error);
@@ -97,6 +102,25 @@ run(Pipeline *pipeline, BatchKind kind)
 	return false;
 }
 
+/* Tells whether an error may pass at once. Trouble of the server ends a run, which begins again by itself; a request does not. */
+static bool
+may_pass(const Pipeline *pipeline, int sqlstate)
+{
+	if (is_conflict(sqlstate))
+		return true;
+	if (pipeline->retry == NULL || sqlstate == ERRCODE_QUERY_CANCELED)
+		return false;
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):
+		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):
+		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):
+			return true;
+		default:
+			return false;
+	}
+}
+
 /* Deadlock, serialization failure, lock not available. */
 static bool
 is_conflict(int sqlstate)
@@ -112,22 +136,9 @@ stops_at_another(Pipeline *pipeline, const Partition *partition, int64 offset)
 	return pipeline->stop_partition != NULL && (pipeline->stop_partition != partition || pipeline->stop_offset != offset);
 }
 
-/*
- * Tells whether an error answers who asked for dead letters to be tried again. Not where the next run may do better by itself: other
- * definitions, a stop, a server or broker that is in trouble.
- */
+/* Tells whether an error answers who asked for dead letters to be tried again; not where the next run tries them: other definitions, a stop. */
 static bool
-answers_request(Pipeline *pipeline, const ErrorData *error)
+answers_request(const Pipeline *pipeline)
 {
-	if (pipeline->retry == NULL || kv_members_invalid || is_conflict(error->sqlerrcode))
-		return false;
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case MAKE_SQLSTATE('0', '8', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):
-		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):
-			return false;
-		default:
-			return error->sqlerrcode != ERRCODE_DISK_FULL;
-	}
+	return pipeline->retry != NULL && !kv_members_invalid && !ShutdownRequestPending && !kv_my_slot->stop_requested;
 }

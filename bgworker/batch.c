@@ -266,14 +266,19 @@ apply(Pipeline *pipeline)
 	kv_outbox_default_time = DT_NOBEGIN;
 }
 
-/* Everything of a batch that is not a view's: time, positions, what the publisher needs. */
+/* Everything of a batch that is not a view's: time, which dead letters do not move; positions, what the publisher needs. */
 static void
 finish(Pipeline *pipeline)
 {
-	kv_advance_note_idle(pipeline, pipeline->clock);
-	kv_advance_frontiers(pipeline, pipeline->clock);
-	kv_advance_close(pipeline);
-	kv_advance_evict(pipeline);
+	if (pipeline->retry != NULL)
+		kv_advance_hold(pipeline);
+	else
+	{
+		kv_advance_note_idle(pipeline, pipeline->clock);
+		kv_advance_frontiers(pipeline, pipeline->clock);
+		kv_advance_close(pipeline);
+		kv_advance_evict(pipeline);
+	}
 	pipeline->outbox_written = kv_outbox_end_batch();
 	KV_FAULT_POINT("batch_outbox_written");
 	if (store_positions(pipeline))

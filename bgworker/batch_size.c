@@ -34,8 +34,8 @@ kv_batch_size_halve(Pipeline *pipeline, int64 taken, ErrorData *error)
 	if (taken <= 1)
 	{
 		if (error->hint == NULL)
-			error->hint = "A smaller batch is not possible. Raise temp_file_limit, or the memory of the server; or drop the view and create it again with a "
-				"narrower join.";
+			error->hint = pstrdup("A smaller batch is not possible. Raise temp_file_limit, or the memory of the server; or drop the view and create it again "
+								  "with a narrower join.");
 		return false;
 	}
 	if (pipeline->batch_size == 0)

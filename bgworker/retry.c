@@ -7,7 +7,8 @@
  *
  * They are records that come now. What depends on the order of records takes them for the last ones; they do not
  * move stream time, for a reload could not repeat that; and they are late by the views' closed frontiers alone, since what their own
- * partition has passed meanwhile was kept for whoever can still use it. A record that could not be decoded is for every view
+ * partition has passed meanwhile was kept for whoever can still use it. No frontier moves in their batch: what closing raises is no answer to
+ * who asked for them. A record that could not be decoded is for every view
  * that reads the topic, one that a view could not bear for this view alone, with what it got of views then; what it writes reaches the views over it.
  */
 #include "postgres.h"
@@ -157,13 +158,20 @@ take(Pipeline *pipeline, KeptRecord *kept, Bitmapset **seen)
 	TopicInput *input;
 	DecodeResult result;
 	DecodeError bad;
+	ErrorData  *error;
 	Datum	   *values;
 	bool	   *nulls;
 
 	if (kept->failed)
 		return true;
-	if (kept->upper_rows != NULL)
-		kv_upper_rows_give(pipeline, kept->upper_rows);
+	if (kept->upper_rows != NULL && (error = kv_upper_rows_give(pipeline, kept->upper_rows)) != NULL)
+	{
+		if (!kv_fault_of_record(error))
+			ReThrowError(error);
+		kv_set_aside_record(pipeline, &source, kept->view, error->sqlerrcode, error->message, error->detail);
+		FreeErrorData(error);
+		return true;
+	}
 	if (kept->rows_only)
 	{
 		kv_delta_add_source(pipeline, source, kept->record.timestamp_ms < 0 ? DT_NOBEGIN : kv_kept_record_time(kept));
@@ -208,6 +216,11 @@ kv_retry_give_up(Pipeline *pipeline, ErrorData *error)
 {
 	RetryRun   *retry = pipeline->retry;
 
+	ereport(LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("dead letters of pipeline \"%s\" could not be tried again: %s", pipeline->row->name, error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 error->context ? errcontext("%s", error->context) : 0));
 	for (int i = 0; i < retry->nrecords; i++)
 		if (!retry->records[i].failed)
 			kv_set_aside_again(pipeline, &retry->records[i], error->sqlerrcode, error->message, error->detail);

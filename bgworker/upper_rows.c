@@ -19,6 +19,7 @@
 
 #include "run_sql.h"
 #include "statement.h"
+#include "subtransaction.h"
 #include "upper_rows.h"
 
 /* More than so many bytes of one view's rows are not kept: then there is null in their place, and the dead letter cannot be tried again. */
@@ -29,6 +30,7 @@ static char *pack_rows(PipelineView *upper);
 static bool are_too_large(const char *rows);
 static void enter_upper(KvSql *sql, PipelineView *upper);
 static List *column_names(const PipelineView *upper);
+static void give(Pipeline *pipeline, const char *json, ResourceOwner owner);
 static void give_rows(PipelineView *upper, Datum rows);
 static char *given_query(PipelineView *upper);
 static char *current_rows(PipelineView *upper, List *names);
@@ -126,12 +128,35 @@ column_names(const PipelineView *upper)
 	return names;
 }
 
-/* Gives rows again; see upper_rows.h. Runs: in the batch's transaction. */
-void
+/* Gives rows again; see upper_rows.h. Runs: in the batch's transaction. The PG_TRY turns an error into an answer for one dead letter alone. */
+ErrorData *
 kv_upper_rows_give(Pipeline *pipeline, const char *json)
+{
+	SubTransaction sub;
+	ErrorData  *volatile error = NULL;
+
+	kv_subtransaction_begin(&sub);
+	PG_TRY();
+	{
+		give(pipeline, json, sub.owner);
+		kv_subtransaction_release(&sub);
+	}
+	PG_CATCH();
+	{
+		error = kv_subtransaction_failed(&sub);
+		kv_upper_rows_end(pipeline);
+	}
+	PG_END_TRY();
+	return error;
+}
+
+/* Fills stores that belong to owner, for they outlive the subtransaction. */
+static void
+give(Pipeline *pipeline, const char *json, ResourceOwner owner)
 {
 	static const char text[] = "SELECT r.value::pg_catalog.text FROM pg_catalog.jsonb_each($1::pg_catalog.jsonb) r WHERE r.key::bigint = $2";
 	const Oid	types[] = {TEXTOID, INT8OID};
+	ResourceOwner current = CurrentResourceOwner;
 	Datum		values[] = {CStringGetTextDatum(json), (Datum) 0};
 
 	for (int i = 0; i < pipeline->nviews; i++)
@@ -147,7 +172,9 @@ kv_upper_rows_give(Pipeline *pipeline, const char *json)
 		kv_sql_leave(&sql);
 		if (rows == NULL || upper->row_desc == NULL)
 			continue;
+		CurrentResourceOwner = owner;
 		upper->given = tuplestore_begin_heap(false, false, work_mem);
+		CurrentResourceOwner = current;
 		give_rows(upper, CStringGetTextDatum(rows));
 	}
 }
