@@ -28,7 +28,7 @@
 static bool read_batch_row(TransactionBatch *batch, Oid serverid);
 static void insert_batch_row(const TransactionBatch *batch);
 static void read_topic(TransactionBatch *batch);
-static void update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, int64 value);
+static void update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, Oid type, Datum value);
 
 
 /* See the header. */
@@ -167,8 +167,10 @@ void
 kv_transaction_batch_note_claim(TransactionBatch *batch)
 {
 	static KvRowPlan plan;
+	Datum		token = CStringGetTextDatum(batch->token);
 
-	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET claimed = $4 <> 0 WHERE %s AND batch = $2 AND token = $3", 1);
+	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET claimed = true WHERE %s AND batch = $2 AND token = $3", TEXTOID, token);
+	pfree(DatumGetPointer(token));
 	batch->claimed = true;
 }
 
@@ -178,26 +180,25 @@ kv_transaction_batch_note_part(TransactionBatch *batch, int64 end)
 {
 	static KvRowPlan plan;
 
-	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET part = $4 WHERE %s AND batch = $2 AND NOT published AND $3 IS NOT NULL", end);
+	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET part = $3 WHERE %s AND batch = $2 AND NOT published", INT8OID, Int64GetDatum(end));
 }
 
-/* Changes the batch's row to the value $4, where it is still that of number $2 and (if that matters) token $3. */
+/* Changes the batch's row, where it is still that of number $2, with a value $3. In a transaction of its own. */
 static void
-update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, int64 value)
+update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, Oid type, Datum value)
 {
-	const Oid	types[] = {TEXTOID, INT8OID, TEXTOID, INT8OID};
+	const Oid	types[] = {TEXTOID, INT8OID, type};
 	MemoryContext save = CurrentMemoryContext;
-	Datum		values[4];
+	Datum		values[3];
 	KvSql		sql;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	values[0] = CStringGetTextDatum(batch->server);
 	values[1] = Int64GetDatum(batch->batch);
-	values[2] = CStringGetTextDatum(batch->token);
-	values[3] = Int64GetDatum(value);
+	values[2] = value;
 	kv_sql_enter_engine(&sql);
-	kv_plan_change_row(plan, text, THE_BATCH, 4, types, values, NULL);
+	kv_plan_change_row(plan, text, THE_BATCH, 3, types, values, NULL);
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
