@@ -20,12 +20,10 @@
 #include "advance.h"
 #include "closed_rows.h"
 #include "delta.h"
-#include "kept_records.h"
 #include "format.h"
 #include "outbox.h"
-#include "position.h"
+#include "read_again.h"
 #include "redo.h"
-#include "skipped.h"
 
 /* Rows are evicted each time the frontier has moved by this part of what is kept. */
 #define EVICT_PART 8
@@ -48,8 +46,6 @@ static bool closing_due(const PipelineView *view);
 static void apply_rows_of(Pipeline *pipeline, PipelineView *view, int number);
 static void apply_input_rows(Tuplestorestate *rows, int64 nrows, void *arg);
 static bool eviction_due(const PipelineView *view);
-static void prune_for_reloads(Pipeline *pipeline);
-static void prune_partition(Pipeline *pipeline, const Partition *partition, TimestampTz before);
 
 
 /* Notes since when each partition is at its end with nothing new. While its broker is silent nobody knows that. */
@@ -401,40 +397,7 @@ kv_advance_evict(Pipeline *pipeline)
 		evicted = true;
 	}
 	if (evicted)
-		prune_for_reloads(pipeline);
-}
-
-/* Forgets what reloads need of the records before what any reload could ask for; the last mark below stays. */
-static void
-prune_for_reloads(Pipeline *pipeline)
-{
-	for (int i = 0; i < pipeline->ntopics; i++)
-	{
-		TopicInput *input = &pipeline->topics[i];
-		TimestampTz before = DT_NOEND;
-
-		if (!input->has_buffers)
-			continue;
-		before = kv_pipeline_reload_bound(pipeline, input);
-		if (before == DT_NOBEGIN || before == DT_NOEND)
-			continue;
-		kv_kept_prune(pipeline, input, before);
-		for (int n = 0; n < input->npartitions; n++)
-			prune_partition(pipeline, &input->partitions[n], before);
-	}
-}
-
-/* Forgets of a partition what no reload reads again. */
-static void
-prune_partition(Pipeline *pipeline, const Partition *partition, TimestampTz before)
-{
-	Oid			relid = partition->input->topic->relid;
-	int64		offset;
-	TimestampTz time;
-
-	kv_mark_prune(pipeline->row->pipeline, relid, partition->number, before);
-	if (kv_mark_find(pipeline->row->pipeline, relid, partition->number, before, &offset, &time))
-		kv_skipped_prune(pipeline->row->pipeline, relid, partition->number, offset);
+		kv_read_again_prune(pipeline);
 }
 
 /* Makes the frontiers of a committed batch the closed ones. */

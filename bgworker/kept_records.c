@@ -351,18 +351,12 @@ kv_kept_prune(Pipeline *pipeline, const TopicInput *input, TimestampTz before)
 
 /* Forgets what no reload will ask for; see kept_records.h. */
 void
-kv_kept_prune_unbuffered(Pipeline *pipeline)
+kv_kept_prune_others(int64 pipeline, Datum buffered)
 {
 	const Oid	types[] = {INT8OID, OIDARRAYOID};
-	Datum	   *buffered = palloc(sizeof(Datum) * Max(pipeline->ntopics, 1));
-	Datum		values[] = {Int64GetDatum(pipeline->row->pipeline), (Datum) 0};
-	int			count = 0;
+	Datum		values[] = {Int64GetDatum(pipeline), buffered};
 	KvSql		sql;
 
-	for (int i = 0; i < pipeline->ntopics; i++)
-		if (pipeline->topics[i].has_buffers)
-			buffered[count++] = ObjectIdGetDatum(pipeline->topics[i].topic->relid);
-	values[1] = PointerGetDatum(construct_array(buffered, count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 	kv_sql_enter_engine(&sql);
 	kv_sql_run("DELETE FROM kafka_state.retried WHERE pipeline = $1 AND relation::oid <> ALL ($2)", 2, types, values, NULL);
 	kv_sql_leave(&sql);

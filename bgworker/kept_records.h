@@ -22,8 +22,8 @@ extern int	kv_kept_lock(KeptRecord *records, int nrecords);
 extern void kv_kept_store(Pipeline *pipeline, const KeptRecord *records, int nrecords);
 /* Forgets records of a topic that were retried and are in no buffer any more: those before a time. Runs: in a transaction. */
 extern void kv_kept_prune(Pipeline *pipeline, const TopicInput *input, TimestampTz before);
-/* Forgets those of topics whose last view with a buffer has been dropped; another never comes. Runs: in a transaction. */
-extern void kv_kept_prune_unbuffered(Pipeline *pipeline);
+/* Forgets those of other topics than the given ones (oid[]), which are all with buffers. Runs: in a transaction. */
+extern void kv_kept_prune_others(int64 pipeline, Datum buffered);
 /* Takes back the request to try any again. Runs: in a transaction. */
 extern void kv_kept_withdraw(int64 pipeline);
 

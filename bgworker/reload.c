@@ -32,6 +32,7 @@
 #include "kept_records.h"
 #include "merge.h"
 #include "position.h"
+#include "read_again.h"
 #include "reload.h"
 #include "run_sql.h"
 #include "skipped.h"
@@ -85,7 +86,7 @@ kv_reload_start(Pipeline *pipeline)
 	ListCell   *lc;
 
 	StartTransactionCommand();
-	kv_kept_prune_unbuffered(pipeline);
+	kv_read_again_prune_unread(pipeline);
 	whole = kv_sentinel_present(pipeline->row->pipeline);
 	MemoryContextSwitchTo(pipeline->context);
 	if (!whole)

@@ -13,12 +13,12 @@
 #include "utils/memutils.h"
 
 #include "fault_point.h"
+#include "read_again.h"
 #include "run_sql.h"
 #include "set_aside.h"
 #include "upper_rows.h"
 
 static bool is_for_another(const KeptRecord *kept);
-static bool is_read_again(Pipeline *pipeline, const TopicInput *input);
 static void insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 						  int sqlstate, const char *message, const char *detail);
 static TopicOnError on_error_of(Pipeline *pipeline, Oid source);
@@ -69,16 +69,6 @@ kv_set_aside_again(Pipeline *pipeline, KeptRecord *kept, int sqlstate, const cha
 	kept->sqlstate = sqlstate;
 	kept->message = MemoryContextStrdup(pipeline->batch, message ? message : "");
 	kept->detail = detail ? MemoryContextStrdup(pipeline->batch, detail) : NULL;
-}
-
-/* Tells whether records of a topic are ever read a second time: into its buffers, or as the rows that an unstored view has given so far. */
-static bool
-is_read_again(Pipeline *pipeline, const TopicInput *input)
-{
-	for (int i = 0; i < pipeline->nviews; i++)
-		if (pipeline->views[i].view->unstored)
-			return true;
-	return input->has_buffers;
 }
 
 static bytea *
@@ -220,7 +210,7 @@ kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 
 	Datum		values[6];
 	KvSql		sql;
 
-	if (!is_read_again(pipeline, partition->input))
+	if (!kv_read_again(pipeline, partition->input, view))
 		return;
 	values[0] = Int64GetDatum(pipeline->row->pipeline);
 	values[1] = ObjectIdGetDatum(partition->input->topic->relid);

@@ -149,6 +149,19 @@ kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before)
 	kv_sql_leave(&sql);
 }
 
+/* Deletes the marks of other topics than the given ones (oid[]). */
+void
+kv_mark_prune_others(int64 pipeline, Datum topics)
+{
+	const Oid	types[] = {INT8OID, OIDARRAYOID};
+	Datum		values[] = {Int64GetDatum(pipeline), topics};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("DELETE FROM kafka_state.mark WHERE pipeline = $1 AND relation::oid <> ALL ($2)", 2, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
 /* Finds the last mark below a stream time; false: none, read from the start offset. */
 bool
 kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset,

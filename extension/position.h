@@ -23,6 +23,7 @@ extern void kv_position_insert(int64 pipeline, const PositionRow *position);
 extern void kv_position_update(int64 pipeline, PositionRow *positions, int npositions);
 extern void kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 offset, TimestampTz stream_time);
 extern void kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before);	/* keeps the last one below */
+extern void kv_mark_prune_others(int64 pipeline, Datum topics);
 extern bool kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset, TimestampTz *stream_time);
 
 /* Are the unlogged buffers those that the pipeline filled (after a crash they are empty, and so is the sentinel). */

@@ -21,6 +21,7 @@
 #include "fault_point.h"
 #include "run_sql.h"
 #include "shared.h"
+#include "skipped.h"
 #include "topic.h"
 
 /* Dead letters that are meant: of a topic those that no view has got, of a view its own. */
@@ -34,6 +35,7 @@ static void tell_of_rows(Oid relid, Datum ids, bool all);
 static int64 request(Oid relid, Datum ids, bool all);
 static int64 discard(Oid relid, Datum ids, bool all);
 static void keep_places(Datum ids);
+static void forget_places(Oid relid);
 
 
 /* kafka.retry_dead_letters(relation, ids): gives how many will be tried again. */
@@ -148,6 +150,7 @@ discard(Oid relid, Datum ids, bool all)
 	{
 		keep_places(locked);
 		total = kv_sql_run(delete, 1, &types[1], &locked, NULL);
+		forget_places(relid);
 	}
 	kv_sql_leave(&sql);
 	return total;
@@ -174,4 +177,22 @@ keep_places(Datum ids)
 	const Oid	types[] = {INT8ARRAYOID};
 
 	kv_sql_run(text, 1, types, &ids, NULL);
+}
+
+/*
+ * Forgets such places where the last dead letter is gone for which they were kept; of tables that unstored views may read as well, when the next run begins
+ * (read_again.c). In the engine's scope.
+ */
+static void
+forget_places(Oid relid)
+{
+	static const char text[] =
+		"DELETE FROM kafka_state.skipped s USING pg_catalog.pg_foreign_table t WHERE t.ftrelid = s.relation AND 'mode=upsert' = ANY (t.ftoptions)"
+		" AND (s.relation::oid = $1 OR s.pipeline = (SELECT v.pipeline FROM kafka_state.view v WHERE v.relation::oid = $1))"
+		" AND NOT " KV_HAS_DEAD_LETTERS("s")
+		" AND NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = s.pipeline AND v.relation = v.definition AND v.view = coalesce(s.view, v.view))";
+	const Oid	types[] = {OIDOID};
+	Datum		value = ObjectIdGetDatum(relid);
+
+	kv_sql_run(text, 1, types, &value, NULL);
 }

@@ -14,6 +14,9 @@
 #include "run_sql.h"
 #include "skipped.h"
 
+/* Is a row s for one of these views (bigint[])? */
+#define IS_FOR(views) "(cardinality(" views ") > 0 AND coalesce(s.view = ANY (" views "), true))"
+
 /* A row of kafka_state.skipped; view 0: for all, input SKIPPED_EVERY_INPUT: for all of the view's. */
 typedef struct SkippedKey
 {
@@ -85,18 +88,45 @@ kv_skipped_by_itself(HTAB *skipped, Oid relation, int32 partition, int64 offset,
 
 /* Forgets what nobody will read again; see skipped.h. */
 void
-kv_skipped_prune(int64 pipeline, Oid relation, int32 partition, int64 before)
+kv_skipped_prune(int64 pipeline, Oid relation, int32 partition, int64 before, Datum unstored)
 {
 	static const char text[] =
-		"DELETE FROM kafka_state.skipped s WHERE pipeline = $1 AND relation::oid = $2 AND partition = $3 AND record_offset < $4"
+		"DELETE FROM kafka_state.skipped s WHERE pipeline = $1 AND relation::oid = $2 AND partition = $3 AND record_offset < $4 AND NOT " IS_FOR("$5")
 		" AND NOT EXISTS (SELECT FROM kafka_state.retried r WHERE r.pipeline = $1 AND r.relation = s.relation AND r.partition = s.partition"
-		" AND r.record_offset = s.record_offset)"
-		" AND NOT EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = $1 AND v.relation = v.definition AND v.view = coalesce(s.view, v.view))";
-	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before)};
+		" AND r.record_offset = s.record_offset)";
+	const Oid	types[] = {INT8OID, OIDOID, INT4OID, INT8OID, INT8ARRAYOID};
+	Datum		values[] = {Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(before), unstored};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run(text, 5, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Does it for a topic without buffers; see skipped.h. */
+void
+kv_skipped_prune_unbuffered(int64 pipeline, Oid relation, Datum unstored, bool is_table)
+{
+	static const char text[] =
+		"DELETE FROM kafka_state.skipped s WHERE pipeline = $1 AND relation::oid = $2 AND NOT " IS_FOR("$3") " AND NOT ($4 AND " KV_HAS_DEAD_LETTERS("s") ")";
+	const Oid	types[] = {INT8OID, OIDOID, INT8ARRAYOID, BOOLOID};
+	Datum		values[] = {Int64GetDatum(pipeline), ObjectIdGetDatum(relation), unstored, BoolGetDatum(is_table)};
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
 	kv_sql_run(text, 4, types, values, NULL);
+	kv_sql_leave(&sql);
+}
+
+/* Does it for all other topics than those given; see skipped.h. */
+void
+kv_skipped_prune_others(int64 pipeline, Datum topics)
+{
+	const Oid	types[] = {INT8OID, OIDARRAYOID};
+	Datum		values[] = {Int64GetDatum(pipeline), topics};
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("DELETE FROM kafka_state.skipped WHERE pipeline = $1 AND relation::oid <> ALL ($2)", 2, types, values, NULL);
 	kv_sql_leave(&sql);
 }
