@@ -76,6 +76,8 @@ static const char *const settings[][2] = {
 	{"idle_in_transaction_session_timeout", "0"},
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
+	{"exit_on_error", "off"},	/* an error is a record's, and the batch goes on without it */
+	{"plan_cache_mode", "auto"},	/* the plans of small deltas are made by run_sql.c, and made once */
 };
 
 /* Connects to the database and takes the slot of (kind, database, id); ends the process if the database is held. */
