@@ -1,5 +1,5 @@
 # A server takes over while Kafka cannot be reached: a promoted standby, a backup that is brought back on the same timeline. It does not know
-# yet whether it is behind what consumers have seen, so its views cannot be read until it does, not even by sessions that
+# yet whether it is behind what consumers have seen, so its views cannot be read, and get no sinks, until it does, not even by sessions that
 # read them when it was a standby. A server that starts again where it was knows, and so does a standby.
 
 use strict;
@@ -29,10 +29,11 @@ sub check_refused
 	return;
 }
 
-$broker->create($_, 1, 'retention.ms=-1') for qw(input output);
+$broker->create($_, 1, 'retention.ms=-1') for qw(input output more);
 $primary->safe_psql('postgres', q{
 	CREATE FOREIGN TABLE input (id int) SERVER broker OPTIONS (topic 'input');
 	CREATE FOREIGN TABLE output (id int) SERVER broker OPTIONS (topic 'output');
+	CREATE FOREIGN TABLE more (id int) SERVER broker OPTIONS (topic 'more');
 	BEGIN;
 	CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM input;
 	SELECT kafka.attach_sink('passed', 'output');
@@ -76,9 +77,15 @@ $standby->restart;
 check_refused($standby, $unknown, '1 2', 'promoted and started again');
 
 # what it has to do again is refused by the snapshot of the query, which may be from before that was done
+my $before = $standby->background_psql('postgres', on_error_stop => 0);
+$before->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM plain');
 $broker->start;
 wait_until('the publisher to have asked Kafka', sub { $standby->safe_psql('postgres', 'SELECT count(*) FROM kafka_state.redo') eq '1' });
 check_refused($standby, $behind, '1 2', 'compared');
+# and a sink that is attached meanwhile is refused as of now: its rows are not those that Kafka has under the batch's number
+$before->query(q{SELECT kafka.attach_sink('passed', 'more')});
+like($before->{stderr}, $behind, 'compared: no sink can be attached with a snapshot from before');
+$before->quit;
 my $old = $standby->background_psql('postgres', on_error_stop => 0);
 $old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM plain; SAVEPOINT s');
 $standby->safe_psql('postgres', q{SELECT kafka.resume('passed')});
