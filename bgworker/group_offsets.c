@@ -37,6 +37,7 @@ struct GroupQuestion
 {
 	KvClient   *client;
 	char	   *group;
+	TimestampTz began_at;
 	TimestampTz deadline;
 	const KafkaOffset *expected;	/* offsets that Kafka had, or later ones */
 	int			nexpected;
@@ -60,7 +61,8 @@ kv_group_ask(MemoryContext parent, Oid serverid, Oid role, const char *group, co
 	GroupQuestion *question = MemoryContextAllocZero(parent, sizeof(GroupQuestion));
 
 	question->group = MemoryContextStrdup(parent, group);
-	question->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LIMIT_MS);
+	question->began_at = GetCurrentTimestamp();
+	question->deadline = TimestampTzPlusMilliseconds(question->began_at, LIMIT_MS);
 	question->expected = expected;
 	question->nexpected = nexpected;
 	StartTransactionCommand();
@@ -178,15 +180,26 @@ kv_group_is_busy(GroupQuestion *question)
 	return kv_call_is_running(&question->client->call);
 }
 
+/* See the header. */
+char *
+kv_group_waits_for(GroupQuestion *question, int limit_ms, char **detail)
+{
+	char	   *words;
+
+	if (GetCurrentTimestamp() < TimestampTzPlusMilliseconds(question->began_at, limit_ms))
+		return NULL;
+	words = kv_client_last_error(question->client);
+	*detail = words != NULL ? psprintf("librdkafka: %s", words) : NULL;
+	return psprintf("publishing waits for server \"%s\" to tell what has been published", question->client->server_name);
+}
+
 /* Makes a list of what the call brought, and frees that. */
 static rd_kafka_resp_err_t
 take_answer(KafkaCall *call, List **offsets)
 {
 	rd_kafka_resp_err_t err = call->event == NULL ? RD_KAFKA_RESP_ERR__TIMED_OUT : read_answer(call->event, offsets);
 
-	if (call->event != NULL)
-		rd_kafka_event_destroy(call->event);
-	call->event = NULL;
+	kv_call_forget(call);
 	return err;
 }
 

@@ -19,6 +19,8 @@ extern GroupQuestion *kv_group_ask(MemoryContext parent, Oid serverid, Oid role,
  */
 extern bool kv_group_answered(GroupQuestion *question, List **offsets);
 extern bool kv_group_is_busy(GroupQuestion *question);
+/* Says what it waits for, as kv_txn_waits_for does. */
+extern char *kv_group_waits_for(GroupQuestion *question, int limit_ms, char **detail);
 
 /*
  * Reads all committed offsets of a group, as KafkaOffset *, with metadata; waits for open transactions, and for what is expected. NIL: Kafka knows of none.

@@ -82,6 +82,7 @@ struct KafkaTxn
 
 static void free_group(void *arg);
 static void call(KafkaTxn *txn, void (*body) (KafkaCall *), int timeout_ms);
+static void prepare(KafkaTxn *txn, void (*body) (KafkaCall *), int timeout_ms);
 static void call_init(KafkaCall *call);
 static void call_metadata(KafkaCall *call);
 static void call_flush(KafkaCall *call);
@@ -164,6 +165,14 @@ free_group(void *arg)
 static void
 call(KafkaTxn *txn, void (*body) (KafkaCall *), int timeout_ms)
 {
+	prepare(txn, body, timeout_ms);
+	kv_call_start(&txn->client->call);
+}
+
+/* Says what a call does. */
+static void
+prepare(KafkaTxn *txn, void (*body) (KafkaCall *), int timeout_ms)
+{
 	KafkaCall  *call = &txn->client->call;
 
 	call->body = body;
@@ -172,7 +181,6 @@ call(KafkaTxn *txn, void (*body) (KafkaCall *), int timeout_ms)
 	call->group = txn->group;
 	call->list = txn->offsets;
 	call->topic = txn->asked != NULL ? txn->asked->rkt : NULL;
-	kv_call_start(call);
 }
 
 /* The bodies of calls run in threads: see kafka_call.h. */
@@ -285,7 +293,7 @@ after_learning(KafkaTxn *txn)
 		err = call->metadata->topic_cnt == 1 ? call->metadata->topics[0].err : RD_KAFKA_RESP_ERR__TIMED_OUT;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			kv_topic_set_partitions(txn->asked, call->metadata->topics[0].partition_cnt);
-		rd_kafka_metadata_destroy(call->metadata);
+		kv_call_forget(call);
 	}
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		learn_topics(txn);
@@ -426,7 +434,13 @@ kv_txn_abort(KafkaTxn *txn)
 		return;
 	}
 	txn->state = TXN_ABORTING;
-	call(txn, call_abort, SLICE_MS);
+	prepare(txn, call_abort, SLICE_MS);
+	/* who opens the next producer aborts what this one has left open */
+	if (!kv_call_try_start(&txn->client->call))
+	{
+		txn->dead = true;
+		txn->state = TXN_DEAD;
+	}
 }
 
 /* Decides whether what was aborted leaves a producer that can go on. */
@@ -437,14 +451,11 @@ after_abort(KafkaTxn *txn)
 	bool		again = call->error != NULL && kv_error_kind_txn(call->error) == KAFKA_RETRY && GetCurrentTimestamp() < txn->deadline;
 
 	txn->dead = call->error != NULL && !again;
-	if (call->error != NULL)
-		rd_kafka_error_destroy(call->error);
-	if (again)
-	{
-		call->pause_ms = PAUSE_MS;
-		kv_call_start(call);
+	kv_call_forget(call);
+	call->pause_ms = PAUSE_MS;
+	if (again && kv_call_try_start(call))
 		return;
-	}
+	txn->dead = txn->dead || again;
 	txn->in_transaction = false;
 	txn->state = txn->dead ? TXN_DEAD : TXN_OPEN;
 }
@@ -525,8 +536,7 @@ succeeded(KafkaTxn *txn, const char *what)
 	code = rd_kafka_error_code(call->error);
 	kind = kv_error_kind_txn(call->error);
 	words = pstrdup(rd_kafka_error_string(call->error));
-	rd_kafka_error_destroy(call->error);
-	call->error = NULL;
+	kv_call_forget(call);
 	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && GetCurrentTimestamp() < txn->deadline)
 	{
 		pfree(words);

@@ -29,7 +29,7 @@ extern KafkaTxn *kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const
  * it is over in 240 s at most. Runs: outside a transaction, when kv_txn_advance has said that what was begun before is done.
  */
 extern void kv_txn_publish(KafkaTxn *txn, MessageSet *messages, const KafkaOffset *offsets, int noffsets, const char *metadata);
-/* After an error: begins to abort what is open, in 5 s at most. Raises nothing. */
+/* After an error: begins to abort what is open, in 5 s at most. Raises nothing: a producer that cannot do that is dead. */
 extern void kv_txn_abort(KafkaTxn *txn);
 /*
  * Goes on with what was begun. True: it is done; false: a call is under way, whose end kv_call_fd() tells. Raises an error where it

@@ -276,6 +276,7 @@ end_handle(void *arg)
 
 	kv_call_cancel(&handle->client.call);
 	(void) kv_call_wait(&handle->client.call, -1);
+	kv_call_forget(&handle->client.call);
 	dlist_delete(&handle->node);
 	destroy_bounded(handle);
 	if (handle->client.wakeup_fd >= 0)

@@ -29,30 +29,33 @@ static void wait_in_callback(void *arg);
 void
 kv_call_start(KafkaCall *call)
 {
-	sigset_t	all,
-				before;
-	int			failure;
-
-	Assert(!call->running);
 	(void) kv_call_fd();
-	call->error = NULL;
-	call->err = RD_KAFKA_RESP_ERR_NO_ERROR;
-	call->metadata = NULL;
-	call->event = NULL;
-	call->cancelled = false;
-	call->ended = false;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	failure = pthread_create(&call->thread, NULL, run_body, call);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (failure != 0)
-	{
-		errno = failure;
+	if (!kv_call_try_start(call))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not start a thread for a call to Kafka: %m")));
-	}
-	call->running = true;
+}
+
+/* See the header; errno says why. */
+bool
+kv_call_try_start(KafkaCall *call)
+{
+	sigset_t	all,
+				before;
+
+	Assert(!call->running);
+	kv_call_forget(call);
+	call->err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	call->cancelled = false;
+	call->ended = false;
+	if (ended_fd < 0)
+		return false;			/* nobody would hear of its end */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	errno = pthread_create(&call->thread, NULL, run_body, call);
+	call->running = errno == 0;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return call->running;
 }
 
 /* The thread. Never enters Postgres. */
@@ -106,6 +109,21 @@ kv_call_wait(KafkaCall *call, int limit_ms)
 		call->running = pthread_timedjoin_np(call->thread, NULL, &until) != 0;
 	}
 	return !call->running;
+}
+
+/* See the header. */
+void
+kv_call_forget(KafkaCall *call)
+{
+	if (call->error != NULL)
+		rd_kafka_error_destroy(call->error);
+	if (call->metadata != NULL)
+		rd_kafka_metadata_destroy(call->metadata);
+	if (call->event != NULL)
+		rd_kafka_event_destroy(call->event);
+	call->error = NULL;
+	call->metadata = NULL;
+	call->event = NULL;
 }
 
 /* See the header. */

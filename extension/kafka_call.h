@@ -22,7 +22,7 @@ typedef struct KafkaCall
 	const char *name;
 	int			timeout_ms;
 	int			pause_ms;		/* before it, where it is one more attempt */
-	/* what came of it: the body sets it, and whoever reads it frees it */
+	/* what came of it: the body sets it, and whoever frees it sets it to NULL; else the next start does, or the end of the client */
 	rd_kafka_error_t *error;
 	rd_kafka_resp_err_t err;
 	const struct rd_kafka_metadata *metadata;
@@ -34,12 +34,16 @@ typedef struct KafkaCall
 	pthread_t	thread;
 } KafkaCall;
 
-/* Starts it. Runs: either. Blocks: no. */
+/* Starts it. Raises an error where no thread can be started. Runs: either. Blocks: no. */
 extern void kv_call_start(KafkaCall *call);
+/* The same, for who must not raise anything; false: no thread can be started. */
+extern bool kv_call_try_start(KafkaCall *call);
 /* Is it under way? If not, its results may be read. Runs: either. Blocks: no. */
 extern bool kv_call_is_running(KafkaCall *call);
 /* Waits until it is over, limit_ms at most (below 0: however long it takes); false: it is still under way. Runs: either. */
 extern bool kv_call_wait(KafkaCall *call, int limit_ms);
+/* Frees what came of a call that is over, and nobody has taken. Runs: either. Blocks: no. */
+extern void kv_call_forget(KafkaCall *call);
 /* Asks a body that heeds it to return early. Runs: either. Blocks: no. */
 extern void kv_call_cancel(KafkaCall *call);
 /* Lets what lies in context stand until the call is over, if the context is reset meanwhile. */
