@@ -16,6 +16,7 @@
 #include "utils/syscache.h"
 
 #include "broker.h"
+#include "catalog.h"
 #include "cluster.h"
 #include "run_sql.h"
 
@@ -29,30 +30,36 @@ static void note_change(Datum arg, int cache, uint32 hash);
 
 
 /* See the header. */
-void
-kv_cluster_check(KvClient *client, int64 pipeline, const char *name)
+bool
+kv_cluster_check(KvClient *client, int64 pipeline, const char *name, bool wait)
 {
 	const Oid	types[] = {INT8OID, TEXTOID};
 	Datum		values[] = {Int64GetDatum(pipeline), (Datum) 0};
 	MemoryContext save = CurrentMemoryContext;
 	char	   *id = kv_broker_cluster(client, ANSWER_TIMEOUT_MS);
 	char	   *known = NULL;
+	bool		other;
+	bool		checked;
 	KvSql		sql;
 
 	if (id == NULL)
-		return;
+		return true;
 	values[1] = CStringGetTextDatum(id);
 	StartTransactionCommand();
 	kv_sql_enter_engine(&sql);
-	if (kv_sql_read("SELECT cluster FROM kafka_state.pipeline WHERE pipeline = $1 AND cluster <> $2", 2, types, values, NULL, 1) > 0)
-		known = MemoryContextStrdup(save, kv_sql_text(0, 1));
-	else
-		kv_sql_run("UPDATE kafka_state.pipeline SET cluster = $2 WHERE pipeline = $1 AND cluster IS NULL", 2, types, values, NULL);
+	other = kv_sql_read("SELECT cluster FROM kafka_state.pipeline WHERE pipeline = $1 AND cluster IS DISTINCT FROM $2", 2, types, values, NULL, 1) > 0;
+	if (other)
+		known = kv_sql_text(0, 1);
 	if (known != NULL)
 		raise_other_cluster(client, pipeline, name, known, id);
+	checked = !other || wait || kv_pipeline_try_lock(pipeline);
+	if (other && checked)
+		kv_sql_run("UPDATE kafka_state.pipeline SET cluster = $2 WHERE pipeline = $1 AND cluster IS NULL", 2, types, values, NULL);
 	kv_sql_leave(&sql);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
+	pfree(id);
+	return checked;
 }
 
 /* Inside the engine's scope. */

@@ -85,7 +85,7 @@ kv_consumer_open(Pipeline *pipeline)
 	CommitTransactionCommand();
 
 	old = MemoryContextSwitchTo(pipeline->context);
-	kv_cluster_check(pipeline->consumer, pipeline->row->pipeline, pipeline->row->name);
+	(void) kv_cluster_check(pipeline->consumer, pipeline->row->pipeline, pipeline->row->name, true);
 	for (int i = 0; i < pipeline->ntopics; i++)
 		all += counts[i] = count_partitions(pipeline, &pipeline->topics[i]);
 	/* how much a client fetches is said when it is made: at a first start only now is it known among how many that is divided */

@@ -38,10 +38,12 @@ typedef struct Output
 	bool		fenced;			/* the last producer was: find out by whom before opening another */
 	char	   *owner_before;	/* whom Kafka named when recovery looked, while it is not known that this process is named; NULL: nobody, or this one */
 	bool		stopped;		/* goes on only when a person has acted */
+	bool		failed;			/* the last attempt of this process: its error says more than what the next one waits for */
 	struct Recovery *recovery;	/* while it is under way */
+	TimestampTz locked_at;		/* since when it finds the pipeline's row locked; 0: it does not */
+	TimestampTz try_at;			/* when it looks again; 0: it does not have to */
 	GroupQuestion *question;	/* while it is CHECKING */
 	struct Load *load;			/* what the Kafka transaction under way takes, in load_context */
-	bool		told;			/* kafka.pipelines says what it waits for */
 	/* Kafka; recovery.c fills it */
 	KafkaTxn   *txn;
 	char	   *kafka_name;

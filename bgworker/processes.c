@@ -182,7 +182,8 @@ kv_process_failed(KvSlot *slot, const char *message, const char *detail, const c
 void
 kv_process_waits(KvSlot *slot, const char *message, const char *detail, const char *hint)
 {
-	note_error(slot, message, detail, hint);
+	if (strncmp(slot->error, message, KV_ERROR_LEN - 1) != 0)
+		note_error(slot, message, detail, hint);
 }
 
 /* Notes that the postmaster has no place for a process; see processes.h. */

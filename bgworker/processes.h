@@ -43,7 +43,7 @@ extern bool kv_process_start(const char *function, const char *type, const char 
 extern bool kv_process_attempt(void (*body) (void *), void *arg, KvSlot *slot);
 /* Notes a failure in the slot with back-off and logs it if it is another one than before. */
 extern void kv_process_failed(KvSlot *slot, const char *message, const char *detail, const char *hint);
-/* Notes in a slot what is waited for, which is no failure, and logs it as one. */
+/* Notes in a slot what is waited for, which is no failure, and logs it as one; not again what stands there. */
 extern void kv_process_waits(KvSlot *slot, const char *message, const char *detail, const char *hint);
 /* Notes in a slot that max_worker_processes are in use, logs it once, and has it tried again soon. */
 extern void kv_process_no_place(KvSlot *slot, const char *name);

@@ -47,6 +47,7 @@ static void note_published(Output *output);
 static bool store_note(Output *output);
 static void delete_published(Output *output);
 static int64 last_seq(OutboxPlace place);
+static void tell_lock(const Output *output);
 static void close_producer(Output *output);
 
 
@@ -73,6 +74,10 @@ kv_output_free(Output *output)
 	kv_slot_free(output->slot);
 	if (output->owner_before != NULL)
 		pfree(output->owner_before);
+	if (output->name != NULL)
+		pfree(output->name);
+	if (output->token != NULL)
+		pfree(output->token);
 	pfree(output);
 }
 
@@ -334,19 +339,37 @@ void
 kv_output_tell(Output *output)
 {
 	char	   *detail;
-	char	   *message;
+	char	   *message = NULL;
 
-	if (output->told || output->state != OUTPUT_PUBLISHING || (message = kv_txn_waits_for(output->txn, SLOW_MS, &detail)) == NULL)
+	if (output->locked_at != 0)
+	{
+		tell_lock(output);
 		return;
-	output->told = true;
-	kv_process_waits(output->slot, message, detail, "Check that all brokers run. Publishing goes on by itself.");
+	}
+	if (output->state == OUTPUT_PUBLISHING)
+		message = kv_txn_waits_for(output->txn, SLOW_MS, &detail);
+	else if (output->state == OUTPUT_RECOVERING && !output->failed)
+		message = kv_recovery_waits_for(output, SLOW_MS, &detail);
+	else if (output->state == OUTPUT_CHECKING)
+		message = kv_group_waits_for(output->question, SLOW_MS, &detail);
+	if (message != NULL)
+		kv_process_waits(output->slot, message, detail, "Check that all brokers run. Publishing goes on by itself.");
+}
+
+static void
+tell_lock(const Output *output)
+{
+	if (GetCurrentTimestamp() < TimestampTzPlusMilliseconds(output->locked_at, SLOW_MS))
+		return;
+	kv_process_waits(output->slot, psprintf("publishing waits for a transaction that has locked pipeline \"%s\"", output->name),
+					 "It is that of a session, for example after kafka.attach_sink, or a batch of the pipeline itself.",
+					 "Publishing goes on by itself when it ends.");
 }
 
 /* See the header. */
 void
 kv_output_give_up(Output *output)
 {
-	output->told = false;
 	if (output->txn != NULL)
 		output->fenced = output->fenced || kv_txn_is_fenced(output->txn);
 	if (output->state == OUTPUT_UNKNOWN || output->state == OUTPUT_RECOVERING)
@@ -380,6 +403,7 @@ close_producer(Output *output)
 	MemoryContextReset(output->context);
 	output->txn = NULL;
 	output->recovery = NULL;
+	output->locked_at = output->try_at = 0;
 	output->offsets = NULL;
 	output->noffsets = 0;
 	output->delete_messages = NULL;

@@ -53,6 +53,7 @@ static void after_opening(TransactionOutput *output);
 static void go_on(TransactionOutput *output);
 static bool begin_batch(TransactionOutput *output);
 static void find_out(TransactionOutput *output, const List *offsets);
+static void set_replaced(TransactionOutput *output, const char *owner);
 static void stop_replaced(const TransactionOutput *output) pg_attribute_noreturn();
 static void stop_forgotten(const TransactionBatch *current) pg_attribute_noreturn();
 static void claim(TransactionOutput *output);
@@ -146,12 +147,12 @@ look(TransactionOutput *output)
 	if (strncmp(output->kafka_name, current->kafka_name, MAX_NAME - 1) != 0)
 	{
 		close_producer(output);
-		output->replaced_by = NULL;
+		set_replaced(output, NULL);
 		strlcpy(output->kafka_name, current->kafka_name, MAX_NAME);
 	}
 	if (output->replaced_by != NULL && kv_metadata_is_replaced(&output->replacing))
 		stop_replaced(output);
-	output->replaced_by = NULL;
+	set_replaced(output, NULL);
 	output->begin = current->published; /* nothing is unfinished */
 	if (output->txn == NULL)
 	{
@@ -228,7 +229,7 @@ find_out(TransactionOutput *output, const List *offsets)
 			continue;
 		if (kv_metadata_is_replaced(&metadata))
 		{
-			output->replaced_by = MemoryContextStrdup(TopMemoryContext, metadata.owner);
+			set_replaced(output, metadata.owner);
 			output->replacing = metadata;
 			stop_replaced(output);
 		}
@@ -247,6 +248,15 @@ find_out(TransactionOutput *output, const List *offsets)
 			stop_forgotten(current);
 	}
 	output->known = greatest.batch;
+}
+
+/* Keeps who has taken the place of this server; NULL: nobody has. */
+static void
+set_replaced(TransactionOutput *output, const char *owner)
+{
+	if (output->replaced_by != NULL)
+		pfree(output->replaced_by);
+	output->replaced_by = owner == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, owner);
 }
 
 /* Raises the error of a database whose place has been taken; without asking Kafka again, which would fence whoever has it. */
@@ -381,13 +391,16 @@ void
 kv_transactions_tell(TransactionOutput *output)
 {
 	char	   *detail;
-	char	   *message;
+	char	   *message = NULL;
 
-	if (output->told || (output->state != TRANSACTIONS_CLAIMING && output->state != TRANSACTIONS_PUBLISHING) ||
-		(message = kv_txn_waits_for(output->txn, SLOW_MS, &detail)) == NULL)
-		return;
-	output->told = true;
-	kv_process_waits(kv_my_slot, message, detail, "Check that all brokers run. Publishing goes on by itself.");
+	if (output->state == TRANSACTIONS_CLAIMING || output->state == TRANSACTIONS_PUBLISHING)
+		message = kv_txn_waits_for(output->txn, SLOW_MS, &detail);
+	else if (output->state == TRANSACTIONS_OPENING && !output->failed)
+		message = kv_txn_waits_for(output->txn, SLOW_MS, &detail);
+	else if (output->state == TRANSACTIONS_ASKING && !output->failed)
+		message = kv_group_waits_for(output->question, SLOW_MS, &detail);
+	if (message != NULL)
+		kv_process_waits(kv_my_slot, message, detail, "Check that all brokers run. Publishing goes on by itself.");
 }
 
 /*
@@ -397,7 +410,6 @@ kv_transactions_tell(TransactionOutput *output)
 void
 kv_transactions_give_up(TransactionOutput *output)
 {
-	output->told = false;
 	output->question = NULL;
 	if (output->txn == NULL)
 	{

@@ -26,8 +26,8 @@ typedef struct TransactionOutput
 	Oid			serverid;
 	TransactionsState state;
 	bool		due;			/* to look whether there is anything to publish */
+	bool		failed;			/* the last attempt of this process: its error says more than what the next one waits for */
 	bool		abandoned;		/* its server may lead elsewhere: the producer goes as soon as no call uses it */
-	bool		told;			/* the publisher's status says what is waited for */
 	/* the batch */
 	TransactionBatch current;
 	bool		begin;			/* the last one was out: another one begins */

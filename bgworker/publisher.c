@@ -47,6 +47,7 @@ static void set_up_process(void);
 static void refresh_outputs(void *arg);
 static Output *find_output(int64 pipeline);
 static void update_output(Output *output, const OutboxPipeline *pipeline);
+static void keep_text(char **kept, const char *text);
 static void mark_dropped(void);
 static void free_dropped(void);
 static void open_again(void);
@@ -199,10 +200,8 @@ update_output(Output *output, const OutboxPipeline *pipeline)
 {
 	bool		renamed = output->token == NULL || strcmp(output->token, pipeline->token) != 0;
 
-	if (output->name == NULL || strcmp(output->name, pipeline->name) != 0)
-		output->name = MemoryContextStrdup(TopMemoryContext, pipeline->name);
-	if (renamed)
-		output->token = MemoryContextStrdup(TopMemoryContext, pipeline->token);
+	keep_text(&output->name, pipeline->name);
+	keep_text(&output->token, pipeline->token);
 	if (renamed || output->resumed != pipeline->resumed)
 	{
 		output->stopped = false;
@@ -216,6 +215,17 @@ update_output(Output *output, const OutboxPipeline *pipeline)
 	output->owner = pipeline->owner;
 	output->resumed = pipeline->resumed;
 	output->listed = true;
+}
+
+/* Keeps a text of the catalogs in place of the one before (NULL: none). */
+static void
+keep_text(char **kept, const char *text)
+{
+	if (*kept != NULL && strcmp(*kept, text) == 0)
+		return;
+	if (*kept != NULL)
+		pfree(*kept);
+	*kept = MemoryContextStrdup(TopMemoryContext, text);
 }
 
 /* Notes which pipelines have been dropped. */
@@ -293,6 +303,11 @@ serve_output(Output *output, TimestampTz now)
 		kv_output_give_up(output);
 		return now;
 	}
+	if (output->try_at > now)
+	{
+		kv_output_tell(output);
+		return output->try_at;
+	}
 	if (kv_output_is_at_rest(output))
 	{
 		if (output->stopped)
@@ -304,13 +319,14 @@ serve_output(Output *output, TimestampTz now)
 	}
 	if (!kv_process_attempt(kv_output_advance, output, output->slot))
 	{
+		output->failed = true;
 		kv_output_give_up(output);
 		return now;
 	}
 	if (!kv_output_is_at_rest(output))
-		return TimestampTzPlusMilliseconds(now, TELL_MS);
+		return output->try_at != 0 ? output->try_at : TimestampTzPlusMilliseconds(now, TELL_MS);
 	kv_slot_clear_error(output->slot);
-	output->told = false;
+	output->failed = false;
 	output->slot->phase = output->state == OUTPUT_READY ? PIPELINE_LIVE : PIPELINE_WAITING;
 	return output->due ? now : DT_NOEND;
 }
@@ -342,13 +358,14 @@ serve_transactions(TimestampTz now)
 	}
 	if (!kv_process_attempt(kv_transactions_advance, transactions, slot))
 	{
+		transactions->failed = true;
 		kv_transactions_give_up(transactions);
 		return now;
 	}
 	if (transactions->state != TRANSACTIONS_AT_REST)
 		return TimestampTzPlusMilliseconds(now, TELL_MS);
 	kv_slot_clear_error(slot);
-	transactions->told = false;
+	transactions->failed = false;
 	slot->phase = PIPELINE_LIVE;
 	return transactions->due ? now : DT_NOEND;
 }

@@ -20,7 +20,9 @@
  *
  * Kafka is waited for between two steps, while the publisher serves others:
  *
- *	(OWNER, after a fence) -> FENCING -> METADATA -> COMMITTING -> done; an error ends it, and the next attempt begins again
+ *	(OWNER, after a fence) -> FENCING -> METADATA -> DECIDING -> COMMITTING -> done; an error ends it, and the next attempt begins again
+ *
+ * So is whoever holds the pipeline's row, a batch of the worker or a session, where something is to be noted there: the step is done again.
  */
 #include "postgres.h"
 
@@ -46,6 +48,10 @@
 #include "redo.h"
 #include "run_sql.h"
 
+/* Between two looks at a row that is locked: a tenth of the time that it has been so, within these. */
+#define ROW_PAUSE_MS 20
+#define ROW_PAUSE_MAX_MS 200
+
 /* What Postgres knows of a pipeline. */
 typedef struct Known
 {
@@ -63,6 +69,7 @@ typedef enum RecoveryStep
 	RECOVERY_OWNER,				/* asks who has fenced the last producer */
 	RECOVERY_FENCING,			/* opens a producer */
 	RECOVERY_METADATA,			/* asks what Kafka has */
+	RECOVERY_DECIDING,			/* compares that with what Postgres has */
 	RECOVERY_COMMITTING			/* commits who publishes now */
 } RecoveryStep;
 
@@ -72,6 +79,8 @@ typedef struct Recovery
 	RecoveryStep step;
 	Known		known;
 	GroupQuestion *question;	/* that is on its way; NULL: the producer is doing something */
+	List	   *answer;			/* what Kafka has: KafkaOffset * */
+	OutboxMetadata metadata;	/* the greatest in it */
 } Recovery;
 
 static void ask(Output *output, RecoveryStep step);
@@ -79,7 +88,8 @@ static ReaderOfTopics reader_of(const Output *output);
 static void fence(Output *output);
 static void after_owner(Output *output, const List *offsets);
 static void after_fencing(Output *output);
-static void after_metadata(Output *output, const List *offsets);
+static void after_metadata(Output *output, List *offsets);
+static void settle(Output *output);
 static void after_commit(Output *output);
 static void read_known(Output *output, Known *known);
 static void read_note(Output *output, Known *known);
@@ -87,11 +97,12 @@ static void read_metadata(Output *output, const List *offsets, OutboxMetadata *m
 static void check_owner(Output *output, const OutboxMetadata *metadata);
 static void keep_owner(Output *output, const char *owner);
 static void check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata);
-static void decide(Output *output, const Known *known, OutboxMetadata *metadata);
-static void note_redo(Output *output, OutboxMetadata *metadata);
+static bool decide(Output *output, const Known *known, OutboxMetadata *metadata);
+static bool note_redo(Output *output, OutboxMetadata *metadata);
 static void hold_positions(Output *output, const OutboxMetadata *metadata);
 static void hold_position(Output *output, KafkaOffset offset);
-static void note_compared(Output *output);
+static bool note_compared(Output *output);
+static void note_lock(Output *output, bool locked);
 
 
 /* See the header. */
@@ -139,9 +150,11 @@ kv_recovery_advance(Output *output)
 			after_fencing(output);
 		else if (recovery->step == RECOVERY_METADATA)
 			after_metadata(output, offsets);
+		else if (recovery->step == RECOVERY_DECIDING)
+			settle(output);
 		else
 			after_commit(output);
-		if (output->recovery == NULL)
+		if (output->recovery == NULL || output->try_at != 0)
 			break;
 	}
 	MemoryContextSwitchTo(save);
@@ -155,6 +168,15 @@ kv_recovery_is_busy(const Output *output)
 	const Recovery *recovery = output->recovery;
 
 	return recovery->question != NULL ? kv_group_is_busy(recovery->question) : kv_txn_is_busy(output->txn);
+}
+
+/* See the header. */
+char *
+kv_recovery_waits_for(const Output *output, int limit_ms, char **detail)
+{
+	const Recovery *recovery = output->recovery;
+
+	return recovery->question != NULL ? kv_group_waits_for(recovery->question, limit_ms, detail) : kv_txn_waits_for(output->txn, limit_ms, detail);
 }
 
 /* Asks Kafka for the group's offsets. */
@@ -186,29 +208,46 @@ after_owner(Output *output, const List *offsets)
 static void
 after_fencing(Output *output)
 {
+	bool		checked;
+
 	KV_FAULT_POINT("recover_fenced");
 	/* does not block: the producer has had an answer from a broker */
-	kv_cluster_check(kv_txn_client(output->txn), output->pipeline, output->name);
-	ask(output, RECOVERY_METADATA);
+	checked = kv_cluster_check(kv_txn_client(output->txn), output->pipeline, output->name, false);
+	note_lock(output, !checked);
+	if (checked)
+		ask(output, RECOVERY_METADATA);
+}
+
+static void
+after_metadata(Output *output, List *offsets)
+{
+	Recovery   *recovery = output->recovery;
+
+	recovery->answer = offsets;
+	read_metadata(output, offsets, &recovery->metadata);
+	KV_FAULT_POINT("recover_metadata_read");
+	recovery->step = RECOVERY_DECIDING;
 }
 
 /* Decides where to go on, and commits who publishes now. */
 static void
-after_metadata(Output *output, const List *offsets)
+settle(Output *output)
 {
-	OutboxMetadata metadata = {0};
+	OutboxMetadata *metadata = &output->recovery->metadata;
+	bool		decided;
 
-	read_metadata(output, offsets, &metadata);
-	KV_FAULT_POINT("recover_metadata_read");
 	/* not from before the question, which takes seconds: kafka.resume() may have come meanwhile, and is taken whole or not at all */
 	read_note(output, &output->recovery->known);
-	decide(output, &output->recovery->known, &metadata);
+	decided = decide(output, &output->recovery->known, metadata);
+	note_lock(output, !decided);
+	if (!decided)
+		return;
 	output->slot->recovered = true;
 	if (output->recovery->known.decided)
-		hold_positions(output, &metadata);
+		hold_positions(output, metadata);
 	else
-		kv_recovery_check_topics(output, offsets);
-	keep_owner(output, metadata.owner);
+		kv_recovery_check_topics(output, output->recovery->answer);
+	keep_owner(output, metadata->owner);
 	output->recovery->step = RECOVERY_COMMITTING;
 	/* the first commit of a new pipeline comes with its first batch */
 	if (output->noffsets > 0)
@@ -219,7 +258,11 @@ static void
 after_commit(Output *output)
 {
 	/* not before: who has compared here, and finds metadata of elsewhere, takes them for those of a copy */
-	note_compared(output);
+	bool		noted = note_compared(output);
+
+	note_lock(output, !noted);
+	if (!noted)
+		return;
 	if (output->noffsets > 0)
 	{
 		output->committed_at = GetCurrentTimestamp();
@@ -362,8 +405,8 @@ check_replaced(Output *output, const Known *known, const OutboxMetadata *metadat
 					 "If that one is gone for good, kafka.adopt(take_over => true) goes on in its place.")));
 }
 
-/* Sets output->published; raises an error where Kafka and Postgres contradict each other. */
-static void
+/* Sets output->published; raises an error where Kafka and Postgres contradict each other. False: a transaction holds the pipeline's row. */
+static bool
 decide(Output *output, const Known *known, OutboxMetadata *metadata)
 {
 	check_replaced(output, known, metadata);
@@ -383,7 +426,8 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 					 errhint("SELECT kafka.resume('%s', published => " INT64_FORMAT ") publishes all of the batch, and that part twice. "
 							 "Or go back to the server that was ahead.", output->name, metadata->place.batch - 1)));
 		}
-		note_redo(output, metadata);
+		if (!note_redo(output, metadata))
+			return false;
 	}
 	/* not stopped: it is asked again after the back-off, for a broker may not have had its groups yet */
 	if (!metadata->found && known->noted && !known->decided && known->note.batch > 0 && known->unpublished)
@@ -403,20 +447,21 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 		output->frontiers = pstrdup("{}");
 	else
 		output->frontiers = metadata->frontiers;
+	return true;
 }
 
 /*
  * Has the worker apply again, and not publish again, what this database has lost. A batch that was published in part is not among it, for
- * the positions are those before it; its number is not used again.
+ * the positions are those before it; its number is not used again. False: a transaction holds the pipeline's row.
  */
-static void
+static bool
 note_redo(Output *output, OutboxMetadata *metadata)
 {
 	StringInfoData positions;
 	bool		whole = metadata->place.part == 0;
+	bool		noted_before;
 	bool		noted;
 
-	metadata->place.part = 0;
 	initStringInfo(&positions);
 	for (int i = 0; i < output->noffsets; i++)
 		appendStringInfo(&positions, "%s{\"topic\":\"%s\",\"partition\":%d,\"offset\":" INT64_FORMAT "}", positions.len == 0 ? "[" : ",",
@@ -424,15 +469,21 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	appendStringInfoChar(&positions, ']');
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	noted = kv_incomplete_noted(output->pipeline);
-	kv_redo_note(output->pipeline, output->producer_token, metadata->place.batch, positions.data, metadata->frontiers);
-	/* the worker may have applied a batch since it was asked whether the two have parted */
-	if (whole && !noted)
-		kv_diverged_check_positions(output);
-	ForceSyncCommit();
+	noted_before = kv_incomplete_noted(output->pipeline);
+	noted = kv_redo_note(output->pipeline, output->producer_token, metadata->place.batch, positions.data, metadata->frontiers);
+	if (noted)
+	{
+		/* the worker may have applied a batch since it was asked whether the two have parted */
+		if (whole && !noted_before)
+			kv_diverged_check_positions(output);
+		ForceSyncCommit();
+		metadata->place.part = 0;
+	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
+	pfree(positions.data);
+	return noted;
 }
 
 /*
@@ -485,18 +536,42 @@ hold_position(Output *output, KafkaOffset offset)
 	output->offsets[output->noffsets++] = offset;
 }
 
-/* Notes that here, on this timeline, it is known what Kafka has: views that are not to be done again may be read. */
-static void
+/*
+ * Notes that here, on this timeline, it is known what Kafka has: views that are not to be done again may be read. False: a transaction holds
+ * the pipeline's row.
+ */
+static bool
 note_compared(Output *output)
 {
+	bool		noted;
+	bool		changed;
+
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	if (kv_pipeline_set_compared(output->pipeline))
+	noted = kv_pipeline_set_compared(output->pipeline, &changed);
+	if (changed)
 		kv_incomplete_changed();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
+	return noted;
+}
+
+/* Notes whether a step has found the pipeline's row locked, and when it is to be done again. */
+static void
+note_lock(Output *output, bool locked)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!locked)
+	{
+		output->locked_at = output->try_at = 0;
+		return;
+	}
+	if (output->locked_at == 0)
+		output->locked_at = now;
+	output->try_at = TimestampTzPlusMilliseconds(now, Min(Max((now - output->locked_at) / 1000 / 10, ROW_PAUSE_MS), ROW_PAUSE_MAX_MS));
 }
 
 /* See the header. */

@@ -11,12 +11,14 @@
  */
 extern bool kv_recovery_begin(Output *output);
 /*
- * Goes on with it. True: it is done; false: kv_call_fd() tells when to go on. Raises an error, with output->stopped set where
+ * Goes on with it. True: it is done; false: kv_call_fd() tells when to go on, or output->try_at says it. Raises an error, with output->stopped set where
  * a person must act. Runs: outside a transaction. Blocks: no.
  */
 extern bool kv_recovery_advance(Output *output);
 /* Is a call under way? */
 extern bool kv_recovery_is_busy(const Output *output);
+/* Says which answer it waits for, as kv_txn_waits_for does. */
+extern char *kv_recovery_waits_for(const Output *output, int limit_ms, char **detail);
 /*
  * Asks for the group's offsets (group_offsets.h), which have been those of the noted batch at least. Runs: outside a transaction.
  * Blocks: no.

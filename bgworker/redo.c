@@ -49,13 +49,13 @@ static void leave_out(Pipeline *pipeline);
 
 
 /* See the header. A number that was given meanwhile says that the note is not needed any more, another token that it is of the old name. */
-void
+bool
 kv_redo_note(int64 pipeline, const char *token, int64 batch, const char *positions, const char *frontiers)
 {
 	static const char text[] =
 		"INSERT INTO kafka_state.redo (pipeline, batch, positions, frontiers)"
 		" SELECT p.pipeline, $2, $3::pg_catalog.jsonb, $4::pg_catalog.jsonb FROM kafka_state.pipeline p WHERE p.pipeline = $1 AND p.batch < $2"
-		" AND p.token = $5 FOR UPDATE"
+		" AND p.token = $5"
 		" ON CONFLICT (pipeline) DO UPDATE SET batch = excluded.batch, positions = excluded.positions, frontiers = excluded.frontiers";
 	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[] = {
@@ -64,11 +64,14 @@ kv_redo_note(int64 pipeline, const char *token, int64 batch, const char *positio
 	};
 	KvSql		sql;
 
+	if (!kv_pipeline_try_lock(pipeline))
+		return false;
 	kv_sql_enter_engine(&sql);
 	kv_sql_run(text, 5, types, values, frontiers == NULL ? "   n " : NULL);
 	kv_sql_leave(&sql);
 	KV_FAULT_POINT("redo_noted");
 	kv_incomplete_changed();
+	return true;
 }
 
 /* See the header. A name in Kafka is never used again, so offsets under it are of this pipeline. */

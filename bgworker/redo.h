@@ -4,8 +4,11 @@
 
 #include "pipeline.h"
 
-/* Notes that a pipeline has to go through it; frontiers NULL: not known. Runs: in a publisher, in a transaction. */
-extern void kv_redo_note(int64 pipeline, const char *token, int64 batch, const char *positions, const char *frontiers);
+/*
+ * Notes that a pipeline has to go through it; frontiers NULL: not known. False: a transaction holds its row. Runs: in
+ * a publisher, in a transaction. Blocks: no.
+ */
+extern bool kv_redo_note(int64 pipeline, const char *token, int64 batch, const char *positions, const char *frontiers);
 
 /* Could Kafka have more than this pipeline? False only where nothing was ever published under its name. Runs: outside. Blocks: 30 s. */
 extern bool kv_redo_is_possible(Pipeline *pipeline);

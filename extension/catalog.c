@@ -147,6 +147,20 @@ kv_pipeline_is_gone(int64 pipeline)
 			 errmsg("pipeline " INT64_FORMAT " does not exist any more", pipeline)));
 }
 
+/* See the header. */
+bool
+kv_pipeline_try_lock(int64 pipeline)
+{
+	Datum		value = Int64GetDatum(pipeline);
+	bool		locked;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	locked = kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1 FOR UPDATE SKIP LOCKED", 1, pipeline_type, &value, NULL) > 0;
+	kv_sql_leave(&sql);
+	return locked;
+}
+
 void
 kv_pipeline_set_paused(int64 pipeline, bool paused)
 {
@@ -162,17 +176,22 @@ kv_pipeline_set_paused(int64 pipeline, bool paused)
 
 /* See the header. */
 bool
-kv_pipeline_set_compared(int64 pipeline)
+kv_pipeline_set_compared(int64 pipeline, bool *changed)
 {
 	const Oid	types[] = {INT8OID, TEXTOID};
 	Datum		values[] = {Int64GetDatum(pipeline), CStringGetTextDatum(kv_identity_here())};
-	bool		changed;
+	bool		known;
+	bool		locked;
 	KvSql		sql;
 
+	*changed = false;
 	kv_sql_enter_engine(&sql);
-	changed = kv_sql_run("UPDATE kafka_state.pipeline SET compared = $2 WHERE pipeline = $1 AND compared <> $2", 2, types, values, NULL) > 0;
+	known = kv_sql_read("SELECT FROM kafka_state.pipeline WHERE pipeline = $1 AND compared <> $2", 2, types, values, NULL, 1) == 0;
+	locked = !known && kv_pipeline_try_lock(pipeline);
+	if (locked)
+		*changed = kv_sql_run("UPDATE kafka_state.pipeline SET compared = $2 WHERE pipeline = $1 AND compared <> $2", 2, types, values, NULL) > 0;
 	kv_sql_leave(&sql);
-	return changed;
+	return known || locked;
 }
 
 /* ------------------------------------------------------------------ views */

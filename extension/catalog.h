@@ -44,8 +44,11 @@ extern List *kv_pipeline_list(void);	/* PipelineRow *, by id */
 /* Locks the row (waits), adds one to batch and gives back the new number. Whoever also locks result tables locks them first. */
 extern int64 kv_pipeline_next_batch(int64 pipeline);
 extern void kv_pipeline_is_gone(int64 pipeline) pg_attribute_noreturn();	/* raises the error of one that was dropped meanwhile */
+/* Locks the row unless a transaction holds it, a batch or a session; false: one does, or there is no such row. Blocks: no. */
+extern bool kv_pipeline_try_lock(int64 pipeline);
 extern void kv_pipeline_set_paused(int64 pipeline, bool paused);
-extern bool kv_pipeline_set_compared(int64 pipeline);	/* with what Kafka has, here; false: it was known. Blocks: for a batch of the pipeline */
+/* Notes that what Kafka has is known here; changed: it was not. False: a transaction holds the row. Blocks: no. */
+extern bool kv_pipeline_set_compared(int64 pipeline, bool *changed);
 
 extern int64 kv_view_reserve_id(void);	/* the id names the objects of a view before its row can be written */
 extern void kv_view_insert(int64 view, int64 pipeline, Oid relation, Oid definition, ArrayType *options, ArrayType *settings, bool initialized);

@@ -1,0 +1,99 @@
+# A session that has attached a sink, and not committed, holds the row of a pipeline in which the publisher has to note that it has compared, or to
+# which cluster the server leads. The output of that pipeline waits, says so and goes on by itself; all others go on meanwhile.
+
+use strict;
+use warnings;
+use KafkaViews;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $broker = KafkaViews::Broker->new;
+my $node = new_node('main', broker => $broker, init => [ allows_streaming => 1 ]);
+my %fed = map { $_ => 0 } qw(one two facts);
+
+sub query { return $node->safe_psql('postgres', $_[0]) }
+sub ids { my ($topic) = @_; return join ' ', sort { $a <=> $b } map { /(\d+)/ } $broker->consume($topic, format => '%v') }
+
+# Gives a pipeline, or the ordinary transactions, one more record.
+sub feed
+{
+	my ($name) = @_;
+	my $id = ++$fed{$name};
+
+	return $name eq 'facts' ? query("INSERT INTO facts VALUES ($id)") : $broker->produce("${name}_in", qq(\\N\t{"id":$id}));
+}
+
+sub arrived { my ($name) = @_; return ids($name eq 'facts' ? $name : "${name}_out") eq join ' ', 1 .. $fed{$name} }
+
+# The status of the locked pipeline.
+sub one_error { return query(q(SELECT publish_error FROM kafka.pipelines WHERE pipeline = 'one')) }
+
+# Checks that the others go on, whatever the first pipeline waits for, and that it says so.
+sub others_go_on
+{
+	my ($what) = @_;
+
+	wait_until('the pipeline to say that it waits', sub { return one_error() =~ /^publishing waits for a transaction that has locked pipeline "one"$/ });
+	feed('one');
+	feed($_) for qw(two facts);
+	wait_until("record $fed{$_} of $_", sub { return arrived($_) }) for qw(two facts);
+	ok(!arrived('one'), "$what: the others go on");
+	return;
+}
+
+# Checks that the pipeline goes on too.
+sub goes_on
+{
+	my ($what) = @_;
+
+	wait_until('the pipeline to go on', sub { return arrived('one') });
+	wait_until('the error to go', sub { return one_error() eq '' });
+	pass("$what: it goes on by itself, each message once");
+	return;
+}
+
+$broker->create($_, 1, 'retention.ms=-1') for qw(one_in one_out two_in two_out facts more again);
+query(<<~'SQL');
+	CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
+	CREATE FOREIGN TABLE more (id int) SERVER broker OPTIONS (topic 'more');
+	CREATE FOREIGN TABLE again (id int) SERVER broker OPTIONS (topic 'again');
+	SQL
+for my $name (qw(one two))
+{
+	query(<<~"SQL");
+		CREATE FOREIGN TABLE ${name}_in (id int) SERVER broker OPTIONS (topic '${name}_in');
+		CREATE FOREIGN TABLE ${name}_out (id int) SERVER broker OPTIONS (topic '${name}_out');
+		BEGIN;
+		CREATE MATERIALIZED VIEW $name WITH (kafka.continuous) AS SELECT id FROM ${name}_in;
+		SELECT kafka.attach_sink('$name', '${name}_out');
+		COMMIT;
+		SQL
+}
+feed($_) for qw(one two facts);
+wait_until("the first record of $_", sub { return arrived($_) }) for qw(one two facts);
+wait_for_view($node, $_) for qw(one two);
+
+# it has compared
+$broker->freeze;
+query('SELECT kafka.adopt(take_over => true)');
+my $session = $node->background_psql('postgres', on_error_die => 1);
+$session->query_safe(q{BEGIN; SELECT kafka.attach_sink('one', 'more')});
+$broker->thaw;
+others_go_on('compared');
+$session->query_safe('COMMIT');
+goes_on('compared');
+wait_until('the rows of the second sink', sub { return ids('more') eq join ' ', 1 .. $fed{one} });
+
+# to which cluster the server leads
+my $batch = query(q{SELECT published_batch FROM kafka.pipelines WHERE pipeline = 'one'});
+my $worker = kill_worker($node, 'kafka_views worker one', 'STOP');
+query("SELECT kafka.resume('one', published => $batch)");
+$session->query_safe(q{BEGIN; SELECT kafka.attach_sink('one', 'again')});
+kill_worker($node, 'publisher', 'TERM');
+kill 'CONT', $worker;
+others_go_on('cluster');
+$session->query_safe('COMMIT');
+goes_on('cluster');
+
+$session->quit;
+done_testing();
