@@ -27,7 +27,6 @@
 /* Kafka keeps the offsets of a silent group for a week unless told otherwise; after this (hours) they may be forgotten. */
 #define REMEMBERED_H "24"
 
-static KafkaOffset *read_published(const ReaderOfTopics *reader, int *count, bool *recent, int64 *batch);
 static void raise_made_again(const ReaderOfTopics *reader, const char *topic, int64 batch) pg_attribute_noreturn();
 
 
@@ -35,51 +34,49 @@ static void raise_made_again(const ReaderOfTopics *reader, const char *topic, in
 void
 kv_made_again_check(const ReaderOfTopics *reader)
 {
-	int			count;
-	bool		recent;
-	int64		batch;
+	PublishedPositions published;
 
-	KafkaOffset *offsets = read_published(reader, &count, &recent, &batch);
-
-	if (count > 0)
-		kv_made_again_compare(reader, kv_group_offsets(reader->serverid, reader->owner, reader->kafka_name, offsets, count));
-}
-
-/* See the header. */
-KafkaOffset *
-kv_made_again_published(const ReaderOfTopics *reader, int *count)
-{
-	bool		recent;
-	int64		batch;
-
-	return read_published(reader, count, &recent, &batch);
+	kv_made_again_published(reader->pipeline, &published);
+	if (published.count > 0)
+		kv_made_again_compare(reader, &published,
+							  kv_group_offsets(reader->serverid, reader->owner, reader->kafka_name, published.offsets, published.count));
 }
 
 /* See the header. */
 void
-kv_made_again_compare(const ReaderOfTopics *reader, const List *in_kafka)
+kv_made_again_compare(const ReaderOfTopics *reader, const PublishedPositions *published, const List *in_kafka)
 {
-	int			count;
 	int			lost = 0;
 	const char *topic = NULL;
-	bool		recent;
-	int64		batch;
-	KafkaOffset *offsets = read_published(reader, &count, &recent, &batch);
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < published->count; i++)
 	{
-		if (kv_group_offset_of(in_kafka, offsets[i].topic, offsets[i].partition) >= 0)
+		const KafkaOffset *offset = &published->offsets[i];
+
+		if (kv_group_offset_of(in_kafka, offset->topic, offset->partition) >= 0)
 			continue;
-		topic = offsets[i].topic;
+		topic = offset->topic;
 		lost++;
 	}
-	if (lost > 0 && (lost < count || recent))
-		raise_made_again(reader, topic, batch);
+	if (lost > 0 && (lost < published->count || published->recent))
+		raise_made_again(reader, topic, published->batch);
 }
 
-/* Lists the positions that the last noted batch carried; recent: when Kafka can have forgotten none by itself. */
-static KafkaOffset *
-read_published(const ReaderOfTopics *reader, int *count, bool *recent, int64 *batch)
+/* See the header. */
+void
+kv_made_again_published(int64 pipeline, PublishedPositions *published)
+{
+	MemoryContext save = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	kv_made_again_read(pipeline, published, save);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+}
+
+/* See the header. */
+void
+kv_made_again_read(int64 pipeline, PublishedPositions *published, MemoryContext context)
 {
 	static const char text[] =
 		"SELECT p.value->>'topic', (p.value->>'partition')::integer, n.at > pg_catalog.clock_timestamp() - interval '" REMEMBERED_H " hours', n.batch, (p.value->>'offset')::bigint"
@@ -89,29 +86,25 @@ read_published(const ReaderOfTopics *reader, int *count, bool *recent, int64 *ba
 		" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.positions) p"
 		" WHERE n.pipeline = $1 AND n.part = 0 AND NOT n.decided";
 	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(reader->pipeline);
-	MemoryContext save = CurrentMemoryContext;
-	KafkaOffset *offsets;
+	Datum		value = Int64GetDatum(pipeline);
 	bool		isnull;
 	KvSql		sql;
 
-	*batch = 0;
-	StartTransactionCommand();
+	*published = (PublishedPositions) {0};
 	kv_sql_enter_engine(&sql);
-	*count = kv_sql_read(text, 1, types, &value, NULL, 0);
-	offsets = MemoryContextAllocZero(save, sizeof(KafkaOffset) * Max(*count, 1));
-	for (int i = 0; i < *count; i++)
+	published->count = kv_sql_read(text, 1, types, &value, NULL, 0);
+	published->offsets = MemoryContextAllocZero(context, sizeof(KafkaOffset) * Max(published->count, 1));
+	for (int i = 0; i < published->count; i++)
 	{
-		offsets[i].topic = MemoryContextStrdup(save, kv_sql_text(i, 1));
-		offsets[i].partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
-		offsets[i].offset = kv_sql_int8(i, 5);
-		*recent = DatumGetBool(kv_sql_value(i, 3, &isnull));
-		*batch = DatumGetInt64(kv_sql_value(i, 4, &isnull));
+		KafkaOffset *offset = &published->offsets[i];
+
+		offset->topic = MemoryContextStrdup(context, kv_sql_text(i, 1));
+		offset->partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
+		offset->offset = kv_sql_int8(i, 5);
+		published->recent = DatumGetBool(kv_sql_value(i, 3, &isnull));
+		published->batch = kv_sql_int8(i, 4);
 	}
 	kv_sql_leave(&sql);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(save);
-	return offsets;
 }
 
 static void

@@ -16,15 +16,23 @@ typedef struct ReaderOfTopics
 	const char *kafka_name;		/* its group */
 } ReaderOfTopics;
 
+/* The positions that the last batch carried which Postgres has noted as published: Kafka has had these. */
+typedef struct PublishedPositions
+{
+	KafkaOffset *offsets;
+	int			count;			/* 0: the note does not say */
+	bool		recent;			/* Kafka can have forgotten none by itself */
+	int64		batch;
+} PublishedPositions;
+
 /* Raises an error if a topic was deleted since the pipeline's positions were published. Runs: outside a transaction. Blocks: 30 s at most. */
 extern void kv_made_again_check(const ReaderOfTopics *reader);
-/* The same with the group's offsets, which the caller has (group_offsets.h). Runs: outside a transaction. Blocks: no. */
-extern void kv_made_again_compare(const ReaderOfTopics *reader, const List *in_kafka);
+/* The same with what was noted and the group's offsets, which the caller has (group_offsets.h). Runs: either. Blocks: no. */
+extern void kv_made_again_compare(const ReaderOfTopics *reader, const PublishedPositions *published, const List *in_kafka);
 
-/*
- * Gives the positions of the last batch that Postgres has noted as published, in CurrentMemoryContext: Kafka has had these. None where
- * the note does not say so. Runs: outside a transaction. Blocks: no.
- */
-extern KafkaOffset *kv_made_again_published(const ReaderOfTopics *reader, int *count);
+/* Reads what is noted; it lives in context. Runs: in a transaction. Blocks: no. */
+extern void kv_made_again_read(int64 pipeline, PublishedPositions *published, MemoryContext context);
+/* The same in CurrentMemoryContext. Runs: outside a transaction. Blocks: no. */
+extern void kv_made_again_published(int64 pipeline, PublishedPositions *published);
 
 #endif							/* KV_MADE_AGAIN_H */

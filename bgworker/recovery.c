@@ -61,6 +61,7 @@ typedef struct Known
 	OutboxPlace note;
 	int64		last_batch;		/* of kafka_state.pipeline */
 	bool		unpublished;	/* messages after the note */
+	PublishedPositions positions;	/* of the note; in note_context */
 	char	   *compared;		/* of kafka_state.pipeline */
 } Known;
 
@@ -79,6 +80,7 @@ typedef struct Recovery
 	RecoveryStep step;
 	Known		known;
 	GroupQuestion *question;	/* that is on its way; NULL: the producer is doing something */
+	MemoryContext note_context;
 	List	   *answer;			/* what Kafka has: KafkaOffset * */
 	OutboxMetadata metadata;	/* the greatest in it */
 } Recovery;
@@ -113,6 +115,7 @@ kv_recovery_begin(Output *output)
 	Recovery   *recovery = palloc0(sizeof(Recovery));
 
 	output->slot->phase = PIPELINE_STARTING;
+	recovery->note_context = AllocSetContextCreate(output->context, "kv note", ALLOCSET_SMALL_SIZES);
 	read_known(output, &recovery->known);
 	if (recovery->known.reads)
 	{
@@ -238,6 +241,7 @@ settle(Output *output)
 
 	/* not from before the question, which takes seconds: kafka.resume() may have come meanwhile, and is taken whole or not at all */
 	read_note(output, &output->recovery->known);
+	KV_FAULT_POINT("recover_note_read");
 	decided = decide(output, &output->recovery->known, metadata);
 	note_lock(output, !decided);
 	if (!decided)
@@ -246,7 +250,11 @@ settle(Output *output)
 	if (output->recovery->known.decided)
 		hold_positions(output, metadata);
 	else
-		kv_recovery_check_topics(output, output->recovery->answer);
+	{
+		ReaderOfTopics reader = reader_of(output);
+
+		kv_made_again_compare(&reader, &output->recovery->known.positions, output->recovery->answer);
+	}
 	keep_owner(output, metadata->owner);
 	output->recovery->step = RECOVERY_COMMITTING;
 	/* the first commit of a new pipeline comes with its first batch */
@@ -299,7 +307,7 @@ read_known(Output *output, Known *known)
 	MemoryContextSwitchTo(output->context);
 }
 
-/* Reads what of the pipeline is made and noted as published. */
+/* Reads what of the pipeline is made and noted as published, all of it with one snapshot: kafka.resume() may come meanwhile. */
 static void
 read_note(Output *output, Known *known)
 {
@@ -308,7 +316,9 @@ read_note(Output *output, Known *known)
 	bool		isnull;
 	KvSql		sql;
 
+	MemoryContextReset(output->recovery->note_context);
 	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	known->last_batch = kv_pipeline_get(output->pipeline, false)->batch;
 	if (!kv_load_lock_outbox(output->pipeline, AccessShareLock))
@@ -331,6 +341,7 @@ read_note(Output *output, Known *known)
 	known->unpublished = kv_sql_read(psprintf("SELECT FROM kafka_state.outbox_" INT64_FORMAT " WHERE batch > $1 LIMIT 1", output->pipeline),
 									 1, types, &value, NULL, 1) > 0;
 	kv_sql_leave(&sql);
+	kv_made_again_read(output->pipeline, &known->positions, output->recovery->note_context);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
@@ -578,13 +589,12 @@ note_lock(Output *output, bool locked)
 GroupQuestion *
 kv_recovery_ask(const Output *output, MemoryContext context)
 {
-	ReaderOfTopics reader = reader_of(output);
 	MemoryContext save = MemoryContextSwitchTo(context);
-	int			count;
-	KafkaOffset *published = kv_made_again_published(&reader, &count);
+	PublishedPositions published;
 
+	kv_made_again_published(output->pipeline, &published);
 	MemoryContextSwitchTo(save);
-	return kv_group_ask(context, output->serverid, output->owner, output->kafka_name, published, count);
+	return kv_group_ask(context, output->serverid, output->owner, output->kafka_name, published.offsets, published.count);
 }
 
 /* See the header. */
@@ -592,8 +602,10 @@ void
 kv_recovery_check_topics(const Output *output, const List *offsets)
 {
 	ReaderOfTopics reader = reader_of(output);
+	PublishedPositions published;
 
-	kv_made_again_compare(&reader, offsets);
+	kv_made_again_published(output->pipeline, &published);
+	kv_made_again_compare(&reader, &published, offsets);
 }
 
 static ReaderOfTopics

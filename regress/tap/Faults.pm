@@ -32,7 +32,7 @@ my %leads = (
 	prepare => [ qw(outbox_before_rows outbox_rows_written outbox_prepared) ],
 	commit_prepared => [ qw(transactions_read transactions_numbered transactions_begun transactions_published transactions_noted) ],
 	publisher => [ qw(
-		recover_read kafka_before_init recover_fenced recover_metadata_read kafka_begun kafka_offsets_sent kafka_committed
+		recover_read kafka_before_init recover_fenced recover_metadata_read recover_note_read kafka_begun kafka_offsets_sent kafka_committed
 		recover_owner_committed) ],
 	publisher_and_session => [ qw(kafka_before_init transactions_claim_in_kafka) ],
 	crash => [ qw(
