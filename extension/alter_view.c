@@ -185,9 +185,12 @@ kv_check_view_trigger(Oid relid, CreateTrigStmt *stmt)
 				 errhint("Use an AFTER trigger.")));
 }
 
-/* Refuses to turn a topic that continuous views read, or a column of it, into another one. */
+/*
+ * Refuses to turn a topic that continuous views read, or a column of it, into another one. Postgres makes the options of a column that ADD
+ * COLUMN adds a statement of their own (of_new_column): no view reads that column yet, but a key would be another one.
+ */
 void
-kv_check_alter_topic(Oid relid, AlterTableStmt *stmt)
+kv_check_alter_topic(Oid relid, AlterTableStmt *stmt, bool of_new_column)
 {
 	ListCell   *cell;
 	ListCell   *option_cell;
@@ -206,7 +209,7 @@ kv_check_alter_topic(Oid relid, AlterTableStmt *stmt)
 		{
 			DefElem    *option = lfirst_node(DefElem, option_cell);
 			bool		fixed = command->subtype == AT_GenericOptions ? is_fixed_option(option) :
-			!says_what_holds(topic_column(relid, command->name), option);
+			of_new_column ? strcmp(option->defname, "key") == 0 : !says_what_holds(topic_column(relid, command->name), option);
 
 			if (fixed)
 				ereport(ERROR,

@@ -313,7 +313,7 @@ handle_alter_table(Utility *utility, AlterTableStmt *stmt)
 	}
 	topics = topics_of(relid);
 	foreach(cell, topics)
-		kv_check_alter_topic(lfirst_oid(cell), stmt);
+		kv_check_alter_topic(lfirst_oid(cell), stmt, utility->context == PROCESS_UTILITY_SUBCOMMAND);
 	kv_pass_on(utility);
 	if (topics != NIL)
 		CommandCounterIncrement();

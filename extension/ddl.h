@@ -23,7 +23,7 @@ extern Oid	kv_create_unstored_view(ViewStmt *stmt, PlannedStmt *pstmt, const cha
 /* alter_view.c: raise an error for what would break the maintenance of a continuous view or of views over a topic */
 extern void kv_check_alter_view(Oid relid, AlterTableStmt *stmt);
 extern void kv_check_not_state(Oid relid);
-extern void kv_check_alter_topic(Oid relid, AlterTableStmt *stmt);
+extern void kv_check_alter_topic(Oid relid, AlterTableStmt *stmt, bool of_new_column);
 extern void kv_check_rename_topic_column(Oid relid, const char *column);
 extern void kv_check_view_trigger(Oid relid, CreateTrigStmt *stmt);
 
