@@ -13,13 +13,13 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "postmaster/interrupt.h"
 #include "utils/memutils.h"
 
 #include "attempt.h"
 #include "batch.h"
 #include "batch_size.h"
 #include "members.h"
+#include "processes.h"
 #include "retry.h"
 
 #define CONFLICT_TRIES 5
@@ -140,5 +140,5 @@ stops_at_another(Pipeline *pipeline, const Partition *partition, int64 offset)
 static bool
 answers_request(const Pipeline *pipeline)
 {
-	return pipeline->retry != NULL && !kv_members_invalid && !ShutdownRequestPending && !kv_my_slot->stop_requested;
+	return pipeline->retry != NULL && !kv_members_invalid && !kv_process_should_stop();
 }

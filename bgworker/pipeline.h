@@ -214,7 +214,7 @@ typedef struct Pipeline
 	int64		singles;		/* records of the batch that were applied one by one */
 	int			fitting_batches;	/* of that size, in a row */
 	bool		outbox_written;
-	KvPlan	   *outbox_size;	/* worker.c: counts what waits in the outbox; NULL: not needed so far */
+	KvPlan	   *outbox_size;	/* outbox_limit.c: counts what waits in the outbox; NULL: not needed so far */
 	int64		uncommitted_dead_letters,	/* of the current batch */
 				uncommitted_null_values,
 				uncommitted_records;

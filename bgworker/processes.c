@@ -116,6 +116,25 @@ kv_process_reload(void)
 	ProcessConfigFile(PGC_SIGHUP);
 }
 
+/* See the header. */
+bool
+kv_process_should_stop(void)
+{
+	kv_process_reload();
+	return ShutdownRequestPending || kv_my_slot->stop_requested;
+}
+
+/* Sleeps until the latch is set or the time is over. */
+void
+kv_process_rest(long timeout_ms)
+{
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	/* a cancel here has nothing to cancel; a stop is seen by kv_process_should_stop */
+	QueryCancelPending = false;
+	CHECK_FOR_INTERRUPTS();
+}
+
 /* Registers a process with the postmaster; false if max_worker_processes are in use. */
 bool
 kv_process_start(const char *function, const char *type, const char *name, const ProcessArgs *args,

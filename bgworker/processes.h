@@ -33,6 +33,10 @@ extern ProcessArgs kv_process_args(void);
 extern KvSlot *kv_process_begin(SlotKind kind, const ProcessArgs *args);
 /* Reads the configuration again if it was asked to. */
 extern void kv_process_reload(void);
+/* Has somebody asked this process, which has a slot, to stop? Reads a changed configuration on the way. */
+extern bool kv_process_should_stop(void);
+/* Sleeps until somebody wakes this process, for so many ms at most. */
+extern void kv_process_rest(long timeout_ms);
 /* Starts a process of ours; false if max_worker_processes are in use. handle lives in CurrentMemoryContext. */
 extern bool kv_process_start(const char *function, const char *type, const char *name, const ProcessArgs *args,
 							 BackgroundWorkerHandle **handle);

@@ -41,6 +41,7 @@
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
+#include "outbox_limit.h"
 #include "processes.h"
 #include "redo.h"
 #include "reload.h"
@@ -93,15 +94,10 @@ static void count_batch(Pipeline *pipeline, LoopClock *clock);
 static void initialize(Pipeline *pipeline);
 static bool look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end);
 static void ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed);
-static void wait_for_outbox(Pipeline *pipeline);
-static bool outbox_is_full(Pipeline *pipeline);
-static KvPlan *outbox_size_plan(MemoryContext context, const char *outbox, int64 pipeline);
-static bool should_stop(void);
 static bool definitions_changed(int64 id);
 static void report_failure(ErrorData *error);
 static void back_off(void);
 static void wait_while_paused(int64 id);
-static void rest(long timeout_ms);
 
 
 /* Main function of a pipeline's worker. */
@@ -112,7 +108,7 @@ kv_worker_main(Datum main_arg)
 	RunEnd		end = RUN_CHANGED;
 
 	set_up_process(&args);
-	while (end != RUN_STOP && !should_stop())
+	while (end != RUN_STOP && !kv_process_should_stop())
 	{
 		end = run_once(args.id);
 		if (end == RUN_FAILED)
@@ -180,7 +176,7 @@ run_once(int64 id)
 	MemoryContextDelete(context);
 	if (error != NULL)
 	{
-		if (should_stop())
+		if (kv_process_should_stop())
 			end = RUN_STOP;
 		else if (invalid || definitions_changed(id))
 			end = RUN_CHANGED;
@@ -249,12 +245,12 @@ wait_for_publisher(Pipeline *pipeline)
 		return true;
 	kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
 	pgstat_report_activity(STATE_RUNNING, "waiting for the publisher to ask what Kafka has");
-	while (!should_stop() && !kv_members_invalid && !definitions_changed(pipeline->row->pipeline))
+	while (!kv_process_should_stop() && !kv_members_invalid && !definitions_changed(pipeline->row->pipeline))
 	{
 		slot = kv_slot_get(SLOT_OUTPUT, MyDatabaseId, pipeline->row->pipeline, false);
 		if (slot != NULL && slot->recovered)
 			break;
-		rest(PUBLISHER_POLL);
+		kv_process_rest(PUBLISHER_POLL);
 	}
 	MemoryContextSwitchTo(pipeline->context);
 	return slot != NULL && slot->recovered;
@@ -448,7 +444,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	bool		changed = false;
 	double		seconds;
 
-	if (should_stop())
+	if (kv_process_should_stop())
 	{
 		*end = RUN_STOP;
 		return true;
@@ -470,7 +466,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	}
 	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->cut_off)
 		kv_slot_clear_error(kv_my_slot);
-	wait_for_outbox(pipeline);
+	kv_outbox_limit_wait(pipeline);
 	kv_my_slot->phase = pipeline->redo ? PIPELINE_REDOING : kv_merge_is_live(pipeline) ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
 	if ((seconds = (now - clock->rate_since) / 1e6) >= 5)
 	{
@@ -511,81 +507,6 @@ ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 	MemoryContextDelete(memory);
 }
 
-/* Waits while more is to be published than kafka.outbox_limit allows. */
-static void
-wait_for_outbox(Pipeline *pipeline)
-{
-	bool		waited = false;
-
-	while (outbox_is_full(pipeline) && !should_stop() && !kv_members_invalid)
-	{
-		if (!waited)
-			kv_slot_set_error(kv_my_slot, "the pipeline waits for its messages to be published",
-							  psprintf("More than kafka.outbox_limit (%d MB) are waiting.", kv_outbox_limit_mb),
-							  "Look at the publisher's error in kafka.pipelines: the sink's broker may be down.");
-		waited = true;
-		kv_wake(SLOT_PUBLISHER, MyDatabaseId, pipeline->serverid);
-		pgstat_report_stat(false);
-		rest(LOOK_EVERY);
-	}
-	if (waited)
-		kv_slot_clear_error(kv_my_slot);
-}
-
-/*
- * Compares the size of the outbox with its limit; its pages may be empty, so what is in them is counted then: by the index from the
- * last batch that is out, for what is before that may be there for long under an old snapshot.
- */
-static bool
-outbox_is_full(Pipeline *pipeline)
-{
-	int64		limit = (int64) kv_outbox_limit_mb * 1024 * 1024;
-	int64		id = pipeline->row->pipeline;
-	char	   *name = psprintf("%s.outbox_" INT64_FORMAT, KV_STATE_SCHEMA, id);
-	int64		size;
-	bool		isnull;
-	KvSql		sql;
-
-	StartTransactionCommand();
-	kv_sql_enter_engine(&sql);
-	kv_sql_read(psprintf("SELECT pg_catalog.pg_table_size(pg_catalog.to_regclass('%s'))", name), 0, NULL, NULL, NULL, 1);
-	size = DatumGetInt64(kv_sql_value(0, 1, &isnull));
-	if (isnull)
-		size = 0;
-	if (size > limit)
-	{
-		if (pipeline->outbox_size == NULL)
-			pipeline->outbox_size = outbox_size_plan(pipeline->context, name, id);
-		kv_plan_run(pipeline->outbox_size, 0, NULL, NULL, NULL);
-		size = DatumGetInt64(kv_sql_value(0, 1, &isnull));
-	}
-	kv_sql_leave(&sql);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(pipeline->context);
-	pfree(name);
-	return size > limit;
-}
-
-/* Makes the plan that counts the bytes of messages that are not out. */
-static KvPlan *
-outbox_size_plan(MemoryContext context, const char *outbox, int64 pipeline)
-{
-	KvPlan	   *plan = kv_plan_make(context, psprintf("SELECT coalesce(sum(octet_length(o.messages)), 0)::bigint FROM %s o"
-													   " WHERE o.batch >= coalesce((SELECT p.batch FROM " KV_NEWEST("published", "pipeline", INT64_FORMAT) " p), 0)",
-													   outbox, pipeline, pipeline), 0, NULL);
-
-	kv_plan_probe_only(plan);
-	return plan;
-}
-
-/* Has somebody asked this process to stop? Applies changed settings on the way. */
-static bool
-should_stop(void)
-{
-	kv_process_reload();
-	return ShutdownRequestPending || kv_my_slot->stop_requested;
-}
-
 /* Compares what a run depends on with what it was when the run started. */
 static bool
 definitions_changed(int64 id)
@@ -624,7 +545,7 @@ back_off(void)
 	long		wait_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), kv_my_slot->retry_at);
 
 	pgstat_report_activity(STATE_IDLE, NULL);
-	rest(Max(wait_ms, 1));
+	kv_process_rest(Max(wait_ms, 1));
 }
 
 /* Waits until the pipeline's row says otherwise. */
@@ -633,17 +554,6 @@ wait_while_paused(int64 id)
 {
 	kv_my_slot->phase = PIPELINE_PAUSED;
 	pgstat_report_activity(STATE_IDLE, NULL);
-	while (!should_stop() && !definitions_changed(id))
-		rest(LOOK_EVERY);
-}
-
-/* Sleeps until the latch is set or the time is over. */
-static void
-rest(long timeout_ms)
-{
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	/* a cancel here has nothing to cancel; a stop is seen by should_stop */
-	QueryCancelPending = false;
-	CHECK_FOR_INTERRUPTS();
+	while (!kv_process_should_stop() && !definitions_changed(id))
+		kv_process_rest(LOOK_EVERY);
 }
