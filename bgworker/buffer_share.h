@@ -12,11 +12,11 @@ typedef struct BufferShare
 {
 	int			limit_kb;		/* the setting they were made of */
 	int			partitions;		/* and the number of partitions */
-	int64		ring_bytes;		/* a ring is filled so far, whatever is in the others */
-	int64		rings_bytes;	/* beyond that while all rings together have less than this */
-	int			queue_kb;		/* values that librdkafka has fetched of a partition and nobody has polled */
+	int64		rings_bytes;	/* all rings together are filled so far */
+	int64		ring_bytes;		/* and one of them beyond that while it is what the others wait for */
+	int			queue_kb;		/* values that the client has fetched and nobody has polled */
 	int			queue_records;	/* the same in records */
-	int			fetch_bytes;	/* by how much that may be overshot: what is asked for at once of a partition */
+	int			fetch_bytes;	/* what is asked for at once of a partition */
 } BufferShare;
 
 /* Divides the present kafka.buffer_limit over so many partitions. */

@@ -1,10 +1,10 @@
 /*
  * consumer.c: gets messages of all partitions of a pipeline into rings.
  *
- * Every partition has a queue of its own (the partition interface of librdkafka,
- * not assign()), so a partition far ahead is simply not polled: the client stops
- * fetching when its queue is full, and nothing has to be paused, purged and fetched
- * again. Offsets are always explicit and start where kafka_state.position says.
+ * All partitions have one queue (the partition interface of librdkafka, not assign()), whose size bounds
+ * what the client fetches on its own while a batch runs. From there a message goes to the ring of its partition at
+ * once; how much is taken, and of which partitions is fetched at all, is fetching.c's. Offsets
+ * are always explicit and start where kafka_state.position says.
  *
  * Invariant: a message stays in its ring until the batch that applied it has
  * committed, so a failed batch is given out again without the broker. Nothing is ever
@@ -26,16 +26,11 @@
 #include "buffer_share.h"
 #include "cluster.h"
 #include "consumer.h"
+#include "fetching.h"
 #include "start_offsets.h"
 
 /* At once from one partition; librdkafka moves whole lists, so more gains nothing. */
 #define POLL_ROWS 10000
-
-/* How large the first records of a partition are thought to be, while nobody knows. */
-#define FIRST_RECORD_BYTES (16 * 1024)
-
-/* How long a partition's broker may take to answer when it is asked only so that it is fetched from again. */
-#define HURRY_TIMEOUT_MS 100
 
 /* So far behind the end (records) a partition that was live counts as not at its end again. */
 #define NEAR_END 1000
@@ -53,14 +48,12 @@ static int	count_partitions(Pipeline *pipeline, const TopicInput *input);
 static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int count);
 static void init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored);
 static void close_partitions(void *arg);
-static int	room_for(const Pipeline *pipeline, const Partition *partition);
-static bool poll_partition(Pipeline *pipeline, Partition *partition, rd_kafka_message_t **messages, int room);
+static Partition *partition_of(Pipeline *pipeline, const rd_kafka_message_t *msg);
 static void drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages);
 static void take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
 static void handle_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
 static void grow_fifo(Partition *partition);
 static int64 message_bytes(const rd_kafka_message_t *msg);
-static void hurry(Pipeline *pipeline);
 
 
 /*
@@ -140,6 +133,7 @@ open_client(Pipeline *pipeline, int partitions)
 	snprintf(queue_kb, sizeof(queue_kb), "%d", pipeline->share.queue_kb);
 	snprintf(fetch_bytes, sizeof(fetch_bytes), "%d", pipeline->share.fetch_bytes);
 	pipeline->consumer = kv_client_tuned_consumer(pipeline->context, pipeline->serverid, pipeline->owner, tuning, extra);
+	pipeline->queue = NULL;
 
 	context = AllocSetContextCreate(pipeline->consumer->context, "kv consumer", ALLOCSET_SMALL_SIZES);
 	cleanup = MemoryContextAllocZero(context, sizeof(ConsumerCleanup));
@@ -148,6 +142,8 @@ open_client(Pipeline *pipeline, int partitions)
 	cleanup->pipeline = pipeline;
 	MemoryContextRegisterResetCallback(context, &cleanup->callback);
 
+	pipeline->queue = kv_client_new_queue(pipeline->consumer);
+	kv_fetching_begin(pipeline);
 	pipeline->wait_set = kv_create_wait_event_set(pipeline->context, 3);
 	AddWaitEventToSet(pipeline->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(pipeline->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
@@ -222,27 +218,10 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	partition->last_mark = partition->next_offset;
 	partition->last_mark_time = DT_NOBEGIN;
 	partition->fifo_size = 1024;
-	partition->record_bytes = FIRST_RECORD_BYTES;
 	partition->fifo = palloc0(sizeof(rd_kafka_message_t *) * partition->fifo_size);
 	partition->head_values = palloc0(sizeof(Datum) * natts);
 	partition->head_nulls = palloc0(sizeof(bool) * natts);
 	partition->head_context = AllocSetContextCreate(pipeline->context, "kv record", ALLOCSET_DEFAULT_SIZES);
-	partition->queue = rd_kafka_queue_get_partition(pipeline->consumer->rk, input->topic->topic, number);
-	if (partition->queue == NULL)
-		elog(ERROR, "librdkafka has no queue for topic \"%s\" partition %d", input->topic->topic, number);
-	rd_kafka_queue_io_event_enable(partition->queue, pipeline->consumer->wakeup_fd, "\1\0\0\0\0\0\0\0", 8);
-}
-
-/* Starts fetching a partition at offset. Runs: either. Blocks: no. */
-void
-kv_consumer_start(Pipeline *pipeline, Partition *partition, int64 offset)
-{
-	if (rd_kafka_consume_start(partition->input->handle, partition->number, offset) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("could not read topic \"%s\" partition %d", partition->input->topic->topic, partition->number),
-				 errdetail("%s", rd_kafka_err2str(rd_kafka_last_error()))));
-	partition->started = true;
 }
 
 /*
@@ -265,15 +244,16 @@ close_partitions(void *arg)
 			for (int m = 0; m < partition->fifo_count; m++)
 				rd_kafka_message_destroy(FIFO_AT(partition, m));
 			partition->fifo_count = 0;
-			if (partition->started)
+			if (partition->started && !partition->parked)
 				(void) rd_kafka_consume_stop(input->handle, partition->number);
-			if (partition->queue != NULL)
-				rd_kafka_queue_destroy(partition->queue);
-			partition->queue = NULL;
 		}
 		input->handle = NULL;
 		input->npartitions = 0;
 	}
+	pipeline->rings_bytes = 0;
+	if (pipeline->queue != NULL)
+		rd_kafka_queue_destroy(pipeline->queue);
+	pipeline->queue = NULL;
 	/* its memory goes with the run, but not its descriptor */
 	if (pipeline->wait_set != NULL)
 		FreeWaitEventSet(pipeline->wait_set);
@@ -281,45 +261,60 @@ close_partitions(void *arg)
 	pipeline->consumer = NULL;
 }
 
-/* Moves fetched messages into the rings of partitions that have room and less than a batch ready. Runs: either. Blocks: no. */
+/*
+ * Moves fetched messages into the rings, as far as these have room; an error among them is raised after the others are safe there.
+ * Runs: either. Blocks: as kv_fetching_polled.
+ */
 bool
 kv_consumer_poll(Pipeline *pipeline)
 {
 	rd_kafka_message_t *messages[POLL_ROWS];
-	bool		got = false;
+	rd_kafka_message_t *failure = NULL;
+	int			room = Min(kv_fetching_room(pipeline), POLL_ROWS);
+	ssize_t		count = room > 0 ? rd_kafka_consume_batch_queue(pipeline->queue, 0, messages, room) : 0;
 
 	kv_client_drain_logs(pipeline->consumer);
+	for (ssize_t i = 0; i < count; i++)
+	{
+		rd_kafka_message_t *msg = messages[i];
+		Partition  *partition = partition_of(pipeline, msg);
+
+		if (partition != NULL && msg->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			take_message(pipeline, partition, msg);
+		else if (partition != NULL && msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+		{
+			partition->eof_offset = Max(partition->eof_offset, msg->offset);
+			partition->at_end = true;
+			rd_kafka_message_destroy(msg);
+		}
+		else if (partition != NULL && failure == NULL)
+			failure = msg;
+		else
+			rd_kafka_message_destroy(msg);
+	}
+	if (failure != NULL)
+		handle_error_message(pipeline, partition_of(pipeline, failure), failure);
+	if (room > 0)
+		kv_fetching_polled(pipeline, count < room);
+	if (count == 0)
+		drain_client_events(pipeline, messages);
+	if (kv_my_slot != NULL)
+		kv_my_slot->buffered_records = kv_consumer_pending(pipeline);
+	return count > 0;
+}
+
+/* Finds the partition of a message; NULL: it is of none. */
+static Partition *
+partition_of(Pipeline *pipeline, const rd_kafka_message_t *msg)
+{
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
 		TopicInput *input = &pipeline->topics[i];
 
-		for (int n = 0; n < input->npartitions; n++)
-		{
-			Partition  *partition = &input->partitions[n];
-			int			room = partition->started ? room_for(pipeline, partition) : 0;
-
-			if (room > 0)
-				got |= poll_partition(pipeline, partition, messages, room);
-		}
+		if (input->handle == msg->rkt && msg->partition >= 0 && msg->partition < input->npartitions)
+			return &input->partitions[msg->partition];
 	}
-	if (!got)
-		drain_client_events(pipeline, messages);
-	if (kv_my_slot != NULL)
-		kv_my_slot->buffered_records = kv_consumer_pending(pipeline);
-	return got;
-}
-
-/* Tells how many more messages a ring takes, by the size of the last one. An empty ring takes one, however large it is. */
-static int
-room_for(const Pipeline *pipeline, const Partition *partition)
-{
-	int			rows = kv_batch_rows - (partition->fifo_count - partition->fifo_given);
-	int64		bytes = Max(pipeline->share.ring_bytes - partition->fifo_bytes,
-							pipeline->share.rings_bytes - pipeline->rings_bytes);
-
-	if (rows <= 0 || bytes <= 0)
-		return 0;
-	return Min(Min(rows + 1, POLL_ROWS), 1 + bytes / partition->record_bytes);
+	return NULL;
 }
 
 /* Throws away what concerns the client as a whole: its errors are in its log too, and it gets over them by itself. */
@@ -332,46 +327,27 @@ drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages)
 		rd_kafka_message_destroy(messages[i]);
 }
 
-/* Takes at most room messages of one partition; an error among them is raised after the others are safe in the ring. */
-static bool
-poll_partition(Pipeline *pipeline, Partition *partition, rd_kafka_message_t **messages, int room)
-{
-	ssize_t		count = rd_kafka_consume_batch_queue(partition->queue, 0, messages, room);
-	rd_kafka_message_t *failure = NULL;
-
-	for (ssize_t i = 0; i < count; i++)
-	{
-		if (messages[i]->err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			take_message(pipeline, partition, messages[i]);
-		else if (messages[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-		{
-			partition->eof_offset = Max(partition->eof_offset, messages[i]->offset);
-			partition->at_end = true;
-			rd_kafka_message_destroy(messages[i]);
-		}
-		else if (failure == NULL)
-			failure = messages[i];
-		else
-			rd_kafka_message_destroy(messages[i]);
-	}
-	if (failure != NULL)
-		handle_error_message(pipeline, partition, failure);
-	if (count > 0)
-		partition->drained = count < room;
-	return count > 0;
-}
-
 /* Puts a message at the end of its ring. A live partition stays so unless much is behind the message. */
 static void
 take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 {
+	if (msg->offset < partition->fetched_offset)
+	{
+		/* it came before fetching was begun again */
+		rd_kafka_message_destroy(msg);
+		return;
+	}
 	if (partition->fifo_count == partition->fifo_size)
 		grow_fifo(partition);
 	FIFO_AT(partition, partition->fifo_count) = msg;
 	partition->fifo_count++;
-	partition->record_bytes = message_bytes(msg);
-	partition->fifo_bytes += partition->record_bytes;
-	pipeline->rings_bytes += partition->record_bytes;
+	partition->fetched_offset = msg->offset + 1;
+	partition->hurried = false;
+	pipeline->record_bytes = message_bytes(msg);
+	partition->fifo_bytes += pipeline->record_bytes;
+	pipeline->rings_bytes += pipeline->record_bytes;
+	pipeline->polled_bytes += msg->len;
+	pipeline->polled_records++;
 
 	/* the cached end costs a lock: ask for it now and then only */
 	if (partition->at_end && (partition->fifo_count & 1023) == 1023)
@@ -435,14 +411,14 @@ message_bytes(const rd_kafka_message_t *msg)
 
 /*
  * Sleeps until the client has something, the latch is set or the time is over.
- * Runs: either. Blocks: timeout_ms, and HURRY_TIMEOUT_MS once a partition has run empty.
+ * Runs: either. Blocks: timeout_ms, and as kv_fetching_wait.
  */
 void
 kv_consumer_wait(Pipeline *pipeline, long timeout_ms)
 {
 	WaitEvent	event;
 
-	hurry(pipeline);
+	kv_fetching_wait(pipeline);
 	if (WaitEventSetWait(pipeline->wait_set, timeout_ms, &event, 1, PG_WAIT_EXTENSION) > 0)
 	{
 		if (event.events & WL_LATCH_SET)
@@ -459,34 +435,6 @@ kv_consumer_wait(Pipeline *pipeline, long timeout_ms)
 		}
 	}
 	CHECK_FOR_INTERRUPTS();
-}
-
-/*
- * Has the client fetch of a partition whose queue has run empty before its end. A broker's thread whose queues
- * were all full looks at them again after a second, unless there is something else to do: a
- * question for the broker is. The answer does not matter. One a call, as it is for all partitions of that broker.
- */
-static void
-hurry(Pipeline *pipeline)
-{
-	for (int i = 0; i < pipeline->ntopics; i++)
-	{
-		TopicInput *input = &pipeline->topics[i];
-
-		for (int n = 0; n < input->npartitions; n++)
-		{
-			Partition  *partition = &input->partitions[n];
-			int64		low;
-			int64		high;
-
-			if (!partition->drained || partition->at_end || partition->leaderless)
-				continue;
-			partition->drained = false;
-			(void) rd_kafka_query_watermark_offsets(pipeline->consumer->rk, input->topic->topic, partition->number,
-													&low, &high, HURRY_TIMEOUT_MS);
-			return;
-		}
-	}
 }
 
 /* Frees the messages of a committed batch and makes where we are the state to go back to. */

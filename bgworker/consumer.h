@@ -6,8 +6,6 @@
 
 /* Opens the handle and finds the partitions and their positions; to be called outside a transaction. */
 extern void kv_consumer_open(Pipeline *pipeline);
-/* Starts fetching a partition at offset. */
-extern void kv_consumer_start(Pipeline *pipeline, Partition *partition, int64 offset);
 /* Moves what the client has fetched into the rings, without waiting; true if anything came. */
 extern bool kv_consumer_poll(Pipeline *pipeline);
 /* Sleeps until messages or a wake-up arrive, at most timeout_ms. */

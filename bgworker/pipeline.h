@@ -43,16 +43,16 @@ typedef struct Partition
 	 * commits, so that a failed batch gives them out again and a dead letter
 	 * has its bytes.
 	 */
-	rd_kafka_queue_t *queue;	/* its messages only: never holds others up */
 	bool		started;
+	bool		parked;			/* fetching.c: started, but not fetched of now */
+	int64		fetched_offset; /* what comes next has this offset or a greater one */
 	rd_kafka_message_t **fifo;
 	int			fifo_size,		/* a power of two */
 				fifo_head,
 				fifo_given,
 				fifo_count;
 	int64		fifo_bytes;		/* of the messages in it (message_bytes) */
-	int64		record_bytes;	/* of the last one that came */
-	bool		drained;		/* that was all the client had, and it was not told to hurry since */
+	bool		hurried;		/* fetching.c: the client was told to hurry since the last one came */
 	bool		at_end;			/* the broker said end of partition, nothing far behind it since */
 	int64		eof_offset;		/* the end as last told: may lie behind control records */
 	bool		leaderless;		/* no broker served it when they were asked last: it may have more records than anybody can tell */
@@ -182,9 +182,14 @@ typedef struct Pipeline
 	TopicInput *topics;
 	/* input */
 	KvClient   *consumer;
+	rd_kafka_queue_t *queue;	/* fetched messages of all partitions */
 	WaitEventSet *wait_set;
-	BufferShare share;			/* what consumer and rings may hold */
+	BufferShare share;			/* what queue and rings may hold */
 	int64		rings_bytes;	/* what all rings do */
+	int64		record_bytes;	/* of the last record that came */
+	bool		queue_empty;	/* fetching.c: it was when it was last polled */
+	int64		polled_bytes,	/* values taken from it since it was empty before */
+				polled_records; /* and how many */
 	/* the current (sub)batch */
 	RowSource  *sources;
 	int64		nsources,

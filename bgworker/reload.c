@@ -26,6 +26,7 @@
 #include "apply.h"
 #include "broker.h"
 #include "consumer.h"
+#include "fetching.h"
 #include "delta.h"
 #include "fault_point.h"
 #include "input_tables.h"
@@ -121,7 +122,7 @@ kv_reload_start(Pipeline *pipeline)
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
 		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
-			kv_consumer_start(pipeline, &pipeline->topics[i].partitions[n], pipeline->topics[i].partitions[n].next_offset);
+			kv_fetching_start(pipeline, &pipeline->topics[i].partitions[n], pipeline->topics[i].partitions[n].next_offset);
 	}
 	if (targets != NIL)
 	{

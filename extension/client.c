@@ -434,6 +434,17 @@ destroy_list(void *arg)
 	rd_kafka_topic_partition_list_destroy(arg);
 }
 
+/* Runs: either. Blocks: not. */
+rd_kafka_queue_t *
+kv_client_new_queue(KvClient *client)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
+	uint64		wakeup = 1;
+
+	rd_kafka_queue_io_event_enable(queue, client->wakeup_fd, &wakeup, sizeof(wakeup));
+	return queue;
+}
+
 /* Opens a topic for producing, closed when context is reset, which lies inside the client's; NULL: rd_kafka_last_error() says why. */
 rd_kafka_topic_t *
 kv_client_topic(KvClient *client, MemoryContext context, const char *name)

@@ -50,6 +50,8 @@ extern char *kv_client_last_error(KvClient *client);
 
 /* Makes an empty partition list that is destroyed when context is reset. */
 extern rd_kafka_topic_partition_list_t *kv_client_list(MemoryContext context, int size);
+/* Makes one more queue, whose messages wake as those of the client's own do; the caller destroys it before the client. */
+extern rd_kafka_queue_t *kv_client_new_queue(KvClient *client);
 /* Opens a topic for producing, closed when context is reset, which lies inside the client's; NULL: rd_kafka_last_error() says why. */
 extern rd_kafka_topic_t *kv_client_topic(KvClient *client, MemoryContext context, const char *name);
 

@@ -53,6 +53,13 @@ is(query('SELECT * FROM v'), join('|', PARTITIONS + $id + 1, PARTITIONS + $id, R
 cmp_ok(memory($worker, 'VmHWM') - $before, '<', 100, 'and was never in memory at once');
 is(worker_pid($node, 'worker'), $worker, 'by the same process');
 
+# A pipeline that begins knows no end of any partition, and the times of each lie behind those of the one before: it waits for the first with its hands full.
+query('CREATE MATERIALIZED VIEW w WITH (kafka.continuous) AS SELECT count(*) AS records, count(DISTINCT id) AS ids, sum(length(pad)) AS length FROM facts');
+wait_for_view($node, 'w');
+is(query('SELECT * FROM w'), query('SELECT * FROM v'), 'another pipeline applies all from the beginning');
+my $other = query("SELECT pid FROM kafka.pipelines WHERE pipeline = 'w'");
+cmp_ok(memory($other, 'VmHWM') - $before, '<', 100, 'and has not more of it in memory');
+
 $node->append_conf('postgresql.conf', 'kafka.buffer_limit = 64MB');
 $node->reload;
 $broker->produce($topic, "partition=1 ts=9000000 k\t{\"id\":100000,\"pad\":\"x\"}");
