@@ -173,10 +173,11 @@ is_seen_incomplete(int64 pipeline, bool *noted)
 	return *noted || (elsewhere && kv_identity_matches(&reason));
 }
 
+/* Gives a table of kafka_state; InvalidOid while the extension is being made. */
 static Oid
 state_table(const char *name)
 {
-	return get_relname_relid(name, get_namespace_oid(KV_STATE_SCHEMA, false));
+	return get_relname_relid(name, get_namespace_oid(KV_STATE_SCHEMA, true));
 }
 
 static bool
