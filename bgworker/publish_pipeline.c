@@ -42,8 +42,11 @@ static void look(Output *output);
 static void check_positions(Output *output, const List *offsets);
 static void publish(Output *output);
 static void after_publishing(Output *output);
+static void truncate_outbox(const Output *output);
 static void keep_offsets(Output *output, const Load *load);
 static void note_published(Output *output);
+static bool note(Output *output);
+static bool lock_note(int64 pipeline);
 static bool store_note(Output *output);
 static void delete_published(Output *output);
 static int64 last_seq(OutboxPlace place);
@@ -155,7 +158,7 @@ look(Output *output)
 	{
 		if (kv_place_is_before(output->noted, output->published))
 			note_published(output);
-		kv_drain_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
+		truncate_outbox(output);
 	}
 	MemoryContextSwitchTo(save);
 }
@@ -209,6 +212,14 @@ after_publishing(Output *output)
 	if (load->more)
 		output->due = true;
 	else
+		truncate_outbox(output);
+}
+
+/* Empties the outbox where everything is out, and noted. */
+static void
+truncate_outbox(const Output *output)
+{
+	if (!kv_place_is_before(output->noted, output->published))
 		kv_drain_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
 }
 
@@ -237,41 +248,66 @@ keep_offsets(Output *output, const Load *load)
 
 /*
  * Notes in Postgres what has been published and deletes it. Not flushed: if it is lost in a crash, Kafka's metadata
- * says the same. The last row of positions stays, for people to look at. Where a session is dropping the pipeline, the next look does it.
+ * says the same. The last row of positions stays, for people to look at. Where a session is dropping the pipeline, or has the row of the
+ * note, after kafka.resume(), the next look does it.
  */
 static void
 note_published(Output *output)
 {
 	MemoryContext save = CurrentMemoryContext;
-	KvSql		sql;
+	bool		noted;
 
 	KV_FAULT_POINT("note_before");
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!kv_load_lock_outbox(output->pipeline, RowExclusiveLock))
-	{
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-		MemoryContextSwitchTo(save);
-		return;
-	}
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	noted = kv_load_lock_outbox(output->pipeline, RowExclusiveLock) && note(output);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	KV_FAULT_POINT("note_committed");
+	MemoryContextSwitchTo(save);
+	if (noted)
+		output->noted = output->deleted = output->published;
+}
+
+/* Writes the note and deletes what it says is out; false: a session has the row. In a transaction, with the outbox locked. */
+static bool
+note(Output *output)
+{
+	bool		locked;
+	KvSql		sql;
+
 	kv_sql_enter_by_index(&sql);
 	/* waits for a kafka.fork() that is under way: what went out under the old name holds under the new one, of which Kafka has no sign */
 	kv_sql_ddl("LOCK TABLE kafka_state.published IN ROW EXCLUSIVE MODE");
+	locked = lock_note(output->pipeline);
 	/* a pipeline that is being dropped has no row any more, and its outbox goes with it */
-	if (store_note(output))
+	if (locked && store_note(output))
 	{
 		KV_FAULT_POINT("note_written");
 		delete_published(output);
 	}
 	kv_sql_leave(&sql);
 	KV_FAULT_POINT("note_rows_deleted");
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	KV_FAULT_POINT("note_committed");
-	MemoryContextSwitchTo(save);
-	output->noted = output->deleted = output->published;
+	return locked;
+}
+
+/*
+ * Locks the row of the note, or for the first one that of the pipeline; false: a session has it, and nobody waits for that. The newest
+ * version is found as by KV_NEWEST. Inside the engine's scope.
+ */
+static bool
+lock_note(int64 pipeline)
+{
+	static KvPlan *plan;
+	const Oid	types[] = {INT8OID};
+	Datum		value = Int64GetDatum(pipeline);
+
+	if (kv_plan_run_kept(&plan, "SELECT FROM kafka_state.published WHERE pipeline >= $1 AND pipeline <= $1 ORDER BY pipeline DESC LIMIT 1"
+						 " FOR NO KEY UPDATE SKIP LOCKED", 1, types, &value, NULL) > 0)
+		return true;
+	return kv_sql_read("SELECT FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) == 0 &&
+		kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1 FOR KEY SHARE SKIP LOCKED", 1, types, &value, NULL) > 0;
 }
 
 /* Writes the note; false: there is no such pipeline any more. Inside the engine's scope, with the notes locked. */

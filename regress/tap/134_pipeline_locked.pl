@@ -1,5 +1,6 @@
 # A session that has attached a sink, and not committed, holds the row of a pipeline in which the publisher has to note that it has compared, or to
-# which cluster the server leads. The output of that pipeline waits, says so and goes on by itself; all others go on meanwhile.
+# which cluster the server leads. The output of that pipeline waits, says so and goes on by itself; all others go on meanwhile. A session that has
+# resumed a pipeline, and not committed, holds up no message at all.
 
 use strict;
 use warnings;
@@ -94,6 +95,22 @@ kill 'CONT', $worker;
 others_go_on('cluster');
 $session->query_safe('COMMIT');
 goes_on('cluster');
+
+# what is noted as published
+my $publisher = kill_worker($node, 'publisher', 'STOP');
+feed('one');
+wait_until('the worker to have applied it', sub { return query('SELECT count(*) FROM one') == $fed{one} });
+$batch = query(q{SELECT published_batch FROM kafka.pipelines WHERE pipeline = 'one'});
+$session->query_safe("BEGIN; SELECT kafka.resume('one', published => $batch)");
+kill 'CONT', $publisher;
+wait_until("record $fed{one} of one", sub { return arrived('one') });
+feed($_) for qw(two facts);
+wait_until("record $fed{$_} of $_", sub { return arrived($_) }) for qw(two facts);
+pass('note: the others go on');
+$session->query_safe('COMMIT');
+wait_until('it to be noted', sub { return query(q{SELECT published_batch FROM kafka.pipelines WHERE pipeline = 'one'}) > $batch });
+feed('one');
+goes_on('note');
 
 $session->quit;
 done_testing();
