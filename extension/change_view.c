@@ -119,14 +119,16 @@ kafka_on_drop(PG_FUNCTION_ARGS)
 
 /*
  * Gives the views and foreign tables among the dropped objects, palloc'd: nothing in kafka_state belongs to any other
- * relation; *servers: there are foreign servers too.
+ * relation; *servers: there are foreign servers too. Raises an error for the outbox of a pipeline that stays, without which nothing of it
+ * would be published: no view can depend on it, since it belongs to several.
  */
 static List *
 find_dropped(bool *servers)
 {
 	static const char text[] =
-		"SELECT d.objid, d.object_type = 'server' FROM pg_catalog.pg_event_trigger_dropped_objects() d"
-		" WHERE d.object_type IN ('foreign table', 'server') OR d.object_type IN ('table', 'view')"
+		"SELECT d.objid, d.object_type = 'server', p.name FROM pg_catalog.pg_event_trigger_dropped_objects() d"
+		" LEFT JOIN kafka_state.pipeline p ON d.object_type = 'table' AND d.schema_name = '" KV_STATE_SCHEMA "' AND d.object_name = 'outbox_' || p.pipeline"
+		" WHERE d.object_type IN ('foreign table', 'server') OR p.pipeline IS NOT NULL OR d.object_type IN ('table', 'view')"
 		" AND EXISTS (SELECT FROM kafka_state.view v WHERE v.relation::pg_catalog.oid = d.objid)";
 	static KvPlan *plan = NULL;
 	MemoryContext caller = CurrentMemoryContext;
@@ -142,6 +144,12 @@ find_dropped(bool *servers)
 	{
 		bool		isnull;
 
+		if (kv_sql_text(i, 3) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+					 errmsg("cannot drop the outbox of pipeline \"%s\"", kv_sql_text(i, 3)),
+					 errdetail("What its views publish goes through it."),
+					 errhint("Drop the views of the pipeline.")));
 		if (DatumGetBool(kv_sql_value(i, 2, &isnull)))
 			*servers = true;
 		else

@@ -59,6 +59,8 @@ SELECT format('DROP VIEW %s', definition) AS command FROM kafka_state.view WHERE
 :command;
 \set VERBOSITY default
 DROP TRIGGER kafka_refuse_write ON v2;
+SELECT format('DROP TABLE kafka_state.outbox_%s', pipeline) AS command FROM kafka_state.view WHERE relation = 'v2'::regclass \gset
+:command;
 
 -- a view under a view, a reader, a dropped schema, a dropped role
 CREATE MATERIALIZED VIEW v3 WITH (kafka.continuous, kafka.pipeline = 'view_drop_3') AS SELECT id, at FROM b WITH NO DATA;
