@@ -126,9 +126,10 @@ static List *
 find_dropped(bool *servers)
 {
 	static const char text[] =
-		"SELECT d.objid, d.object_type = 'server', p.name FROM pg_catalog.pg_event_trigger_dropped_objects() d"
-		" LEFT JOIN kafka_state.pipeline p ON d.object_type = 'table' AND d.schema_name = '" KV_STATE_SCHEMA "' AND d.object_name = 'outbox_' || p.pipeline"
-		" WHERE d.object_type IN ('foreign table', 'server') OR p.pipeline IS NOT NULL OR d.object_type IN ('table', 'view')"
+		"SELECT d.objid, d.object_type = 'server', d.pipeline FROM (SELECT d.*, CASE WHEN d.object_type = 'table' AND d.schema_name = '" KV_STATE_SCHEMA "'"
+		" THEN (SELECT p.name FROM kafka_state.pipeline p WHERE d.object_name = 'outbox_' || p.pipeline) END AS pipeline"
+		" FROM pg_catalog.pg_event_trigger_dropped_objects() d) d"
+		" WHERE d.object_type IN ('foreign table', 'server') OR d.pipeline IS NOT NULL OR d.object_type IN ('table', 'view')"
 		" AND EXISTS (SELECT FROM kafka_state.view v WHERE v.relation::pg_catalog.oid = d.objid)";
 	static KvPlan *plan = NULL;
 	MemoryContext caller = CurrentMemoryContext;
