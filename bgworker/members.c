@@ -6,7 +6,8 @@
  * run ends between two batches and the next one loads it again; nothing is patched.
  *
  * Two signs of change: the signature (rows of the catalog; looked at once a second
- * and after a wake-up) and invalidations of topics, the server and its user mappings, definitions and unstored views' sinks. Other
+ * and after a wake-up) and invalidations of topics and the row types of their columns, the server and its user mappings, definitions and
+ * unstored views' sinks. Other
  * changes of a result table or an ordinary table concern only its plans, and those
  * Postgres makes again by itself. Who lags behind much DDL is told only that anything may have changed; then a digest
  * of the catalog's rows says whether it has, so that work elsewhere in the database does not end all runs. What may be another right of a role than before makes rights to be checked again before the
@@ -14,12 +15,14 @@
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -52,6 +55,7 @@ static void load_topic(Pipeline *pipeline, TopicInput *input);
 static void order_topics(Pipeline *pipeline);
 static void put_before(Pipeline *pipeline, Oid looked_up, const ViewDef *view);
 static bool bootstrap_is_done(Pipeline *pipeline);
+static List *row_types(List *types, Oid type);
 static char *digest(Pipeline *pipeline);
 static void note_relation(Datum arg, Oid relid);
 static void note_server(Datum arg, int cache, uint32 hash);
@@ -298,6 +302,34 @@ load_topic(Pipeline *pipeline, TopicInput *input)
 		input->wanted = bms_add_member(input->wanted, topic->time_attno);
 	input->decoder = kv_decoder_make(pipeline->context, topic, input->wanted, pipeline->owner);
 	input->delta_desc = kv_delta_desc(pipeline->context, topic->desc, input->is_table);
+	for (int i = 0; (i = bms_next_member(input->wanted, i)) > 0;)
+		pipeline->row_types = row_types(pipeline->row_types, TupleDescAttr(topic->desc, i - 1)->atttypid);
+}
+
+/* Adds the relations of the composite types in a type: the decoder knows their attributes. */
+static List *
+row_types(List *types, Oid type)
+{
+	Oid			relation;
+	Relation	rel;
+
+	type = getBaseType(type);
+	while (OidIsValid(get_element_type(type)))
+		type = getBaseType(get_element_type(type));
+	relation = get_typ_typrelid(type);
+	if (!OidIsValid(relation) || list_member_oid(types, relation))
+		return types;
+	types = lappend_oid(types, relation);
+	rel = relation_open(relation, AccessShareLock);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
+
+		if (!column->attisdropped)
+			types = row_types(types, column->atttypid);
+	}
+	relation_close(rel, AccessShareLock);
+	return types;
 }
 
 /* Tells whether streams may be read: no view waits for the tables it looks up. */
@@ -399,6 +431,7 @@ digest(Pipeline *pipeline)
 	char	   *rows;
 	KvSql		sql;
 
+	relations = list_copy(pipeline->row_types);
 	for (int i = 0; i < pipeline->ntopics; i++)
 		relations = lappend_oid(relations, pipeline->topics[i].topic->relid);
 	for (int i = 0; i < pipeline->nviews; i++)
@@ -457,6 +490,8 @@ note_relation(Datum arg, Oid relid)
 		if (watched->topics[i].topic->relid == relid)
 			kv_members_invalid = true;
 	}
+	if (list_member_oid(watched->row_types, relid))
+		kv_members_invalid = true;
 	for (int i = 0; i < watched->nviews; i++)
 	{
 		ListCell   *sink;

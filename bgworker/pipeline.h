@@ -175,6 +175,7 @@ typedef struct Pipeline
 	Oid			serverid;
 	char	   *kafka_name;
 	char	   *definitions;	/* members.c: a digest of the catalog rows that the run is made of */
+	List	   *row_types;		/* members.c: relations of the composite types that are decoded */
 	/* members, in creation order */
 	int			nviews;
 	PipelineView *views;
