@@ -156,7 +156,7 @@ look(TransactionOutput *output)
 	output->begin = current->published; /* nothing is unfinished */
 	if (output->txn == NULL)
 	{
-		output->txn = kv_txn_open(output->context, output->serverid, current->role, current->kafka_name);
+		output->txn = kv_txn_open(output->context, output->serverid, current->role, current->kafka_name, kv_transaction_batch_topic(current), 0);
 		output->state = TRANSACTIONS_OPENING;
 	}
 	else

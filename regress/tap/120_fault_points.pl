@@ -101,8 +101,12 @@ sub compare
 	my @wrong = check_world($world);
 	my $what = join '; ', map { name($_) } splice @uncompared;
 
-	# what is wrong now is wrong for the next ones too
-	BAIL_OUT($what) if !ok(!@wrong, $what) && diag("SEED=$seed", map { "\n$_" } @wrong);
+	if (!ok(!@wrong, $what))
+	{
+		diag("SEED=$seed", map { "\n$_" } @wrong);
+		# what is wrong now is wrong for the next ones too
+		BAIL_OUT($what);
+	}
 	drop_what_was_added($world);
 	note(sprintf 'compared (%.1f s)', Time::HiRes::time() - $before);
 	return;

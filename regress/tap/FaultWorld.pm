@@ -79,7 +79,11 @@ sub open_world
 		  RETURN NULL; END$$;
 		CREATE TRIGGER check_answer AFTER INSERT ON answers FOR EACH ROW EXECUTE FUNCTION check_answer();
 		SQL
+	wait_for_all($world);
+	# a partition without any record holds no time back: all must have some before the first is read
+	change($world, q{SELECT kafka.pause('shop')}, q{(SELECT phase = 'paused' FROM kafka.pipelines WHERE pipeline = 'shop')})->();
 	feed($world, 120);
+	change($world, q{SELECT kafka.resume('shop')}, q{NOT (SELECT paused FROM kafka_state.pipeline WHERE name = 'shop')})->();
 	ask_questions($world, 0);
 	write_facts($world);
 	wait_for_all($world);
@@ -227,7 +231,7 @@ sub drop_what_was_added
 
 sub views { my ($world) = @_; return (qw(paid names totals minutes answers), @{ $world->{more} }) }
 
-my $transactions_are_out = 'NOT EXISTS (SELECT FROM kafka_state.transaction_outbox) AND (SELECT bool_and(published) FROM kafka_state.transaction_batch)';
+my $transactions_are_out = 'NOT EXISTS (SELECT FROM kafka_state.transaction_outbox) AND (SELECT coalesce(bool_and(published), true) FROM kafka_state.transaction_batch)';
 
 # Waits until everything is applied and published, all of it in one question, as a connection costs more than the answer.
 sub wait_for_all
@@ -245,7 +249,7 @@ sub wait_for_transactions
 {
 	my ($world) = @_;
 
-	wait_until('transactions to be published', sub { return answer($world, "SELECT coalesce($transactions_are_out, true)") eq 't' });
+	wait_until('transactions to be published', sub { return answer($world, "SELECT $transactions_are_out") eq 't' });
 	return;
 }
 
