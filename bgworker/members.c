@@ -15,18 +15,17 @@
  */
 #include "postgres.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "converter.h"
 #include "delta.h"
 #include "lineage.h"
 #include "members.h"
@@ -55,7 +54,6 @@ static void load_topic(Pipeline *pipeline, TopicInput *input);
 static void order_topics(Pipeline *pipeline);
 static void put_before(Pipeline *pipeline, Oid looked_up, const ViewDef *view);
 static bool bootstrap_is_done(Pipeline *pipeline);
-static List *row_types(List *types, Oid type);
 static char *digest(Pipeline *pipeline);
 static void note_relation(Datum arg, Oid relid);
 static void note_server(Datum arg, int cache, uint32 hash);
@@ -130,6 +128,13 @@ load_views(Pipeline *pipeline, List *rows)
 		compile_view(pipeline, &pipeline->views[i]);
 		kv_sinks_load(pipeline, &pipeline->views[i]);
 		kv_sql_act_as_before(&role);
+		foreach(lc, pipeline->views[i].sinks)
+		{
+			TopicDef   *topic = ((ViewSink *) lfirst(lc))->topic;
+
+			for (int j = 0; j < topic->ncolumns; j++)
+				pipeline->row_types = kv_row_types(pipeline->row_types, topic->columns[j].type);
+		}
 	}
 	for (int i = pipeline->nviews - 1; i >= 0; i--)
 		need_frontiers_above(pipeline, &pipeline->views[i]);
@@ -303,33 +308,7 @@ load_topic(Pipeline *pipeline, TopicInput *input)
 	input->decoder = kv_decoder_make(pipeline->context, topic, input->wanted, pipeline->owner);
 	input->delta_desc = kv_delta_desc(pipeline->context, topic->desc, input->is_table);
 	for (int i = 0; (i = bms_next_member(input->wanted, i)) > 0;)
-		pipeline->row_types = row_types(pipeline->row_types, TupleDescAttr(topic->desc, i - 1)->atttypid);
-}
-
-/* Adds the relations of the composite types in a type: the decoder knows their attributes. */
-static List *
-row_types(List *types, Oid type)
-{
-	Oid			relation;
-	Relation	rel;
-
-	type = getBaseType(type);
-	while (OidIsValid(get_element_type(type)))
-		type = getBaseType(get_element_type(type));
-	relation = get_typ_typrelid(type);
-	if (!OidIsValid(relation) || list_member_oid(types, relation))
-		return types;
-	types = lappend_oid(types, relation);
-	rel = relation_open(relation, AccessShareLock);
-	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel), i);
-
-		if (!column->attisdropped)
-			types = row_types(types, column->atttypid);
-	}
-	relation_close(rel, AccessShareLock);
-	return types;
+		pipeline->row_types = kv_row_types(pipeline->row_types, TupleDescAttr(topic->desc, i - 1)->atttypid);
 }
 
 /* Tells whether streams may be read: no view waits for the tables it looks up. */

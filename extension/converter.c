@@ -11,11 +11,14 @@
 #include "converter.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rangetypes.h"
+#include "utils/rel.h"
 
 /* Says whether a whole object of JSON is a value of the type. */
 bool
@@ -261,4 +264,27 @@ kv_convert_range(Converter *c, const JsonField *field, Datum *value, DecodeError
 		return result;
 	*value = RangeTypePGetDatum(make_range(c->range, &lower, &upper, false));
 	return CONVERT_FINE;
+}
+
+/* See the header. */
+List *
+kv_row_types(List *types, Oid type)
+{
+	Oid			relation;
+	Relation	rel;
+
+	if (!OidIsValid(type))
+		return types;			/* that of a dropped column */
+	type = getBaseType(type);
+	while (OidIsValid(get_element_type(type)))
+		type = getBaseType(get_element_type(type));
+	relation = get_typ_typrelid(type);
+	if (!OidIsValid(relation) || list_member_oid(types, relation))
+		return types;
+	types = lappend_oid(types, relation);
+	rel = relation_open(relation, AccessShareLock);
+	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
+		types = kv_row_types(types, TupleDescAttr(RelationGetDescr(rel), i)->atttypid);
+	relation_close(rel, AccessShareLock);
+	return types;
 }

@@ -69,6 +69,9 @@ extern ConvertResult kv_convert_range(Converter *c, const JsonField *field, Datu
 /* Would the type take an object of JSON as a whole (json, jsonb, composite, range)? */
 extern bool kv_converter_takes_object(const Converter *converter);
 
+/* Adds to a list of oids the relations of the composite types in a type, whose attributes converters and encoders know by themselves. */
+extern List *kv_row_types(List *types, Oid type);
+
 /* The parser of this process. */
 extern JsonParser *kv_json_parser(void);
 /* Notes a fault; gives CONVERT_BAD. */

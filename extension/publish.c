@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 
 #include "catalog.h"
+#include "converter.h"
 #include "encode.h"
 #include "outbox.h"
 #include "publish.h"
@@ -45,6 +46,7 @@ typedef struct PublishPlan
 	Oid			topic_relid;
 	TopicDef   *topic;
 	Encoder    *encoder;
+	List	   *row_types;		/* relations of the composite types in the rows: their attributes are in the encoder */
 	bool		key_is_fixed;	/* no update changes the topic's key */
 	RowTimeCursor cursor;
 	MemoryContext context;
@@ -131,6 +133,7 @@ get_plan(TriggerData *trigger)
 	if (!found)
 	{
 		plan->valid = false;
+		plan->row_types = NIL;
 		plan->context = NULL;
 	}
 	if (!plan->valid)
@@ -156,11 +159,16 @@ make_plan(PublishPlan *plan, TriggerData *trigger)
 		plan->context = AllocSetContextCreate(CacheMemoryContext, "kv publish plan", ALLOCSET_SMALL_SIZES);
 
 	plan->stale = false;
+	plan->row_types = NIL;
 	plan->relid = RelationGetRelid(rel);
 	plan->topic_relid = kv_sink_resolve(trigger->tg_trigger->tgargs[0], false);
 	kv_sink_check(rel, plan->topic_relid);
 	save = MemoryContextSwitchTo(plan->context);
 	plan->topic = kv_topic_copy(plan->context, kv_topic_get(plan->topic_relid));
+	for (int i = 0; i < RelationGetDescr(rel)->natts; i++)
+		plan->row_types = kv_row_types(plan->row_types, TupleDescAttr(RelationGetDescr(rel), i)->atttypid);
+	for (int i = 0; i < plan->topic->ncolumns; i++)
+		plan->row_types = kv_row_types(plan->row_types, plan->topic->columns[i].type);
 	plan->encoder = kv_encoder_make(plan->context, plan->topic, CreateTupleDescCopy(RelationGetDescr(rel)));
 	MemoryContextSwitchTo(save);
 	plan->key_is_fixed = kv_sink_key_is_fixed(rel, plan->topic);
@@ -177,7 +185,7 @@ invalidate_plans(Datum arg, Oid relid)
 	hash_seq_init(&scan, plans);
 	while ((plan = hash_seq_search(&scan)) != NULL)
 	{
-		if (relid == InvalidOid || plan->relid == relid || plan->topic_relid == relid)
+		if (relid == InvalidOid || plan->relid == relid || plan->topic_relid == relid || list_member_oid(plan->row_types, relid))
 		{
 			plan->valid = false;
 			plan->stale = true;
