@@ -38,6 +38,7 @@
 
 #define DESTROY_LIMIT_S 5
 #define CALL_LIMIT_MS 1500
+#define REPEAT_MS 30000
 
 /* What the engine owns; set after the user's options. */
 static const char *const consumer_engine[] = {
@@ -71,6 +72,8 @@ typedef struct ClientHandle
 	rd_kafka_queue_t *log_queue;
 	bool		is_consumer;
 	char		last_error[512];	/* of the last log line at level error or worse; "" none */
+	char		last_line[256]; /* of the server's log, or the beginning of it */
+	TimestampTz last_line_at;
 	dlist_node	node;			/* in live_handles */
 	MemoryContextCallback callback;
 } ClientHandle;
@@ -94,6 +97,7 @@ static void exit_at_once(int code, Datum arg);
 static void destroy_bounded(ClientHandle *handle);
 static void *destroy_in_thread(void *arg);
 static void note_log(ClientHandle *handle, rd_kafka_event_t *event);
+static bool is_news(ClientHandle *handle, const char *line);
 static void destroy_list(void *arg);
 static void destroy_topic(void *arg);
 
@@ -383,8 +387,8 @@ kv_client_drain_logs(KvClient *client)
 
 /*
  * Passes a line on to the server's log: as LOG in a worker, where nobody else
- * reports it, as DEBUG1 in a session, whose ERROR will carry it. librdkafka itself
- * repeats a line about the same trouble at most every 30 s.
+ * reports it, as DEBUG1 in a session, whose ERROR will carry it. Of lines that are all the same one comes every
+ * 30 s: librdkafka keeps to that too, but not where it tries again to open a producer.
  */
 static void
 note_log(ClientHandle *handle, rd_kafka_event_t *event)
@@ -401,9 +405,22 @@ note_log(ClientHandle *handle, rd_kafka_event_t *event)
 		line = strstr(line, "]: ") + 3;
 	if (level <= LOG_ERR)
 		strlcpy(handle->last_error, line, sizeof(handle->last_error));
-	ereport(level <= LOG_WARNING && MyBackendType == B_BG_WORKER ? LOG : DEBUG1,
+	ereport(level <= LOG_WARNING && MyBackendType == B_BG_WORKER && is_news(handle, line) ? LOG : DEBUG1,
 			(errmsg("Kafka server \"%s\": %s", handle->client.server_name, line),
 			 errhidestmt(true)));
+}
+
+/* Tells whether a line is another one than the last, or the same after a while. */
+static bool
+is_news(ClientHandle *handle, const char *line)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (strncmp(handle->last_line, line, sizeof(handle->last_line) - 1) == 0 && now < TimestampTzPlusMilliseconds(handle->last_line_at, REPEAT_MS))
+		return false;
+	strlcpy(handle->last_line, line, sizeof(handle->last_line));
+	handle->last_line_at = now;
+	return true;
 }
 
 /* Runs: either. Blocks: not. */
