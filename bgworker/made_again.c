@@ -17,16 +17,20 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "group_offsets.h"
 #include "made_again.h"
 #include "run_sql.h"
+#include "shared.h"
 
 /* Kafka keeps the offsets of a silent group for a week unless told otherwise; after this (hours) they may be forgotten. */
 #define REMEMBERED_H "24"
 
+static const char *find_lost(const PublishedPositions *published, const List *in_kafka);
+static void have_asked_again(const ReaderOfTopics *reader);
 static void raise_made_again(const ReaderOfTopics *reader, const char *topic, int64 batch) pg_attribute_noreturn();
 
 
@@ -35,16 +39,33 @@ void
 kv_made_again_check(const ReaderOfTopics *reader)
 {
 	PublishedPositions published;
+	List	   *in_kafka;
+	const char *topic;
 
 	kv_made_again_published(reader->pipeline, &published);
-	if (published.count > 0)
-		kv_made_again_compare(reader, &published,
-							  kv_group_offsets(reader->serverid, reader->owner, reader->kafka_name, published.offsets, published.count));
+	if (published.count == 0)
+		return;
+	in_kafka = kv_group_offsets(reader->serverid, reader->owner, reader->kafka_name, published.offsets, published.count);
+	topic = find_lost(&published, in_kafka);
+	if (topic == NULL)
+		return;
+	have_asked_again(reader);
+	raise_made_again(reader, topic, published.batch);
 }
 
 /* See the header. */
 void
 kv_made_again_compare(const ReaderOfTopics *reader, const PublishedPositions *published, const List *in_kafka)
+{
+	const char *topic = find_lost(published, in_kafka);
+
+	if (topic != NULL)
+		raise_made_again(reader, topic, published->batch);
+}
+
+/* Finds a topic whose position Kafka has had and has lost with the topic; NULL: none. */
+static const char *
+find_lost(const PublishedPositions *published, const List *in_kafka)
 {
 	int			lost = 0;
 	const char *topic = NULL;
@@ -58,8 +79,22 @@ kv_made_again_compare(const ReaderOfTopics *reader, const PublishedPositions *pu
 		topic = offset->topic;
 		lost++;
 	}
-	if (lost > 0 && (lost < published->count || published->recent))
-		raise_made_again(reader, topic, published->batch);
+	return lost > 0 && (lost < published->count || published->recent) ? topic : NULL;
+}
+
+/*
+ * Has the publisher open its producer anew, after which Kafka's answer is not an old one (kafka_txn.c). Without that, where nothing
+ * else writes to this group, the next attempt would get the same answer.
+ */
+static void
+have_asked_again(const ReaderOfTopics *reader)
+{
+	KvSlot	   *slot = kv_slot_get(SLOT_OUTPUT, MyDatabaseId, reader->pipeline, false);
+
+	if (slot == NULL)
+		return;
+	slot->recovered = false;
+	kv_wake(SLOT_PUBLISHER, MyDatabaseId, reader->serverid);
 }
 
 /* See the header. */

@@ -298,6 +298,9 @@ serve_output(Output *output, TimestampTz now)
 	}
 	if (output->state == OUTPUT_ABORTING)
 		return kv_output_has_given_up(output) ? now : DT_NOEND;
+	/* a worker has had an answer of Kafka that cannot be (made_again.c) */
+	if (output->state == OUTPUT_READY && !output->slot->recovered)
+		output->abandoned = output->due = true;
 	if (output->abandoned && !kv_output_may_be_out(output))
 	{
 		kv_output_give_up(output);
