@@ -77,6 +77,7 @@ static const char *const settings[][2] = {
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"exit_on_error", "off"},	/* an error is a record's, and the batch goes on without it */
+	{"jit", "off"},				/* what is run for each small delta is not worth compiling, however large the tables it joins */
 	{"plan_cache_mode", "auto"},	/* the plans of small deltas are made by run_sql.c, and made once */
 };
 
