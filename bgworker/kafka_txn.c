@@ -266,7 +266,7 @@ after_writing(KafkaTxn *txn)
 	KafkaCall  *done = &txn->client->call;
 
 	if (done->error != NULL && rd_kafka_error_code(done->error) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-		rd_kafka_error_destroy(done->error);
+		kv_call_forget(done);
 	else if (!succeeded(txn, "commit positions"))
 		return;
 	KV_FAULT_POINT("kafka_offset_written");
@@ -587,7 +587,8 @@ succeeded(KafkaTxn *txn, const char *what)
 	kind = kv_error_kind_txn(call->error);
 	words = pstrdup(rd_kafka_error_string(call->error));
 	kv_call_forget(call);
-	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && GetCurrentTimestamp() < txn->deadline)
+	/* begin() is no call that can be made again */
+	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && txn->state != TXN_OPEN && GetCurrentTimestamp() < txn->deadline)
 	{
 		pfree(words);
 		call->pause_ms = PAUSE_MS;
