@@ -29,7 +29,7 @@
 #include "fetching.h"
 #include "start_offsets.h"
 
-/* At once from one partition; librdkafka moves whole lists, so more gains nothing. */
+/* At once; librdkafka moves whole lists, so more gains nothing. */
 #define POLL_ROWS 10000
 
 /* So far behind the end (records) a partition that was live counts as not at its end again. */
@@ -51,7 +51,8 @@ static void close_partitions(void *arg);
 static Partition *partition_of(Pipeline *pipeline, const rd_kafka_message_t *msg);
 static void drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages);
 static void take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
-static void handle_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
+static bool asks_person(const rd_kafka_message_t *msg);
+static void raise_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg) pg_attribute_noreturn();
 static void grow_fifo(Partition *partition);
 static int64 message_bytes(const rd_kafka_message_t *msg);
 
@@ -287,13 +288,13 @@ kv_consumer_poll(Pipeline *pipeline)
 			partition->at_end = true;
 			rd_kafka_message_destroy(msg);
 		}
-		else if (partition != NULL && failure == NULL)
+		else if (partition != NULL && failure == NULL && asks_person(msg))
 			failure = msg;
 		else
 			rd_kafka_message_destroy(msg);
 	}
 	if (failure != NULL)
-		handle_error_message(pipeline, partition_of(pipeline, failure), failure);
+		raise_error_message(pipeline, partition_of(pipeline, failure), failure);
 	if (room > 0)
 		kv_fetching_polled(pipeline, count < room);
 	if (count == 0)
@@ -362,9 +363,19 @@ take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 	}
 }
 
-/* Raises the error a partition reported if a person has to act, else lets librdkafka go on by itself. Takes the message. */
+/*
+ * Tells whether a person has to act on what a partition reports. Other errors librdkafka gets over by itself; they must not hide these, which are
+ * told once: after that nothing is fetched of the partition any more, and it would be waited for without end.
+ */
+static bool
+asks_person(const rd_kafka_message_t *msg)
+{
+	return kv_error_kind(msg->err) != KAFKA_RETRY;
+}
+
+/* Raises the error that a partition reported. Takes the message. */
 static void
-handle_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
+raise_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 {
 	rd_kafka_resp_err_t err = msg->err;
 	char	   *words = pstrdup(rd_kafka_message_errstr(msg) ? rd_kafka_message_errstr(msg) : rd_kafka_err2str(err));
@@ -378,22 +389,28 @@ handle_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_
 						topic->topic, partition->number, pipeline->row->name),
 				 errdetail("%s", words),
 				 errhint("The topic was deleted and created again, or its retention is too short. Drop the views of the pipeline and create them again to read what is there.")));
-	if (kv_error_kind(err) != KAFKA_RETRY)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_ERROR),
-				 errmsg("could not read topic \"%s\" partition %d", topic->topic, partition->number),
-				 errdetail("%s", words)));
-	ereport(DEBUG1, (errmsg_internal("topic \"%s\" partition %d: %s", topic->topic, partition->number, words)));
-	pfree(words);
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("could not read topic \"%s\" partition %d", topic->topic, partition->number),
+			 errdetail("%s", words)));
 }
 
-/* Doubles a ring; its oldest message comes to lie at 0. */
+/*
+ * Doubles a ring; its oldest message comes to lie at 0. Where there is no memory the run ends: a smaller batch of the same run (batch_size.c) would go on
+ * without the messages that were polled with this one and have no ring yet.
+ */
 static void
 grow_fifo(Partition *partition)
 {
 	int			size = partition->fifo_size * 2;
-	rd_kafka_message_t **fifo = MemoryContextAlloc(GetMemoryChunkContext(partition->fifo), sizeof(rd_kafka_message_t *) * size);
+	rd_kafka_message_t **fifo = MemoryContextAllocExtended(GetMemoryChunkContext(partition->fifo), sizeof(rd_kafka_message_t *) * size,
+														   MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
 
+	if (fifo == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("no memory for the records of topic \"%s\" partition %d that are fetched", partition->input->topic->topic, partition->number),
+				 errhint("Lower kafka.buffer_limit, or raise the memory of the server.")));
 	for (int i = 0; i < partition->fifo_count; i++)
 		fifo[i] = FIFO_AT(partition, i);
 	pfree(partition->fifo);
