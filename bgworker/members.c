@@ -289,7 +289,7 @@ load_topic(Pipeline *pipeline, TopicInput *input)
 				 errmsg("pipeline \"%s\" reads topics of two servers", pipeline->row->name),
 				 errdetail("Foreign table %s is on server \"%s\".", topic->relation_name, topic->server_name),
 				 errhint("Use topics of one server in the views of a pipeline.")));
-	/* librdkafka has one queue a partition: each of the two would get a part of the records */
+	/* librdkafka fetches a partition once and for one queue: one of the two would get nothing */
 	for (TopicInput *other = pipeline->topics; other < input; other++)
 	{
 		if (strcmp(other->topic->topic, topic->topic) == 0)

@@ -285,6 +285,7 @@ kv_row_types(List *types, Oid type)
 	rel = relation_open(relation, AccessShareLock);
 	for (int i = 0; i < RelationGetNumberOfAttributes(rel); i++)
 		types = kv_row_types(types, TupleDescAttr(RelationGetDescr(rel), i)->atttypid);
-	relation_close(rel, AccessShareLock);
+	/* locked like a topic until the transaction ends: whoever builds upon it hears of what changes it after that */
+	relation_close(rel, NoLock);
 	return types;
 }

@@ -30,7 +30,8 @@ CREATE TABLE kafka_state.identity (
 COMMENT ON TABLE kafka_state.identity IS 'Who this database is to Kafka; where the fingerprint does not match, nothing starts until kafka.adopt() or kafka.fork()';
 
 -- No table refers to another by a foreign key: pg_restore --jobs fills them in any order, and each batch would search the row that it has
--- locked, among all its dead versions. Whoever writes rows of a pipeline without its lock reads its row FOR KEY SHARE instead.
+-- locked, among all its dead versions. Whoever writes rows of a pipeline without its lock reads its row FOR KEY SHARE instead, or has locked
+-- its dead letters, which go first when it is dropped.
 CREATE TABLE kafka_state.pipeline (
 	pipeline bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,	-- never reused
 	token text NOT NULL,			-- 8 random hex digits: part of the Kafka names, so that a re-created pipeline is another one
