@@ -37,6 +37,7 @@
 #include "dead_letter.h"
 #include "delta.h"
 #include "fault_point.h"
+#include "identity.h"
 #include "incomplete.h"
 #include "members.h"
 #include "merge.h"
@@ -62,7 +63,7 @@ static bool store_positions(Pipeline *pipeline);
 static void store_frontier(PipelineView *view);
 static void store_marks(Pipeline *pipeline);
 static bool is_mark_due(const Partition *partition, int64 stay_us);
-static void store_outbox_batch(Pipeline *pipeline);
+static void store_outbox_batch(Pipeline *pipeline, bool stands_still);
 static char *positions_json(Pipeline *pipeline);
 static char *frontiers_json(Pipeline *pipeline);
 static void read_view_rows(Pipeline *pipeline, PipelineView *upper);
@@ -270,6 +271,8 @@ apply(Pipeline *pipeline)
 static void
 finish(Pipeline *pipeline)
 {
+	bool		moved;
+
 	if (pipeline->retry != NULL)
 		kv_advance_hold(pipeline);
 	else
@@ -281,7 +284,8 @@ finish(Pipeline *pipeline)
 	}
 	pipeline->outbox_written = kv_outbox_end_batch();
 	KV_FAULT_POINT("batch_outbox_written");
-	if (store_positions(pipeline))
+	moved = store_positions(pipeline);
+	if (moved)
 		pipeline->offsets_moved = true;
 	KV_FAULT_POINT("batch_positions_stored");
 	for (int i = 0; i < pipeline->nviews; i++)
@@ -295,7 +299,7 @@ finish(Pipeline *pipeline)
 	}
 	if (pipeline->outbox_written || kv_batch_offsets_due(pipeline, pipeline->clock))
 	{
-		store_outbox_batch(pipeline);
+		store_outbox_batch(pipeline, pipeline->outbox_written && !moved);
 		pipeline->outbox_written = true;
 	}
 }
@@ -386,22 +390,24 @@ is_mark_due(const Partition *partition, int64 stay_us)
 		partition->stream_time - partition->last_mark_time >= stay_us;
 }
 
-/* Stores what the Kafka commit of this batch carries besides its messages. */
+/* Stores what the Kafka commit of this batch carries besides its messages; stands_still: it has some, and moves no position (diverged.c). */
 static void
-store_outbox_batch(Pipeline *pipeline)
+store_outbox_batch(Pipeline *pipeline, bool stands_still)
 {
 	static const char text[] =
-		"INSERT INTO kafka_state.outbox_batch (pipeline, batch, positions, frontiers) VALUES ($1, $2, $3::pg_catalog.jsonb, $4::pg_catalog.jsonb)";
-	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
-	Datum		values[4];
+		"INSERT INTO kafka_state.outbox_batch (pipeline, batch, positions, frontiers, made_in)"
+		" VALUES ($1, $2, $3::pg_catalog.jsonb, $4::pg_catalog.jsonb, $5)";
+	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[5];
 	KvSql		sql;
 
 	values[0] = Int64GetDatum(pipeline->row->pipeline);
 	values[1] = Int64GetDatum(pipeline->batch_number);
 	values[2] = CStringGetTextDatum(positions_json(pipeline));
 	values[3] = CStringGetTextDatum(frontiers_json(pipeline));
+	values[4] = stands_still ? CStringGetTextDatum(kv_identity_here()) : (Datum) 0;
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 4, types, values, NULL);
+	kv_sql_run(text, 5, types, values, stands_still ? NULL : "    n");
 	kv_sql_leave(&sql);
 }
 
@@ -487,7 +493,7 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		view->row->initialized = true;	/* in what goes out with it too; an error ends the run */
 		store_frontier(view);
 		if (kv_outbox_end_batch())
-			store_outbox_batch(pipeline);
+			store_outbox_batch(pipeline, true);
 		KV_FAULT_POINT("first_rows_stored");
 		MemoryContextSwitchTo(old);
 		CommitTransactionCommand();

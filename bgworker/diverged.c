@@ -6,16 +6,20 @@
  * what only its own have.
  *
  * Invariant: this database is a part of what Kafka's owner had: a batch that both have ends at the same positions, and where Kafka has a
- * batch that is not here, nothing was applied here beyond its positions. Of a part of a batch that cannot be told.
+ * batch that is not here, nothing was applied here beyond its positions. Of a part of a batch that cannot be told. Positions say nothing of a batch
+ * that moves none: the rows of a new sink, the first ones of a view, dead letters that were tried again, what time has closed. Where one
+ * was made says it: what this very server has made and not published is not what another one has published under its number.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "diverged.h"
+#include "identity.h"
 #include "incomplete.h"
 #include "position.h"
 #include "run_sql.h"
@@ -24,13 +28,15 @@
 static int64 offset_in_kafka(const Output *output, const char *topic, int partition);
 static char *differing_batch(const Output *output, OutboxPlace place);
 static char *applied_beyond(const Output *output);
+static char *standing_batch(const Output *output, const OutboxMetadata *metadata, OutboxPlace note);
 static void raise_diverged(Output *output, const char *where) pg_attribute_noreturn();
 
 
 /* See the header. */
 void
-kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch)
+kv_diverged_check(Output *output, const OutboxMetadata *metadata, OutboxPlace note, int64 last_batch)
 {
+	OutboxPlace place = metadata->place;
 	char	   *where;
 
 	StartTransactionCommand();
@@ -42,6 +48,8 @@ kv_diverged_check(Output *output, OutboxPlace place, int64 last_batch)
 		where = differing_batch(output, place);
 	else
 		where = kv_incomplete_noted(output->pipeline) ? NULL : applied_beyond(output);
+	if (where == NULL)
+		where = standing_batch(output, metadata, note);
 	if (where != NULL)
 		where = MemoryContextStrdup(output->context, where);
 	PopActiveSnapshot();
@@ -56,6 +64,16 @@ void
 kv_diverged_check_positions(Output *output)
 {
 	char	   *where = applied_beyond(output);
+
+	if (where != NULL)
+		raise_diverged(output, where);
+}
+
+/* See the header. */
+void
+kv_diverged_check_standing(Output *output, const OutboxMetadata *metadata, OutboxPlace note)
+{
+	char	   *where = standing_batch(output, metadata, note);
 
 	if (where != NULL)
 		raise_diverged(output, where);
@@ -140,4 +158,29 @@ applied_beyond(const Output *output)
 							"only what lies before " INT64_FORMAT ".", position->next_offset, topic, position->partition, in_kafka);
 	}
 	return NULL;
+}
+
+/* Says which unpublished batch that moves no position was made by this server, where another one has published under its number; NULL: none. */
+static char *
+standing_batch(const Output *output, const OutboxMetadata *metadata, OutboxPlace note)
+{
+	static const char text[] =
+		"SELECT batch FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch > $2 AND batch <= $3 AND made_in = $4 ORDER BY batch";
+	const Oid	types[] = {INT8OID, INT8OID, INT8OID, TEXTOID};
+	const char *here = kv_identity_here();
+	Datum		values[] = {
+		Int64GetDatum(output->pipeline), Int64GetDatum(note.part == 0 ? note.batch : note.batch - 1),
+		Int64GetDatum(metadata->place.batch), CStringGetTextDatum(here)
+	};
+	int64		batch = 0;
+	KvSql		sql;
+
+	if (metadata->here == NULL || strcmp(metadata->here, here) == 0)
+		return NULL;
+	kv_sql_enter_engine(&sql);
+	if (kv_sql_read(text, 4, types, values, NULL, 1) > 0)
+		batch = kv_sql_int8(0, 1);
+	kv_sql_leave(&sql);
+	return batch == 0 ? NULL : psprintf("Batch " INT64_FORMAT " was made here without records, for a sink, a view or dead letters of this server, and another "
+										"server has published " INT64_FORMAT ".", batch, metadata->place.batch);
 }

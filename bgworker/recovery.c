@@ -103,7 +103,7 @@ static void check_owner(Output *output, const OutboxMetadata *metadata);
 static void keep_owner(Output *output, const char *owner);
 static void check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata);
 static bool decide(Output *output, const Known *known, OutboxMetadata *metadata);
-static bool note_redo(Output *output, OutboxMetadata *metadata);
+static bool note_redo(Output *output, const Known *known, OutboxMetadata *metadata);
 static void hold_positions(Output *output, const OutboxMetadata *metadata);
 static void hold_position(Output *output, KafkaOffset offset);
 static bool note_compared(Output *output);
@@ -432,7 +432,7 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 {
 	check_replaced(output, known, metadata);
 	if (metadata->found && kv_place_is_before(known->note, metadata->place))
-		kv_diverged_check(output, metadata->place, known->last_batch);
+		kv_diverged_check(output, metadata, known->note, known->last_batch);
 	if (metadata->found && metadata->place.batch > known->last_batch)
 	{
 		if (metadata->place.part != 0 && !(known->decided && known->note.batch == metadata->place.batch - 1))
@@ -447,7 +447,7 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 					 errhint("SELECT kafka.resume('%s', published => " INT64_FORMAT ") publishes all of the batch, and that part twice. "
 							 "Or go back to the server that was ahead.", output->name, metadata->place.batch - 1)));
 		}
-		if (!note_redo(output, metadata))
+		if (!note_redo(output, known, metadata))
 			return false;
 	}
 	/* not stopped: it is asked again after the back-off, for a broker may not have had its groups yet */
@@ -476,7 +476,7 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
  * the positions are those before it; its number is not used again. False: a transaction holds the pipeline's row.
  */
 static bool
-note_redo(Output *output, OutboxMetadata *metadata)
+note_redo(Output *output, const Known *known, OutboxMetadata *metadata)
 {
 	StringInfoData positions;
 	bool		whole = metadata->place.part == 0;
@@ -494,9 +494,10 @@ note_redo(Output *output, OutboxMetadata *metadata)
 	noted = kv_redo_note(output->pipeline, output->producer_token, metadata->place.batch, positions.data, metadata->frontiers);
 	if (noted)
 	{
-		/* the worker may have applied a batch since it was asked whether the two have parted */
+		/* the worker may have applied a batch, a session have attached a sink, since it was asked whether the two have parted */
 		if (whole && !noted_before)
 			kv_diverged_check_positions(output);
+		kv_diverged_check_standing(output, metadata, known->note);
 		ForceSyncCommit();
 		metadata->place.part = 0;
 	}

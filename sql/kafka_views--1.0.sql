@@ -123,6 +123,7 @@ CREATE TABLE kafka_state.outbox_batch (
 	batch bigint NOT NULL,
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] after this batch
 	frontiers jsonb NOT NULL,		-- {"view id": microseconds or null}, without views that have no first rows yet
+	made_in text,				-- timeline and data directory, as in pipeline.compared, of one that has messages and moves no position; null: it does
 	PRIMARY KEY (pipeline, batch)
 );
 COMMENT ON TABLE kafka_state.outbox_batch IS 'What the Kafka commit of a batch carries besides its messages; the messages are in kafka_state.outbox_N';
