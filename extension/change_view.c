@@ -41,6 +41,7 @@ static List *find_dropped(bool *servers);
 static void refuse_dropped_sinks(void);
 static void forget_servers(void);
 static int64 pipeline_of_view(Oid relid);
+static void check_owner(int64 pipeline);
 static void set_paused(int64 pipeline, bool paused);
 static void take_identity(bool new_names, bool take_over);
 
@@ -242,6 +243,11 @@ kafka_resume_published(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a batch has no number below 0"),
 				 errhint("Give the number that the error in kafka.sinks or kafka.pipelines names, or 0 if nothing of the pipeline is published.")));
+	check_owner(pipeline->pipeline);
+	/* before it is changed: where nothing was noted so far, the publisher sees by that, without waiting, that a note is on its way */
+	kv_sql_enter_engine(&sql);
+	kv_sql_run("SELECT FROM kafka_state.pipeline WHERE pipeline = $1 FOR UPDATE", 1, types, values, NULL);
+	kv_sql_leave(&sql);
 	set_paused(pipeline->pipeline, false);
 	kv_sql_enter_engine(&sql);
 	kv_sql_run("UPDATE kafka_state.pipeline SET batch = greatest(batch, $2), cluster = NULL WHERE pipeline = $1", 2, types, values, NULL);
@@ -296,9 +302,9 @@ pipeline_of_view(Oid relid)
 	return kv_view_by_relation(relid, false)->pipeline;
 }
 
-/* Pauses or resumes a pipeline for the owner of all its views. */
+/* Raises an error unless the user owns all views of a pipeline. */
 static void
-set_paused(int64 pipeline, bool paused)
+check_owner(int64 pipeline)
 {
 	ListCell   *cell;
 
@@ -309,6 +315,13 @@ set_paused(int64 pipeline, bool paused)
 		if (!pg_class_ownercheck(relid, GetUserId()))
 			aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, get_rel_name(relid));
 	}
+}
+
+/* Pauses or resumes a pipeline for the owner of all its views. */
+static void
+set_paused(int64 pipeline, bool paused)
+{
+	check_owner(pipeline);
 	kv_pipeline_set_paused(pipeline, paused);
 	KV_FAULT_POINT("pause_stored");
 	kv_pipeline_wake(pipeline);

@@ -10,7 +10,7 @@ use Test::More;
 
 my $broker = KafkaViews::Broker->new;
 my $node = new_node('main', broker => $broker, init => [ allows_streaming => 1 ]);
-my %fed = map { $_ => 0 } qw(one two facts);
+my %fed = map { $_ => 0 } qw(one two three facts);
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 sub ids { my ($topic) = @_; return join ' ', sort { $a <=> $b } map { /(\d+)/ } $broker->consume($topic, format => '%v') }
@@ -53,15 +53,19 @@ sub goes_on
 	return;
 }
 
-$broker->create($_, 1, 'retention.ms=-1') for qw(one_in one_out two_in two_out facts more again);
+$broker->create($_, 1, 'retention.ms=-1') for qw(one_in one_out two_in two_out three_in three_out facts more again);
 query(<<~'SQL');
 	CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
 	CREATE FOREIGN TABLE more (id int) SERVER broker OPTIONS (topic 'more');
 	CREATE FOREIGN TABLE again (id int) SERVER broker OPTIONS (topic 'again');
 	SQL
-for my $name (qw(one two))
+
+# Makes a pipeline with a sink.
+sub make
 {
-	query(<<~"SQL");
+	my ($name) = @_;
+
+	return query(<<~"SQL");
 		CREATE FOREIGN TABLE ${name}_in (id int) SERVER broker OPTIONS (topic '${name}_in');
 		CREATE FOREIGN TABLE ${name}_out (id int) SERVER broker OPTIONS (topic '${name}_out');
 		BEGIN;
@@ -70,6 +74,7 @@ for my $name (qw(one two))
 		COMMIT;
 		SQL
 }
+make($_) for qw(one two);
 feed($_) for qw(one two facts);
 wait_until("the first record of $_", sub { return arrived($_) }) for qw(one two facts);
 wait_for_view($node, $_) for qw(one two);
@@ -111,6 +116,20 @@ $session->query_safe('COMMIT');
 wait_until('it to be noted', sub { return query(q{SELECT published_batch FROM kafka.pipelines WHERE pipeline = 'one'}) > $batch });
 feed('one');
 goes_on('note');
+
+# the first time that something is noted
+$publisher = kill_worker($node, 'publisher', 'STOP');
+make('three');
+feed('three');
+wait_until('the worker to have applied it', sub { return query('SELECT count(*) FROM three') == 1 });
+$session->query_safe("BEGIN; SELECT kafka.resume('three', published => 0)");
+kill 'CONT', $publisher;
+wait_until('the record of three', sub { return arrived('three') });
+feed($_) for qw(two facts);
+wait_until("record $fed{$_} of $_", sub { return arrived($_) }) for qw(two facts);
+pass('first note: the others go on');
+$session->query_safe('ROLLBACK');
+wait_until('it to be noted', sub { return query(q{SELECT published_batch FROM kafka.pipelines WHERE pipeline = 'three'}) > 0 });
 
 $session->quit;
 done_testing();
