@@ -193,13 +193,15 @@ ask(Output *output, RecoveryStep step)
 	output->recovery->question = kv_recovery_ask(output, output->context);
 }
 
-/* Opens the producer, which aborts or completes what a predecessor has left open. */
+/* Opens the producer, which aborts or completes what a predecessor has left open. It writes an offset only where one was before: see kafka_txn.h. */
 static void
 fence(Output *output)
 {
+	const Known *known = &output->recovery->known;
+
 	output->recovery->step = RECOVERY_FENCING;
 	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name,
-							  output->recovery->known.topic, output->recovery->known.partition);
+							  known->noted ? known->topic : NULL, known->partition);
 }
 
 static void
@@ -305,6 +307,7 @@ read_known(Output *output, Known *known)
 	kv_sql_enter_engine(&sql);
 	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);
 	known->compared = MemoryContextStrdup(output->context, kv_sql_text(0, 1));
+	known->noted = kv_sql_read("SELECT FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	known->reads = kv_sql_read("SELECT relation::oid, partition FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (known->reads)
 	{
