@@ -4,13 +4,8 @@
  *
  * A producer:
  *
- *	STARTING -fenced its predecessors-> (WRITING -> TAKING_BACK) -> OPEN
- *	OPEN -publish-> LEARNING -messages queued-> DELIVERING -> SENDING_OFFSETS -> COMMITTING -> OPEN
+ *	STARTING -fenced its predecessors-> OPEN -publish-> LEARNING -messages queued-> DELIVERING -> SENDING_OFFSETS -> COMMITTING -> OPEN
  *	an error in a transaction -abort-> ABORTING -> OPEN, or DEAD where that fails
- *
- * Who opens a producer wants to know next what its group has committed. Kafka may answer that from some time ago, without an error:
- * after its coordinator has changed, and until somebody writes to that partition of __consumer_offsets (seen with 4.1.1 for three
- * minutes, with no offset at all). So an offset is written, which is acknowledged when it is to be seen with all before it, and taken back.
  *
  * DEAD ends when the caller closes it. What a commit of unknown outcome did is not guessed: the
  * caller closes the producer, opens another one, and reads the metadata.
@@ -52,8 +47,6 @@
 typedef enum TxnState
 {
 	TXN_STARTING,				/* fences its predecessors */
-	TXN_WRITING,				/* writes an offset, so that all before it are to be seen */
-	TXN_TAKING_BACK,			/* aborts that */
 	TXN_OPEN,					/* no transaction is under way */
 	TXN_LEARNING,				/* asks for the partitions of the topics it is going to write to */
 	TXN_DELIVERING,				/* its messages are queued, and on their way to the brokers */
@@ -97,11 +90,8 @@ static void call_send_offsets(KafkaCall *call);
 static void call_commit(KafkaCall *call);
 static void call_abort(KafkaCall *call);
 static void after_start(KafkaTxn *txn);
-static void after_writing(KafkaTxn *txn);
-static void after_taking_back(KafkaTxn *txn);
 static void learn_topics(KafkaTxn *txn);
 static void after_learning(KafkaTxn *txn);
-static void begin(KafkaTxn *txn);
 static void produce_all(KafkaTxn *txn);
 static void after_delivery(KafkaTxn *txn);
 static void after_offsets(KafkaTxn *txn);
@@ -117,14 +107,14 @@ static TimestampTz deadline_in(int limit_ms);
 
 /* What is done in a state when its call is over. */
 static void (*const after[]) (KafkaTxn *txn) = {
-	[TXN_STARTING] = after_start, [TXN_WRITING] = after_writing, [TXN_TAKING_BACK] = after_taking_back, [TXN_LEARNING] = after_learning, [TXN_DELIVERING] = after_delivery,
+	[TXN_STARTING] = after_start, [TXN_LEARNING] = after_learning, [TXN_DELIVERING] = after_delivery,
 	[TXN_SENDING_OFFSETS] = after_offsets, [TXN_COMMITTING] = after_commit, [TXN_ABORTING] = after_abort,
 };
 
 
 /* See the header. */
 KafkaTxn *
-kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name, const char *topic, int32 partition)
+kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 {
 	const char *const extra[] = {
 		"transactional.id", name, "delivery.report.only.error", "true",
@@ -152,8 +142,6 @@ kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name, cons
 	txn->callback.arg = txn;
 	MemoryContextRegisterResetCallback(context, &txn->callback);
 	txn->sending = AllocSetContextCreate(context, "kv offsets", ALLOCSET_SMALL_SIZES);
-	if (topic != NULL)
-		txn->offsets = make_list(txn->sending, &(KafkaOffset) {.topic = unconstify(char *, topic), .partition = partition}, 1, NULL);
 	/* made last, so it goes first */
 	kv_call_guard(&client->call, context);
 	KV_FAULT_POINT("kafka_before_init");
@@ -249,40 +237,8 @@ kv_txn_advance(KafkaTxn *txn)
 static void
 after_start(KafkaTxn *txn)
 {
-	if (!succeeded(txn, "start transactions"))
-		return;
-	txn->state = TXN_OPEN;
-	if (txn->offsets == NULL)
-		return;
-	begin(txn);
-	txn->state = TXN_WRITING;
-	call(txn, call_send_offsets, CALL_LIMIT_MS);
-}
-
-/* A topic that is gone keeps its positions from being committed, which says so better. */
-static void
-after_writing(KafkaTxn *txn)
-{
-	KafkaCall  *done = &txn->client->call;
-
-	if (done->error != NULL && rd_kafka_error_code(done->error) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-		kv_call_forget(done);
-	else if (!succeeded(txn, "commit positions"))
-		return;
-	KV_FAULT_POINT("kafka_offset_written");
-	txn->state = TXN_TAKING_BACK;
-	txn->deadline = deadline_in(CALL_LIMIT_MS);
-	call(txn, call_abort, SLICE_MS);
-}
-
-static void
-after_taking_back(KafkaTxn *txn)
-{
-	if (!succeeded(txn, "abort a transaction"))
-		return;
-	KV_FAULT_POINT("kafka_offset_taken_back");
-	txn->in_transaction = false;
-	txn->state = TXN_OPEN;
+	if (succeeded(txn, "start transactions"))
+		txn->state = TXN_OPEN;
 }
 
 /* See the header. */
@@ -350,22 +306,16 @@ after_learning(KafkaTxn *txn)
 	}
 }
 
-/* Begins a Kafka transaction, which takes no call. */
-static void
-begin(KafkaTxn *txn)
-{
-	txn->client->call.error = rd_kafka_begin_transaction(txn->client->rk);
-	(void) succeeded(txn, "begin a transaction");
-	txn->in_transaction = true;
-}
-
 /* Queues all messages that no later one replaces. */
 static void
 produce_all(KafkaTxn *txn)
 {
+	rd_kafka_error_t *error = rd_kafka_begin_transaction(txn->client->rk);
 	MessageSet *messages = txn->messages;
 
-	begin(txn);
+	txn->client->call.error = error;
+	(void) succeeded(txn, "begin a transaction");
+	txn->in_transaction = true;
 	txn->deadline = deadline_in(COMMIT_LIMIT_MS);
 	KV_FAULT_POINT("kafka_begun");
 	if (messages != NULL)
@@ -473,7 +423,7 @@ make_list(MemoryContext context, const KafkaOffset *offsets, int noffsets, const
 void
 kv_txn_abort(KafkaTxn *txn)
 {
-	if (txn->state == TXN_STARTING || txn->state == TXN_WRITING || txn->state == TXN_TAKING_BACK)
+	if (txn->state == TXN_STARTING)
 		txn->dead = true;
 	txn->began_at = GetCurrentTimestamp();
 	txn->deadline = deadline_in(ABORT_LIMIT_MS);
@@ -557,7 +507,7 @@ char *
 kv_txn_waits_for(KafkaTxn *txn, int limit_ms, char **detail)
 {
 	static const char *const waits[] = {
-		[TXN_STARTING] = "open a producer", [TXN_WRITING] = "take positions", [TXN_TAKING_BACK] = "abort a transaction", [TXN_LEARNING] = "find the topics", [TXN_DELIVERING] = "take messages",
+		[TXN_STARTING] = "open a producer", [TXN_LEARNING] = "find the topics", [TXN_DELIVERING] = "take messages",
 		[TXN_SENDING_OFFSETS] = "take positions", [TXN_COMMITTING] = "commit a transaction",
 	};
 	char	   *words;
@@ -587,8 +537,7 @@ succeeded(KafkaTxn *txn, const char *what)
 	kind = kv_error_kind_txn(call->error);
 	words = pstrdup(rd_kafka_error_string(call->error));
 	kv_call_forget(call);
-	/* begin() is no call that can be made again */
-	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && txn->state != TXN_OPEN && GetCurrentTimestamp() < txn->deadline)
+	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && GetCurrentTimestamp() < txn->deadline)
 	{
 		pfree(words);
 		call->pause_ms = PAUSE_MS;

@@ -20,13 +20,10 @@ typedef struct KafkaOffset
 } KafkaOffset;
 
 /*
- * Begins to open a producer whose transactional.id and group are both name, and to fence its predecessors, in 30 s at most, or in 90 s with
- * a topic and a partition (NULL: none), for which an offset is written and taken back: who asks for the group's offsets after that learns what
- * predecessors have committed. To be left out where there was none: librdkafka (2.0.2) may wait without end for a group's coordinator that is
- * only being made, as in a new cluster, if a transaction is the first to need it; who asks for the group's offsets first has waited for it.
+ * Begins to open a producer whose transactional.id and group are both name, and to fence its predecessors, in 30 s at most.
  * It lives in a child of parent, which must not be reset while kv_txn_is_busy, for that would wait.
  */
-extern KafkaTxn *kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name, const char *topic, int32 partition);
+extern KafkaTxn *kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name);
 /*
  * Begins a Kafka transaction of messages (NULL: none), which must stand until it is over, and of offsets (at least one) with metadata;
  * it is over in 240 s at most. Runs: outside a transaction, when kv_txn_advance has said that what was begun before is done.

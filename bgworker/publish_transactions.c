@@ -156,9 +156,7 @@ look(TransactionOutput *output)
 	output->begin = current->published; /* nothing is unfinished */
 	if (output->txn == NULL)
 	{
-		/* before the first batch there is no offset that an old answer could lack: see kafka_txn.h */
-		output->txn = kv_txn_open(output->context, output->serverid, current->role, current->kafka_name,
-								  current->batch > 0 ? kv_transaction_batch_topic(current) : NULL, 0);
+		output->txn = kv_txn_open(output->context, output->serverid, current->role, current->kafka_name);
 		output->state = TRANSACTIONS_OPENING;
 	}
 	else

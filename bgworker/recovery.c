@@ -6,7 +6,7 @@
  * metadata of the group's offsets is the truth, because it commits with the
  * messages; Postgres's own note may be behind it by what was published between the Kafka commit and
  * the note. So: fence (an open transaction of a predecessor is aborted or
- * completed by that, and nothing older than it is read after it: kafka_txn.c), then read the metadata, then go on after the greater of both.
+ * completed by that), then read the metadata, then go on after the greater of both.
  *
  *	killed						found here						repaired by
  *	before the Kafka commit		metadata = note					the batch is published again; nobody saw the aborted one
@@ -47,7 +47,6 @@
 #include "recovery.h"
 #include "redo.h"
 #include "run_sql.h"
-#include "topic.h"
 
 /* Between two looks at a row that is locked: a tenth of the time that it has been so, within these. */
 #define ROW_PAUSE_MS 20
@@ -57,8 +56,6 @@
 typedef struct Known
 {
 	bool		reads;			/* has a position */
-	char	   *topic;			/* and partition: one of those */
-	int32		partition;
 	bool		noted;			/* has a row in kafka_state.published */
 	bool		decided;		/* which holds, as somebody has said, without Kafka's metadata */
 	OutboxPlace note;
@@ -193,15 +190,12 @@ ask(Output *output, RecoveryStep step)
 	output->recovery->question = kv_recovery_ask(output, output->context);
 }
 
-/* Opens the producer, which aborts or completes what a predecessor has left open. It writes an offset only where one was before: see kafka_txn.h. */
+/* Opens the producer, which aborts or completes what a predecessor has left open. */
 static void
 fence(Output *output)
 {
-	const Known *known = &output->recovery->known;
-
 	output->recovery->step = RECOVERY_FENCING;
-	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name,
-							  known->noted ? known->topic : NULL, known->partition);
+	output->txn = kv_txn_open(output->context, output->serverid, output->owner, output->kafka_name);
 }
 
 static void
@@ -294,7 +288,6 @@ read_known(Output *output, Known *known)
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(output->pipeline);
 	PipelineRow *row;
-	bool		isnull;
 	KvSql		sql;
 
 	StartTransactionCommand();
@@ -307,13 +300,7 @@ read_known(Output *output, Known *known)
 	kv_sql_enter_engine(&sql);
 	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);
 	known->compared = MemoryContextStrdup(output->context, kv_sql_text(0, 1));
-	known->noted = kv_sql_read("SELECT FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
-	known->reads = kv_sql_read("SELECT relation::oid, partition FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
-	if (known->reads)
-	{
-		known->topic = MemoryContextStrdup(output->context, kv_topic_get(DatumGetObjectId(kv_sql_value(0, 1, &isnull)))->topic);
-		known->partition = DatumGetInt32(kv_sql_value(0, 2, &isnull));
-	}
+	known->reads = kv_sql_read("SELECT FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
