@@ -5,8 +5,8 @@
  * predecessor has committed does not know to which topics that wrote.
  *
  * Invariant: no answer is not an empty one. Errors of the group or of one partition, an open transaction among them, are
- * waited for and raised in the end. An answer without what Kafka is known to have had is not believed at once: a broker that has just
- * started may give one, without an error, while it loads its groups (seen for 0.4 s with Kafka 4.1.1 after kill -9).
+ * waited for and raised in the end. An answer without what Kafka is known to have had is not believed at once: Kafka may give one from
+ * some time ago, without an error. A producer sees to it that it does not (kafka_txn.c), but who asks may have none.
  *
  * A request that timed out while its coordinator was away is finished by librdkafka (2.0.2) when that comes back, though it is freed: an
  * assertion ends the process, and with it every other one of this cluster. So a request has the whole time there is, and its client does

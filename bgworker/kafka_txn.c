@@ -4,8 +4,15 @@
  *
  * A producer:
  *
- *	STARTING -fenced its predecessors-> OPEN -publish-> LEARNING -messages queued-> DELIVERING -> SENDING_OFFSETS -> COMMITTING -> OPEN
+ *	STARTING -fenced its predecessors-> OPEN -settle-> WRITING -> TAKING_BACK -> OPEN
+ *	OPEN -publish-> LEARNING -messages queued-> DELIVERING -> SENDING_OFFSETS -> COMMITTING -> OPEN
  *	an error in a transaction -abort-> ABORTING -> OPEN, or DEAD where that fails
+ *
+ * Who opens a producer wants to know next what its group has committed. Kafka may answer that from some time ago, without an error:
+ * after its coordinator has changed, and until somebody writes to that partition of __consumer_offsets (seen with 4.1.1 for three
+ * minutes, with no offset at all). So an offset is written, which is acknowledged when it is to be seen with all before it, and taken back.
+ * Not before somebody has asked for the group's offsets, which waits for the coordinator: if it is not there when a transaction needs it, as in a new
+ * cluster, librdkafka (2.0.2) may wait without end.
  *
  * DEAD ends when the caller closes it. What a commit of unknown outcome did is not guessed: the
  * caller closes the producer, opens another one, and reads the metadata.
@@ -47,6 +54,8 @@
 typedef enum TxnState
 {
 	TXN_STARTING,				/* fences its predecessors */
+	TXN_WRITING,				/* writes an offset, so that all before it are to be seen */
+	TXN_TAKING_BACK,			/* aborts that */
 	TXN_OPEN,					/* no transaction is under way */
 	TXN_LEARNING,				/* asks for the partitions of the topics it is going to write to */
 	TXN_DELIVERING,				/* its messages are queued, and on their way to the brokers */
@@ -90,8 +99,11 @@ static void call_send_offsets(KafkaCall *call);
 static void call_commit(KafkaCall *call);
 static void call_abort(KafkaCall *call);
 static void after_start(KafkaTxn *txn);
+static void after_writing(KafkaTxn *txn);
+static void after_taking_back(KafkaTxn *txn);
 static void learn_topics(KafkaTxn *txn);
 static void after_learning(KafkaTxn *txn);
+static void begin(KafkaTxn *txn);
 static void produce_all(KafkaTxn *txn);
 static void after_delivery(KafkaTxn *txn);
 static void after_offsets(KafkaTxn *txn);
@@ -107,7 +119,8 @@ static TimestampTz deadline_in(int limit_ms);
 
 /* What is done in a state when its call is over. */
 static void (*const after[]) (KafkaTxn *txn) = {
-	[TXN_STARTING] = after_start, [TXN_LEARNING] = after_learning, [TXN_DELIVERING] = after_delivery,
+	[TXN_STARTING] = after_start, [TXN_WRITING] = after_writing, [TXN_TAKING_BACK] = after_taking_back,
+	[TXN_LEARNING] = after_learning, [TXN_DELIVERING] = after_delivery,
 	[TXN_SENDING_OFFSETS] = after_offsets, [TXN_COMMITTING] = after_commit, [TXN_ABORTING] = after_abort,
 };
 
@@ -243,6 +256,48 @@ after_start(KafkaTxn *txn)
 
 /* See the header. */
 void
+kv_txn_settle(KafkaTxn *txn, const char *topic, int32 partition)
+{
+	KafkaOffset offset = {.topic = unconstify(char *, topic),.partition = partition};
+
+	Assert(txn->state == TXN_OPEN);
+	MemoryContextReset(txn->sending);
+	txn->offsets = make_list(txn->sending, &offset, 1, NULL);
+	txn->began_at = GetCurrentTimestamp();
+	txn->deadline = deadline_in(CALL_LIMIT_MS);
+	begin(txn);
+	txn->state = TXN_WRITING;
+	call(txn, call_send_offsets, CALL_LIMIT_MS);
+}
+
+/* A topic that is gone keeps its positions from being committed, which says so better. */
+static void
+after_writing(KafkaTxn *txn)
+{
+	KafkaCall  *done = &txn->client->call;
+
+	if (done->error != NULL && rd_kafka_error_code(done->error) == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+		kv_call_forget(done);
+	else if (!succeeded(txn, "commit positions"))
+		return;
+	KV_FAULT_POINT("kafka_offset_written");
+	txn->state = TXN_TAKING_BACK;
+	txn->deadline = deadline_in(CALL_LIMIT_MS);
+	call(txn, call_abort, SLICE_MS);
+}
+
+static void
+after_taking_back(KafkaTxn *txn)
+{
+	if (!succeeded(txn, "abort a transaction"))
+		return;
+	KV_FAULT_POINT("kafka_offset_taken_back");
+	txn->in_transaction = false;
+	txn->state = TXN_OPEN;
+}
+
+/* See the header. */
+void
 kv_txn_publish(KafkaTxn *txn, MessageSet *messages, const KafkaOffset *offsets, int noffsets, const char *metadata)
 {
 	Assert(txn->state == TXN_OPEN);
@@ -306,16 +361,22 @@ after_learning(KafkaTxn *txn)
 	}
 }
 
+/* Begins a Kafka transaction, which takes no call. */
+static void
+begin(KafkaTxn *txn)
+{
+	txn->client->call.error = rd_kafka_begin_transaction(txn->client->rk);
+	(void) succeeded(txn, "begin a transaction");
+	txn->in_transaction = true;
+}
+
 /* Queues all messages that no later one replaces. */
 static void
 produce_all(KafkaTxn *txn)
 {
-	rd_kafka_error_t *error = rd_kafka_begin_transaction(txn->client->rk);
 	MessageSet *messages = txn->messages;
 
-	txn->client->call.error = error;
-	(void) succeeded(txn, "begin a transaction");
-	txn->in_transaction = true;
+	begin(txn);
 	txn->deadline = deadline_in(COMMIT_LIMIT_MS);
 	KV_FAULT_POINT("kafka_begun");
 	if (messages != NULL)
@@ -423,7 +484,7 @@ make_list(MemoryContext context, const KafkaOffset *offsets, int noffsets, const
 void
 kv_txn_abort(KafkaTxn *txn)
 {
-	if (txn->state == TXN_STARTING)
+	if (txn->state == TXN_STARTING || txn->state == TXN_WRITING || txn->state == TXN_TAKING_BACK)
 		txn->dead = true;
 	txn->began_at = GetCurrentTimestamp();
 	txn->deadline = deadline_in(ABORT_LIMIT_MS);
@@ -507,7 +568,8 @@ char *
 kv_txn_waits_for(KafkaTxn *txn, int limit_ms, char **detail)
 {
 	static const char *const waits[] = {
-		[TXN_STARTING] = "open a producer", [TXN_LEARNING] = "find the topics", [TXN_DELIVERING] = "take messages",
+		[TXN_STARTING] = "open a producer", [TXN_WRITING] = "take positions", [TXN_TAKING_BACK] = "abort a transaction",
+		[TXN_LEARNING] = "find the topics", [TXN_DELIVERING] = "take messages",
 		[TXN_SENDING_OFFSETS] = "take positions", [TXN_COMMITTING] = "commit a transaction",
 	};
 	char	   *words;
@@ -537,7 +599,8 @@ succeeded(KafkaTxn *txn, const char *what)
 	kind = kv_error_kind_txn(call->error);
 	words = pstrdup(rd_kafka_error_string(call->error));
 	kv_call_forget(call);
-	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && GetCurrentTimestamp() < txn->deadline)
+	/* begin() is no call that can be made again */
+	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && txn->state != TXN_OPEN && GetCurrentTimestamp() < txn->deadline)
 	{
 		pfree(words);
 		call->pause_ms = PAUSE_MS;

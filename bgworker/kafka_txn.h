@@ -25,6 +25,11 @@ typedef struct KafkaOffset
  */
 extern KafkaTxn *kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name);
 /*
+ * Begins to write an offset for a partition and to take it back: who asks for the group's offsets after that learns what predecessors have
+ * committed. Runs: when kv_txn_advance has said that what was begun before is done, and after somebody has asked for the group's offsets.
+ */
+extern void kv_txn_settle(KafkaTxn *txn, const char *topic, int32 partition);
+/*
  * Begins a Kafka transaction of messages (NULL: none), which must stand until it is over, and of offsets (at least one) with metadata;
  * it is over in 240 s at most. Runs: outside a transaction, when kv_txn_advance has said that what was begun before is done.
  */

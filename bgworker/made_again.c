@@ -83,8 +83,8 @@ find_lost(const PublishedPositions *published, const List *in_kafka)
 }
 
 /*
- * Has the publisher ask too, with a new producer: if it finds the position, what it commits then is in the next answer. Without that, where
- * nothing else writes to this group, the next attempt might get the same old one.
+ * Has the publisher open its producer anew, after which Kafka's answer is not an old one (kafka_txn.c). Without that, where nothing
+ * else writes to this group, the next attempt would get the same answer.
  */
 static void
 have_asked_again(const ReaderOfTopics *reader)

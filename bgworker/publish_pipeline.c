@@ -169,7 +169,7 @@ check_positions(Output *output, const List *offsets)
 {
 	output->state = OUTPUT_READY;
 	output->question = NULL;
-	/* if it raises an error, recovery asks again, with a new producer */
+	/* if it raises an error, recovery asks again: with a new producer no answer is an old one */
 	output->slot->recovered = false;
 	kv_recovery_check_topics(output, offsets);
 	output->slot->recovered = true;

@@ -20,7 +20,7 @@
  *
  * States: published = true -new snapshot-> published = false -claim-> claimed -Kafka transaction, or found there-> published = true.
  *
- * Its output: AT_REST -rows wait-> (OPENING -> ASKING what Kafka has) -> (CLAIMING) -> PUBLISHING -> AT_REST; an error -> ABORTING -> AT_REST without
+ * Its output: AT_REST -rows wait-> (OPENING -> FINDING the group -> SETTLING -> ASKING what Kafka has) -> (CLAIMING) -> PUBLISHING -> AT_REST; an error -> ABORTING -> AT_REST without
  * a producer. Kafka is waited for between two calls of kv_transactions_advance, with no transaction of Postgres open.
  *
  * Messages go out with the user mapping of the server's owner: one transaction's messages may come from many roles.
@@ -49,7 +49,9 @@ typedef struct Claim
 } Claim;
 
 static void look(TransactionOutput *output);
-static void after_opening(TransactionOutput *output);
+static void find_group(TransactionOutput *output);
+static void settle(TransactionOutput *output);
+static void ask(TransactionOutput *output);
 static void go_on(TransactionOutput *output);
 static bool begin_batch(TransactionOutput *output);
 static void find_out(TransactionOutput *output, const List *offsets);
@@ -87,6 +89,7 @@ kv_transactions_are_busy(const TransactionOutput *output)
 	{
 		case TRANSACTIONS_AT_REST:
 			return false;
+		case TRANSACTIONS_FINDING:
 		case TRANSACTIONS_ASKING:
 			return kv_group_is_busy(output->question);
 		default:
@@ -109,7 +112,15 @@ kv_transactions_advance(void *arg)
 			break;
 		case TRANSACTIONS_OPENING:
 			if (kv_txn_advance(output->txn))
-				after_opening(output);
+				find_group(output);
+			break;
+		case TRANSACTIONS_FINDING:
+			if (kv_group_answered(output->question, &offsets))
+				settle(output);
+			break;
+		case TRANSACTIONS_SETTLING:
+			if (kv_txn_advance(output->txn))
+				ask(output);
 			break;
 		case TRANSACTIONS_ASKING:
 			if (kv_group_answered(output->question, &offsets))
@@ -142,7 +153,12 @@ look(TransactionOutput *output)
 	MemoryContextReset(output->batch);
 	output->due = kv_transaction_batch_look(current, output->serverid, output->batch);
 	if (!output->due)
+	{
+		/* it may have been locked when the last batch was out */
+		if (current->server != NULL)
+			kv_drain_truncate("transaction_outbox", 0);
 		return;
+	}
 	KV_FAULT_POINT("transactions_read");
 	if (strncmp(output->kafka_name, current->kafka_name, MAX_NAME - 1) != 0)
 	{
@@ -163,9 +179,35 @@ look(TransactionOutput *output)
 		go_on(output);
 }
 
+/* Asks for the group, which waits for its coordinator. */
+static void
+find_group(TransactionOutput *output)
+{
+	const TransactionBatch *current = &output->current;
+
+	output->question = kv_group_ask(output->batch, output->serverid, current->role, current->kafka_name, NULL, 0);
+	output->state = TRANSACTIONS_FINDING;
+}
+
+/* Has Kafka answer nothing from some time ago; where there is no topic, there is no message either. */
+static void
+settle(TransactionOutput *output)
+{
+	char	   *topic = kv_transaction_batch_topic(&output->current);
+
+	output->question = NULL;
+	if (topic == NULL)
+	{
+		ask(output);
+		return;
+	}
+	kv_txn_settle(output->txn, topic, 0);
+	output->state = TRANSACTIONS_SETTLING;
+}
+
 /* Asks what Kafka has, now that nobody else can write there any more. */
 static void
-after_opening(TransactionOutput *output)
+ask(TransactionOutput *output)
 {
 	const TransactionBatch *current = &output->current;
 	KafkaOffset *claimed = MemoryContextAllocZero(output->batch, sizeof(KafkaOffset));
@@ -395,9 +437,9 @@ kv_transactions_tell(TransactionOutput *output)
 
 	if (output->state == TRANSACTIONS_CLAIMING || output->state == TRANSACTIONS_PUBLISHING)
 		message = kv_txn_waits_for(output->txn, SLOW_MS, &detail);
-	else if (output->state == TRANSACTIONS_OPENING && !output->failed)
+	else if ((output->state == TRANSACTIONS_OPENING || output->state == TRANSACTIONS_SETTLING) && !output->failed)
 		message = kv_txn_waits_for(output->txn, SLOW_MS, &detail);
-	else if (output->state == TRANSACTIONS_ASKING && !output->failed)
+	else if ((output->state == TRANSACTIONS_FINDING || output->state == TRANSACTIONS_ASKING) && !output->failed)
 		message = kv_group_waits_for(output->question, SLOW_MS, &detail);
 	if (message != NULL)
 		kv_process_waits(kv_my_slot, message, detail, "Check that all brokers run. Publishing goes on by itself.");

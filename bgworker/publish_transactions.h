@@ -14,6 +14,8 @@ typedef enum TransactionsState
 {
 	TRANSACTIONS_AT_REST,
 	TRANSACTIONS_OPENING,		/* opens a producer */
+	TRANSACTIONS_FINDING,		/* asks for the group, whatever the answer */
+	TRANSACTIONS_SETTLING,		/* has Kafka give no old answer (kafka_txn.c) */
 	TRANSACTIONS_ASKING,		/* asks what Kafka has */
 	TRANSACTIONS_CLAIMING,		/* gives the topic the number of the batch before */
 	TRANSACTIONS_PUBLISHING,
@@ -32,7 +34,7 @@ typedef struct TransactionOutput
 	TransactionBatch current;
 	bool		begin;			/* the last one was out: another one begins */
 	int64		end;			/* seq up to which it is being published; 0: all of it */
-	GroupQuestion *question;	/* while ASKING */
+	GroupQuestion *question;	/* while FINDING or ASKING */
 	MemoryContext batch;		/* of one batch, or a part of it */
 	TransactionRows *rows;		/* of one that goes out in parts */
 	/* Kafka */

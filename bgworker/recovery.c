@@ -6,7 +6,7 @@
  * metadata of the group's offsets is the truth, because it commits with the
  * messages; Postgres's own note may be behind it by what was published between the Kafka commit and
  * the note. So: fence (an open transaction of a predecessor is aborted or
- * completed by that), then read the metadata, then go on after the greater of both.
+ * completed by that, and nothing older than it is read after it: kafka_txn.c), then read the metadata, then go on after the greater of both.
  *
  *	killed						found here						repaired by
  *	before the Kafka commit		metadata = note					the batch is published again; nobody saw the aborted one
@@ -20,7 +20,7 @@
  *
  * Kafka is waited for between two steps, while the publisher serves others:
  *
- *	(OWNER, after a fence) -> FENCING -> METADATA -> DECIDING -> COMMITTING -> done; an error ends it, and the next attempt begins again
+ *	(OWNER, after a fence) -> FENCING -> FINDING -> SETTLING -> METADATA -> DECIDING -> COMMITTING -> done; an error ends it, and the next attempt begins again
  *
  * So is whoever holds the pipeline's row, a batch of the worker or a session, where something is to be noted there: the step is done again.
  */
@@ -47,6 +47,7 @@
 #include "recovery.h"
 #include "redo.h"
 #include "run_sql.h"
+#include "topic.h"
 
 /* Between two looks at a row that is locked: a tenth of the time that it has been so, within these. */
 #define ROW_PAUSE_MS 20
@@ -56,6 +57,8 @@
 typedef struct Known
 {
 	bool		reads;			/* has a position */
+	char	   *topic;			/* and partition: one of those */
+	int32		partition;
 	bool		noted;			/* has a row in kafka_state.published */
 	bool		decided;		/* which holds, as somebody has said, without Kafka's metadata */
 	OutboxPlace note;
@@ -69,6 +72,8 @@ typedef enum RecoveryStep
 {
 	RECOVERY_OWNER,				/* asks who has fenced the last producer */
 	RECOVERY_FENCING,			/* opens a producer */
+	RECOVERY_FINDING,			/* asks for the group, whatever the answer */
+	RECOVERY_SETTLING,			/* has Kafka give no old answer (kafka_txn.c) */
 	RECOVERY_METADATA,			/* asks what Kafka has */
 	RECOVERY_DECIDING,			/* compares that with what Postgres has */
 	RECOVERY_COMMITTING			/* commits who publishes now */
@@ -90,6 +95,7 @@ static ReaderOfTopics reader_of(const Output *output);
 static void fence(Output *output);
 static void after_owner(Output *output, const List *offsets);
 static void after_fencing(Output *output);
+static void after_finding(Output *output);
 static void after_metadata(Output *output, List *offsets);
 static void settle(Output *output);
 static void after_commit(Output *output);
@@ -151,6 +157,10 @@ kv_recovery_advance(Output *output)
 			after_owner(output, offsets);
 		else if (recovery->step == RECOVERY_FENCING)
 			after_fencing(output);
+		else if (recovery->step == RECOVERY_FINDING)
+			after_finding(output);
+		else if (recovery->step == RECOVERY_SETTLING)
+			ask(output, RECOVERY_METADATA);
 		else if (recovery->step == RECOVERY_METADATA)
 			after_metadata(output, offsets);
 		else if (recovery->step == RECOVERY_DECIDING)
@@ -217,8 +227,18 @@ after_fencing(Output *output)
 	/* does not block: the producer has had an answer from a broker */
 	checked = kv_cluster_check(kv_txn_client(output->txn), output->pipeline, output->name, false);
 	note_lock(output, !checked);
-	if (checked)
-		ask(output, RECOVERY_METADATA);
+	if (!checked)
+		return;
+	output->recovery->step = RECOVERY_FINDING;
+	output->recovery->question = kv_group_ask(output->context, output->serverid, output->owner, output->kafka_name, NULL, 0);
+}
+
+/* Has Kafka, which has found the group, answer nothing from some time ago. */
+static void
+after_finding(Output *output)
+{
+	output->recovery->step = RECOVERY_SETTLING;
+	kv_txn_settle(output->txn, output->recovery->known.topic, output->recovery->known.partition);
 }
 
 static void
@@ -288,6 +308,7 @@ read_known(Output *output, Known *known)
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(output->pipeline);
 	PipelineRow *row;
+	bool		isnull;
 	KvSql		sql;
 
 	StartTransactionCommand();
@@ -300,7 +321,12 @@ read_known(Output *output, Known *known)
 	kv_sql_enter_engine(&sql);
 	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);
 	known->compared = MemoryContextStrdup(output->context, kv_sql_text(0, 1));
-	known->reads = kv_sql_read("SELECT FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
+	known->reads = kv_sql_read("SELECT relation::oid, partition FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
+	if (known->reads)
+	{
+		known->topic = MemoryContextStrdup(output->context, kv_topic_get(DatumGetObjectId(kv_sql_value(0, 1, &isnull)))->topic);
+		known->partition = DatumGetInt32(kv_sql_value(0, 2, &isnull));
+	}
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -123,6 +123,25 @@ read_topic(TransactionBatch *batch)
 }
 
 /* See the header. */
+char *
+kv_transaction_batch_topic(const TransactionBatch *batch)
+{
+	MemoryContext save = CurrentMemoryContext;
+	char	   *topic;
+
+	if (batch->topic != NULL)
+		return batch->topic;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(batch->context);
+	topic = kv_transaction_rows_any_topic(batch->server);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+	return topic;
+}
+
+/* See the header. */
 bool
 kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 {

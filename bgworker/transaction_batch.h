@@ -25,6 +25,8 @@ typedef struct TransactionBatch
  * Reads the last batch of a server and, where it is unfinished, its topic. False: there is nothing to publish.
  */
 extern bool kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, MemoryContext context);
+/* Gives the batch's topic, or that of any message that waits; NULL where none does. */
+extern char *kv_transaction_batch_topic(const TransactionBatch *batch);
 /*
  * Makes the next batch, with a number behind known, of what is visible now: its rows are those of the statement's own snapshot. Flushed, and
  * with it the transactions it shows, whatever synchronous_commit says. False: kafka.fork() has made the rows that wait a batch meanwhile.

@@ -60,6 +60,7 @@ struct TransactionRows
 	bool		last;			/* the batch has none behind these */
 };
 
+static char *read_topic(const char *text, const char *server);
 static void note_topic(const OutboxMessage *message, void *arg);
 static void list_seqs(TransactionRows *rows, Datum server);
 static uint64 fetch(const TransactionRows *rows, Datum server, int count);
@@ -88,9 +89,21 @@ kv_transaction_rows_wait(const char *server)
 char *
 kv_transaction_rows_topic(const char *server)
 {
-	static const char text[] =
-		"SELECT o.messages FROM kafka_state.transaction_outbox o WHERE o.server = $1 AND o.seq ="
-		" (SELECT pg_catalog.min(o.seq) FROM " BATCH " b, LATERAL " ROWS_IN_RUNS ")";
+	return read_topic("SELECT o.messages FROM kafka_state.transaction_outbox o WHERE o.server = $1 AND o.seq ="
+					  " (SELECT pg_catalog.min(o.seq) FROM " BATCH " b, LATERAL " ROWS_IN_RUNS ")", server);
+}
+
+/* See the header. */
+char *
+kv_transaction_rows_any_topic(const char *server)
+{
+	return read_topic("SELECT o.messages FROM kafka_state.transaction_outbox o WHERE o.server = $1", server);
+}
+
+/* Gives the topic of the first message of the first row of a query with a server for $1, in the caller's memory. */
+static char *
+read_topic(const char *text, const char *server)
+{
 	const Oid	types[] = {TEXTOID};
 	Datum		value = CStringGetTextDatum(server);
 	MemoryContext caller = CurrentMemoryContext;

@@ -8,6 +8,8 @@
 extern bool kv_transaction_rows_wait(const char *server);
 /* Gives the topic of the first message of the server's batch, palloc'd; NULL: the batch is empty. Runs: in a transaction. */
 extern char *kv_transaction_rows_topic(const char *server);
+/* The same of any message that waits for the server; NULL: none does. */
+extern char *kv_transaction_rows_any_topic(const char *server);
 /* Deletes the rows of the server's batch, and no others. Runs: in a transaction. */
 extern void kv_transaction_rows_delete(const char *server);
 

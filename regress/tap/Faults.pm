@@ -32,9 +32,9 @@ my %leads = (
 	prepare => [ qw(outbox_before_rows outbox_rows_written outbox_prepared) ],
 	commit_prepared => [ qw(transactions_read transactions_numbered transactions_begun transactions_published transactions_noted) ],
 	publisher => [ qw(
-		recover_read kafka_before_init recover_fenced recover_metadata_read recover_note_read kafka_begun kafka_offsets_sent kafka_committed
-		recover_owner_committed) ],
-	publisher_and_session => [ qw(kafka_before_init transactions_claim_in_kafka) ],
+		recover_read kafka_before_init kafka_offset_written kafka_offset_taken_back recover_fenced recover_metadata_read recover_note_read
+		kafka_begun kafka_offsets_sent kafka_committed recover_owner_committed) ],
+	publisher_and_session => [ qw(kafka_before_init kafka_offset_written kafka_offset_taken_back transactions_claim_in_kafka) ],
 	crash => [ qw(
 		launcher_before_start launcher_started process_has_slot process_connected supervisor_surveyed child_before_start child_started
 		run_loaded run_consumer_open reload_emptied reload_chunk_applied reload_chunk_committed reload_refilled reload_sentinel_set
