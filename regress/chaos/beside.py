@@ -1,4 +1,4 @@
-"""What goes on beside the load: backups whose copies are started, vacuum, long readers, DDL.
+"""What goes on beside the load: backups whose copies are started, vacuum, long readers, DDL, other consumers.
 
 Each is a thread; what it finds wrong is in `wrong`. DDL that was cut off in the middle is put right at its next turn, as a person
 would do: it looks at what is there.
@@ -40,6 +40,26 @@ class Vacuum(Beside):
         table, persistence = self.rng.choice(tables)
         self.sql("SET lock_timeout = '5s'")
         self.sql(self.rng.choice(["VACUUM", "VACUUM (ANALYZE)", "ANALYZE", "VACUUM (FULL)" if persistence == "p" else "VACUUM (FREEZE)"]) + " " + table)
+
+
+class Consumers(Beside):
+    """
+    The offsets that other consumers commit, as any cluster has. Kafka (4.1.1) may load only a part of a partition of __consumer_offsets when its
+    leader is elected again, and notices when somebody writes there ("out of sync with the underlying log"): until then transactions whose
+    groups are in it do not end, and no other can begin under their names.
+    """
+    GROUPS = [f"beside {number}" for number in range(8)]     # in all of the partitions there are
+
+    def __init__(self, servers, seed):
+        super().__init__(servers, seed, "consumers", 2)
+
+    def run(self):
+        while not self.stopping.wait(self.pause):
+            try:
+                subprocess.run(["kv_kafka", "commit", "orders", *self.GROUPS], check=True, capture_output=True, timeout=20)
+                self.done += 1
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+                self.lost += 1                # its broker is away
 
 
 class Reader(Beside):

@@ -22,7 +22,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "random", "support"))
 import psycopg2
-from beside import Backup, Definitions, Reader, Vacuum
+from beside import Backup, Consumers, Definitions, Reader, Vacuum
 from compare import Compare
 from faults import Faults
 from harness import Failed, kv_kafka
@@ -47,7 +47,7 @@ class Chaos:
         self.sessions = [Session(self.servers, seed, number) for number in range(1, 5)]
         self.definitions = Definitions(self.servers, seed, self.load)
         self.beside = [self.definitions, Vacuum(self.servers, seed), Reader(self.servers, seed, 1), Reader(self.servers, seed, 2),
-                       Backup(self.servers, seed, max(20, seconds / 15))]
+                       Consumers(self.servers, seed), Backup(self.servers, seed, max(20, seconds / 15))]
         self.last = self.longest = 0
         self.began = None
         self.good = False

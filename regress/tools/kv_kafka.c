@@ -42,6 +42,7 @@ static const char usage_text[] =
 "  end TOPIC                      partition <tab> first offset <tab> high watermark\n"
 "  settle TOPIC ...               waits until no transaction is open in them\n"
 "  group GROUP                    topic <tab> partition <tab> committed offset <tab> metadata\n"
+"  commit TOPIC GROUP ...         commits offset 0 of its partition 0 for each group\n"
 "  forget-group GROUP             deletes them\n";
 
 Options		options = {
@@ -129,6 +130,7 @@ main(int argc, char **argv)
 		{"end", 1, print_ends},
 		{"settle", 1, settle_topics},
 		{"group", 1, print_group},
+		{"commit", 2, commit_start},
 		{"forget-group", 1, forget_group},
 	};
 	int			letter;

@@ -57,6 +57,7 @@ extern void consume(int argc, char **argv);
 extern void print_ends(int argc, char **argv);
 extern void settle_topics(int argc, char **argv);
 extern void print_group(int argc, char **argv);
+extern void commit_start(int argc, char **argv);
 extern void forget_group(int argc, char **argv);
 
 #endif							/* KV_KAFKA_H */

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  * offsets.c
- *	  The commands of kv_kafka about positions: end, settle, group, forget-group.
+ *	  The commands of kv_kafka about positions: end, settle, group, commit, forget-group.
  *-------------------------------------------------------------------------
  */
 #include "kv_kafka.h"
@@ -97,6 +97,24 @@ print_group(int argc, char **argv)
 		printf("%s\t%d\t%ld\t", list->elems[i].topic, list->elems[i].partition, list->elems[i].offset);
 		print_bytes(list->elems[i].metadata ? list->elems[i].metadata : "", list->elems[i].metadata_size);
 		putchar('\n');
+	}
+}
+
+/* Commits the start of a partition for some groups, as any consumer does. */
+void
+commit_start(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+	{
+		rd_kafka_t *rk = make_client(RD_KAFKA_CONSUMER, "group.id", argv[i], NULL);
+		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+		rd_kafka_resp_err_t err;
+
+		rd_kafka_topic_partition_list_add(list, argv[0], 0)->offset = 0;
+		err = rd_kafka_commit(rk, list, 0);
+		if (err)
+			die("could not commit for group \"%s\": %s", argv[i], rd_kafka_err2str(err));
+		rd_kafka_topic_partition_list_destroy(list);
 	}
 }
 
