@@ -1,17 +1,16 @@
-"""The steady load: records of all topics, a producer process each, out of order by less than any grace.
+"""The steady load: records of all topics, a producer each (producer.py), out of order by less than any grace.
 
-The producers are idempotent and outlive the broker, so a topic gets every line once and a partition keeps the order in which they were
-written; compare.py holds the topics to what is counted here.
+compare.py holds the topics to what is counted here.
 """
 import json
 import heapq
 import random
-import subprocess
 import threading
 import time
 from datetime import datetime, timedelta, timezone
 
 from harness import Failed
+from producer import Producer
 from world import BAD, CUSTOMERS, DEVICES, DISORDER_S, LAST_STEP_S, REGIONS, SPEED, TOPICS
 
 TICK_S = 0.2
@@ -25,7 +24,6 @@ class Load(threading.Thread):
         # event times are in the past for as long as it lasts
         self.now = time.time() - SPEED * (seconds + 7200) - 2 * LAST_STEP_S
         self.partitions = dict(TOPICS)
-        self.produced = dict.fromkeys(TOPICS, 0)
         self.producers = {}
         self.orders = self.payments = self.events = self.version = 0
         self.due = []                    # payments, by the time at which they are made
@@ -35,13 +33,16 @@ class Load(threading.Thread):
     def begin(self, directory):
         """Starts the producers, and gives the tables their first rows."""
         for topic in TOPICS:
-            # they say much while a broker is away
-            self.producers[topic] = subprocess.Popen(["kv_kafka", "produce", topic, "--copy", "--full"], stdin=subprocess.PIPE,
-                                                     stderr=open(f"{directory}/{topic}.produce.out", "w"), text=True)
+            self.producers[topic] = Producer(topic, directory)
         for customer in range(CUSTOMERS):
             self._customer(customer)
         for region in range(REGIONS):
             self._region(region)
+
+    @property
+    def produced(self):
+        """The number of records of each topic."""
+        return {topic: producer.count for topic, producer in self.producers.items()}
 
     def run(self):
         try:
@@ -76,7 +77,7 @@ class Load(threading.Thread):
         for _ in range(self._some(0.002 * self.rate * seconds)):
             self._region(rng.randrange(REGIONS))
         for producer in self.producers.values():
-            producer.stdin.flush()
+            producer.flush()
 
     def _some(self, mean):
         """About so many, as events that know nothing of each other come: Poisson for small means, near enough for others."""
@@ -84,8 +85,7 @@ class Load(threading.Thread):
 
     def _write(self, topic, partition, key, value):
         text = value if isinstance(value, str) else json.dumps(value)
-        self.producers[topic].stdin.write(f"{partition}\t\\N\t{key}\t{text}\n")
-        self.produced[topic] += 1
+        self.producers[topic].write(partition, key, text)
 
     def _time(self, at, number):
         """A time of its own for each record of a key: seconds are the event's, microseconds its number."""
@@ -140,7 +140,5 @@ class Load(threading.Thread):
                                                          "created_at": self._time(self.now, 0), "last": True})
             self._write("payments", partition, self.payments, {"payment_id": self.payments, "order_id": self.orders, "paid": 1,
                                                                "paid_at": self._time(self.now, 0)})
-        for topic, producer in self.producers.items():
-            producer.stdin.close()
-            if producer.wait(timeout=180) != 0:
-                raise Failed(f"the producer of {topic} has failed")
+        for producer in self.producers.values():
+            producer.finish()
