@@ -97,7 +97,7 @@ static void after_owner(Output *output, const List *offsets);
 static void after_fencing(Output *output);
 static void after_finding(Output *output);
 static void after_metadata(Output *output, List *offsets);
-static void settle(Output *output);
+static void decide_and_commit(Output *output);
 static void after_commit(Output *output);
 static void read_known(Output *output, Known *known);
 static void read_note(Output *output, Known *known);
@@ -164,7 +164,7 @@ kv_recovery_advance(Output *output)
 		else if (recovery->step == RECOVERY_METADATA)
 			after_metadata(output, offsets);
 		else if (recovery->step == RECOVERY_DECIDING)
-			settle(output);
+			decide_and_commit(output);
 		else
 			after_commit(output);
 		if (output->recovery == NULL || output->try_at != 0)
@@ -254,7 +254,7 @@ after_metadata(Output *output, List *offsets)
 
 /* Decides where to go on, and commits who publishes now. */
 static void
-settle(Output *output)
+decide_and_commit(Output *output)
 {
 	OutboxMetadata *metadata = &output->recovery->metadata;
 	bool		decided;

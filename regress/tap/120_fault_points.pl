@@ -24,17 +24,7 @@ my $seed = $ENV{SEED} // int(rand(1 << 31));
 my $time = $ENV{TIME} // 60;
 my $every = $ENV{EVERY} // 8;
 my $pattern = $ENV{FAULT} // '';
-my $install = $ENV{FAULT_INSTALL} // build();
-
-sub build
-{
-	my $dir = PostgreSQL::Test::Utils::tempdir('faults');
-	my $path = qx("$ENV{KV_ROOT}/scripts/fault-build" "$dir");
-
-	die 'scripts/fault-build failed' if $?;
-	chomp $path;
-	return $path;
-}
+my $install = $ENV{FAULT_INSTALL} // fault_build();
 
 sub name { my ($fault) = @_; return "$fault->[0] $fault->[1]: $fault->[2]" }
 

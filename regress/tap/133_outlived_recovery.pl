@@ -10,11 +10,8 @@ use Test::More;
 my $properties = PostgreSQL::Test::Utils::tempdir('properties') . '/properties';
 append_to_file($properties, "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n");
 local $ENV{KAFKA_PROPERTIES} = $properties;
-my $install = PostgreSQL::Test::Utils::tempdir('faults');
-chomp($install = qx("$ENV{KV_ROOT}/scripts/fault-build" "$install"));
-die 'scripts/fault-build failed' if $?;
 my $broker = KafkaViews::Broker->new;
-my $node = new_node('main', broker => $broker, install_path => $install);
+my $node = new_node('main', broker => $broker, install_path => fault_build());
 my $point = $node->data_dir . '/kafka_fault';
 
 # How far the broker's own topic of committed offsets is: a record of the transaction, then the marker that ends it.

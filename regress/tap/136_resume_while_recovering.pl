@@ -9,11 +9,8 @@ use KafkaViews;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $install = PostgreSQL::Test::Utils::tempdir('faults');
-chomp($install = qx("$ENV{KV_ROOT}/scripts/fault-build" "$install"));
-die 'scripts/fault-build failed' if $?;
 my $broker = KafkaViews::Broker->new;
-my $node = new_node('main', broker => $broker, install_path => $install);
+my $node = new_node('main', broker => $broker, install_path => fault_build());
 my $point = $node->data_dir . '/kafka_fault';
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }

@@ -15,7 +15,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node add_extension open_passage wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask);
+our @EXPORT = qw(new_node add_extension open_passage wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask
+  fault_build);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
@@ -105,6 +106,17 @@ sub ask
 	my @answer = eval { $node->psql($database, $query) };
 
 	return @answer ? @answer : (2, undef, $@);
+}
+
+# Builds the extension with its fault points, in a Postgres installation of its own; returns its path, for new_node's install_path.
+sub fault_build
+{
+	my $dir = PostgreSQL::Test::Utils::tempdir('faults');
+	my $path = qx("$root/scripts/fault-build" "$dir");
+
+	die 'scripts/fault-build failed' if $?;
+	chomp $path;
+	return $path;
 }
 
 # Waits until a sink topic has so many records for a read_committed consumer; returns them as lines (see Broker::consume).
