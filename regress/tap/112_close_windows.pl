@@ -28,6 +28,9 @@ sub windows
 }
 sub messages { return scalar $broker->consume('closing_facts') }
 
+# Two pipelines, each at its own pace: what is asked of both waits for both.
+sub wait_for_both { wait_for_view($node, $_) for 'finals', 'open_ones'; return }
+
 $broker->create($_, 2, 'retention.ms=-1') for $topic, 'closing_facts';
 query(<<~"SQL");
 	CREATE FOREIGN TABLE clicks (at timestamptz) SERVER broker OPTIONS (topic '$topic', event_time 'at');
@@ -59,7 +62,7 @@ $node->kill9;
 restart_after_crash($node);
 click(0, 13, 21);
 click(1, 22);
-wait_for_view($node, 'finals');
+wait_for_both();
 is(windows('finals'), '0-10:4 10-20:3', 'and after a crash the open groups are there');
 is(query('SELECT count(*) FROM kafka.verify(\'finals\')'), '2', 'kafka.verify shows the late row');
 is(query('SELECT sum(late_rows) FROM kafka.views'), '2', 'which is counted, by each of both views');
