@@ -5,6 +5,9 @@
  * Invariants: number and snapshots are committed and flushed before the batch is read, so it is made of the same rows whoever reads
  * it again; kafka.fork() and kafka.adopt() leave number and rows of an unfinished batch as they are. So what is out of it is noted by its number,
  * also where kafka.fork() has come meanwhile: it is out, whatever the name. A claim is noted only under the name (token) that has it.
+ *
+ * A session that has decided about a batch, and not committed, holds its row. All other outputs of the process would wait for it
+ * with this one, so a change gives up, and the output tries again with back-off: Kafka tells it what it has not noted.
  */
 #include "postgres.h"
 
@@ -28,6 +31,7 @@
 static bool read_batch_row(TransactionBatch *batch, Oid serverid);
 static void insert_batch_row(const TransactionBatch *batch);
 static void read_topic(TransactionBatch *batch);
+static void begin_change(const TransactionBatch *batch);
 static void update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, Oid type, Datum value);
 
 
@@ -141,6 +145,31 @@ kv_transaction_batch_topic(const TransactionBatch *batch)
 	return topic;
 }
 
+/* Begins a transaction that changes the batch's row; raises an error where a session holds it. */
+static void
+begin_change(const TransactionBatch *batch)
+{
+	static KvRowPlan plan;
+	static const char text[] = "SELECT FROM kafka_state.transaction_batch WHERE %s FOR NO KEY UPDATE SKIP LOCKED";
+	const Oid	types[] = {TEXTOID};
+	Datum		value;
+	bool		locked;
+	KvSql		sql;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	value = CStringGetTextDatum(batch->server);
+	kv_sql_enter_engine(&sql);
+	locked = kv_plan_change_row(&plan, text, THE_BATCH, 1, types, &value, NULL) == 1;
+	kv_sql_leave(&sql);
+	if (!locked)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("messages of ordinary transactions wait for a transaction that has locked their batch on server \"%s\"", batch->server),
+				 errdetail("It has called kafka.resume_transactions, kafka.fork or kafka.adopt, or drops the server, and has not committed."),
+				 errhint("Publishing goes on by itself when it ends.")));
+}
+
 /* See the header. */
 bool
 kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
@@ -156,8 +185,7 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 	bool		begun;
 	KvSql		sql;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	begin_change(batch);
 	values[0] = CStringGetTextDatum(batch->server);
 	values[1] = Int64GetDatum(known);
 	kv_sql_enter_engine(&sql);
@@ -211,8 +239,7 @@ update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, O
 	Datum		values[3];
 	KvSql		sql;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	begin_change(batch);
 	values[0] = CStringGetTextDatum(batch->server);
 	values[1] = Int64GetDatum(batch->batch);
 	values[2] = value;
@@ -235,8 +262,7 @@ kv_transaction_batch_finish(const TransactionBatch *batch)
 	Datum		values[2];
 	KvSql		sql;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	begin_change(batch);
 	values[0] = CStringGetTextDatum(batch->server);
 	values[1] = Int64GetDatum(batch->batch);
 	kv_sql_enter_engine(&sql);

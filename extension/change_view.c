@@ -280,7 +280,7 @@ kafka_resume_transactions(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no batch of ordinary transactions waits on server \"%s\"", name),
-				 errhint("Its publisher goes on by itself; what stops it, if anything does, is the error in kafka.sinks.")));
+				 errhint("Its publisher goes on by itself; what stops it, if anything does, is publish_error in kafka.topics.")));
 	if (PG_GETARG_BOOL(1))
 	{
 		kv_sql_run("DELETE FROM kafka_state.transaction_outbox o USING kafka_state.transaction_batch b"

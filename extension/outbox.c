@@ -391,7 +391,7 @@ warn_of_limit(Relation rel, Oid serverid)
 	ereport(WARNING,
 			(errmsg("messages to server \"%s\" wait to be published", GetForeignServer(serverid)->servername),
 			 errdetail("The outbox of ordinary transactions is larger than kafka.outbox_limit (%d MB). It goes on growing.", kv_outbox_limit_mb),
-			 errhint("Look at the publisher's error in kafka.sinks: the broker may be down.")));
+			 errhint("Look at publish_error in kafka.topics: the broker may be down.")));
 }
 
 /* Directs messages to a pipeline's own outbox; the caller holds the pipeline's row lock. */

@@ -453,7 +453,10 @@ SELECT t.ftrelid::regclass AS relation,
 	coalesce(o.event_time, 'record timestamp') AS event_time,
 	coalesce(o.start, 'earliest') AS start,
 	coalesce(o.on_error, 'dead_letter') AS on_error,
-	(SELECT count(*) FROM kafka_state.dead_letter d WHERE d.relation = t.ftrelid::regclass) AS dead_letters
+	(SELECT count(*) FROM kafka_state.dead_letter d WHERE d.relation = t.ftrelid::regclass) AS dead_letters,
+	coalesce(p.error, u.error) AS publish_error,
+	coalesce(p.error_detail, u.error_detail) AS publish_error_detail,
+	coalesce(p.error_hint, u.error_hint) AS publish_error_hint
 FROM pg_catalog.pg_foreign_table t
 JOIN pg_catalog.pg_foreign_server s ON s.oid = t.ftserver
 JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = s.srvfdw AND w.fdwname = 'kafka'
@@ -465,8 +468,10 @@ CROSS JOIN LATERAL (
 		max(option_value) FILTER (WHERE option_name = 'start') AS start,
 		max(option_value) FILTER (WHERE option_name = 'on_error') AS on_error
 	FROM pg_catalog.pg_options_to_table(t.ftoptions)) o
+LEFT JOIN kafka_state.processes() p ON p.kind = 'publisher' AND p.id = t.ftserver::bigint
+LEFT JOIN kafka_state.processes() u ON u.kind = 'supervisor' AND p.pid IS NULL		-- why nobody publishes
 WHERE has_table_privilege(t.ftrelid, 'SELECT, INSERT');
-COMMENT ON VIEW kafka.topics IS 'Topic tables that the role may read or write';
+COMMENT ON VIEW kafka.topics IS 'Topic tables that the role may read or write, and what keeps back the messages that ordinary transactions write there';
 GRANT SELECT ON kafka.topics TO PUBLIC;
 
 CREATE VIEW kafka.views WITH (security_barrier) AS

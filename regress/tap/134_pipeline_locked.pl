@@ -1,6 +1,6 @@
 # A session that has attached a sink, and not committed, holds the row of a pipeline in which the publisher has to note that it has compared, or to
 # which cluster the server leads. The output of that pipeline waits, says so and goes on by itself; all others go on meanwhile. A session that has
-# resumed a pipeline, and not committed, holds up no message at all.
+# resumed a pipeline, and not committed, holds up no message at all; one that has decided about ordinary transactions holds up those.
 
 use strict;
 use warnings;
@@ -130,6 +130,22 @@ wait_until("record $fed{$_} of $_", sub { return arrived($_) }) for qw(two facts
 pass('first note: the others go on');
 $session->query_safe('ROLLBACK');
 wait_until('it to be noted', sub { return query(q{SELECT published_batch FROM kafka.pipelines WHERE pipeline = 'three'}) > 0 });
+
+# the batch of ordinary transactions
+$broker->freeze;
+feed('facts');
+wait_until('the batch to be under way', sub { return query('SELECT NOT published FROM kafka_state.transaction_batch') eq 't' });
+$session->query_safe("BEGIN; SELECT kafka.resume_transactions('broker', published => false)");
+$broker->thaw;
+wait_until('the publisher to say what it waits for', sub {
+	return query(q(SELECT publish_error FROM kafka.topics WHERE topic = 'facts')) =~ /has locked their batch/ });
+feed($_) for qw(one two);
+wait_until("record $fed{$_} of $_", sub { return arrived($_) }) for qw(one two);
+pass('ordinary transactions: the others go on');
+$session->query_safe('COMMIT');
+feed('facts');
+wait_until('all of the messages', sub { return scalar $broker->consume('facts', format => '%v') >= $fed{facts} });
+ok(arrived('facts'), 'they go on by themselves, each message once');
 
 $session->quit;
 done_testing();
