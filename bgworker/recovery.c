@@ -27,10 +27,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -41,32 +39,15 @@
 #include "fault_point.h"
 #include "group_offsets.h"
 #include "incomplete.h"
+#include "known.h"
 #include "made_again.h"
 #include "metadata.h"
-#include "outbox_load.h"
 #include "recovery.h"
 #include "redo.h"
-#include "run_sql.h"
-#include "topic.h"
 
 /* Between two looks at a row that is locked: a tenth of the time that it has been so, within these. */
 #define ROW_PAUSE_MS 20
 #define ROW_PAUSE_MAX_MS 200
-
-/* What Postgres knows of a pipeline. */
-typedef struct Known
-{
-	bool		reads;			/* has a position */
-	char	   *topic;			/* and partition: one of those */
-	int32		partition;
-	bool		noted;			/* has a row in kafka_state.published */
-	bool		decided;		/* which holds, as somebody has said, without Kafka's metadata */
-	OutboxPlace note;
-	int64		last_batch;		/* of kafka_state.pipeline */
-	bool		unpublished;	/* messages after the note */
-	PublishedPositions positions;	/* of the note; in note_context */
-	char	   *compared;		/* of kafka_state.pipeline */
-} Known;
 
 typedef enum RecoveryStep
 {
@@ -99,16 +80,12 @@ static void after_finding(Output *output);
 static void after_metadata(Output *output, List *offsets);
 static void decide_and_commit(Output *output);
 static void after_commit(Output *output);
-static void read_known(Output *output, Known *known);
-static void read_note(Output *output, Known *known);
 static void read_metadata(Output *output, const List *offsets, OutboxMetadata *metadata);
 static void check_owner(Output *output, const OutboxMetadata *metadata);
 static void keep_owner(Output *output, const char *owner);
 static void check_replaced(Output *output, const Known *known, const OutboxMetadata *metadata);
 static bool decide(Output *output, const Known *known, OutboxMetadata *metadata);
 static bool note_redo(Output *output, const Known *known, OutboxMetadata *metadata);
-static void hold_positions(Output *output, const OutboxMetadata *metadata);
-static void hold_position(Output *output, KafkaOffset offset);
 static bool note_compared(Output *output);
 static void note_lock(Output *output, bool locked);
 
@@ -122,7 +99,7 @@ kv_recovery_begin(Output *output)
 
 	output->slot->phase = PIPELINE_STARTING;
 	recovery->note_context = AllocSetContextCreate(output->context, "kv note", ALLOCSET_SMALL_SIZES);
-	read_known(output, &recovery->known);
+	kv_known_read(output, &recovery->known);
 	if (recovery->known.reads)
 	{
 		KV_FAULT_POINT("recover_read");
@@ -260,7 +237,7 @@ decide_and_commit(Output *output)
 	bool		decided;
 
 	/* not from before the question, which takes seconds: kafka.resume() may have come meanwhile, and is taken whole or not at all */
-	read_note(output, &output->recovery->known);
+	kv_known_read_note(output, &output->recovery->known, output->recovery->note_context);
 	KV_FAULT_POINT("recover_note_read");
 	decided = decide(output, &output->recovery->known, metadata);
 	note_lock(output, !decided);
@@ -268,7 +245,7 @@ decide_and_commit(Output *output)
 		return;
 	output->slot->recovered = true;
 	if (output->recovery->known.decided)
-		hold_positions(output, metadata);
+		kv_known_hold_positions(output, metadata);
 	else
 	{
 		ReaderOfTopics reader = reader_of(output);
@@ -299,78 +276,6 @@ after_commit(Output *output)
 	KV_FAULT_POINT("recover_owner_committed");
 	output->recovery = NULL;
 	kv_wake(SLOT_WORKER, MyDatabaseId, output->pipeline);
-}
-
-/* Reads the pipeline's rows; what is kept lives in output->context. */
-static void
-read_known(Output *output, Known *known)
-{
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(output->pipeline);
-	PipelineRow *row;
-	bool		isnull;
-	KvSql		sql;
-
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	kv_metadata_note_era();
-	row = kv_pipeline_get(output->pipeline, false);
-	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
-	output->producer_token = MemoryContextStrdup(output->context, row->token);
-
-	kv_sql_enter_engine(&sql);
-	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);
-	known->compared = MemoryContextStrdup(output->context, kv_sql_text(0, 1));
-	known->reads = kv_sql_read("SELECT relation::oid, partition FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
-	if (known->reads)
-	{
-		known->topic = MemoryContextStrdup(output->context, kv_topic_get(DatumGetObjectId(kv_sql_value(0, 1, &isnull)))->topic);
-		known->partition = DatumGetInt32(kv_sql_value(0, 2, &isnull));
-	}
-	kv_sql_leave(&sql);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(output->context);
-}
-
-/* Reads what of the pipeline is made and noted as published, all of it with one snapshot: kafka.resume() may come meanwhile. */
-static void
-read_note(Output *output, Known *known)
-{
-	const Oid	types[] = {INT8OID};
-	Datum		value = Int64GetDatum(output->pipeline);
-	bool		isnull;
-	KvSql		sql;
-
-	MemoryContextReset(output->recovery->note_context);
-	StartTransactionCommand();
-	XactIsoLevel = XACT_REPEATABLE_READ;
-	PushActiveSnapshot(GetTransactionSnapshot());
-	known->last_batch = kv_pipeline_get(output->pipeline, false)->batch;
-	if (!kv_load_lock_outbox(output->pipeline, AccessShareLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("the outbox of pipeline \"%s\" is locked by a session", output->name),
-				 errdetail("That has dropped the pipeline and not committed, or rewrites the table."),
-				 errhint("Publishing goes on by itself when it ends.")));
-
-	kv_sql_enter_engine(&sql);
-	known->noted = kv_sql_read("SELECT batch, part, decided FROM kafka_state.published WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
-	if (known->noted)
-	{
-		known->note.batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
-		known->note.part = DatumGetInt64(kv_sql_value(0, 2, &isnull));
-		known->decided = DatumGetBool(kv_sql_value(0, 3, &isnull));
-	}
-	/* rows of a batch that is out in part are unpublished too */
-	value = Int64GetDatum(known->note.part == 0 ? known->note.batch : known->note.batch - 1);
-	known->unpublished = kv_sql_read(psprintf("SELECT FROM kafka_state.outbox_" INT64_FORMAT " WHERE batch > $1 LIMIT 1", output->pipeline),
-									 1, types, &value, NULL, 1) > 0;
-	kv_sql_leave(&sql);
-	kv_made_again_read(output->pipeline, &known->positions, output->recovery->note_context);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(output->context);
 }
 
 /*
@@ -522,56 +427,6 @@ note_redo(Output *output, const Known *known, OutboxMetadata *metadata)
 	MemoryContextSwitchTo(output->context);
 	pfree(positions.data);
 	return noted;
-}
-
-/*
- * Adds to the positions those of the last published batch that Kafka has lost: somebody has decided that what is noted here holds, and
- * what is committed with the owner is not missed again (made_again.c).
- */
-static void
-hold_positions(Output *output, const OutboxMetadata *metadata)
-{
-	static const char text[] =
-		"SELECT p.value->>'topic', (p.value->>'partition')::integer, (p.value->>'offset')::bigint, b.frontiers::text"
-		" FROM (SELECT * FROM kafka_state.outbox_batch WHERE pipeline = $1 AND batch <= $2 ORDER BY batch DESC LIMIT 1) b"
-		" CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(b.positions) p";
-	const Oid	types[] = {INT8OID, INT8OID};
-	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch - (output->published.part != 0))};
-	uint64		count;
-	KvSql		sql;
-
-	StartTransactionCommand();
-	kv_sql_enter_engine(&sql);
-	count = kv_sql_read(text, 2, types, values, NULL, 0);
-	for (uint64 i = 0; i < count; i++)
-	{
-		KafkaOffset offset = {0};
-		bool		isnull;
-
-		offset.topic = kv_sql_text(i, 1);
-		offset.partition = DatumGetInt32(kv_sql_value(i, 2, &isnull));
-		offset.offset = DatumGetInt64(kv_sql_value(i, 3, &isnull));
-		hold_position(output, offset);
-		if (i == 0 && !metadata->found)
-			output->frontiers = MemoryContextStrdup(output->context, kv_sql_text(i, 4));
-	}
-	kv_sql_leave(&sql);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(output->context);
-}
-
-/* Adds a position unless Kafka has one. */
-static void
-hold_position(Output *output, KafkaOffset offset)
-{
-	for (int i = 0; i < output->noffsets; i++)
-	{
-		if (output->offsets[i].partition == offset.partition && strcmp(output->offsets[i].topic, offset.topic) == 0)
-			return;
-	}
-	offset.topic = MemoryContextStrdup(output->context, offset.topic);
-	output->offsets = repalloc(output->offsets, sizeof(KafkaOffset) * (output->noffsets + 1));
-	output->offsets[output->noffsets++] = offset;
 }
 
 /*
