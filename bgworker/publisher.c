@@ -44,6 +44,7 @@ static int64 adoptions = -1;	/* of this database, when the catalogs were last lo
 static bool adopted;			/* there has been one since */
 
 static void set_up_process(void);
+static void end_for_lost_call(void) pg_attribute_noreturn();
 static void refresh_outputs(void *arg);
 static Output *find_output(int64 pipeline);
 static void update_output(Output *output, const OutboxPipeline *pipeline);
@@ -84,6 +85,8 @@ kv_publisher_main(Datum main_arg)
 
 		MemoryContextReset(cycle);
 		MemoryContextSwitchTo(cycle);
+		if (kv_call_one_is_lost())
+			end_for_lost_call();
 		if (woken || now >= TimestampTzPlusMilliseconds(looked_at, kv_commit_interval_ms))
 		{
 			look_at_all();
@@ -128,6 +131,18 @@ set_up_process(void)
 	/* set whatever it is now, so that a reload of the configuration does not change it either; "on" waits for more than remote_write */
 	SetConfigOption("synchronous_commit", synchronous_commit == SYNCHRONOUS_COMMIT_REMOTE_APPLY ? "remote_apply" : "on",
 					PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Ends the process, as nothing else ends a call that does not return and lets its output go on. The supervisor starts another one, whose producers
+ * fence those that are left behind.
+ */
+static void
+end_for_lost_call(void)
+{
+	kv_process_waits(kv_my_slot, "a call into librdkafka does not return", "Its output can only go on in another process, so the publisher ends.",
+					 "It starts again and goes on by itself. If that happens again and again, look for errors of the broker's group coordinator.");
+	proc_exit(1);
 }
 
 /* Brings the list of outputs up to date with the catalogs. */

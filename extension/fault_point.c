@@ -13,6 +13,8 @@
  *	conflict	raises one after which a batch is tried again
  *
  * A kill needs no action: the test has the pid of who stands there.
+ *
+ * While a file kafka_fault_hang is there, no call into librdkafka that a thread makes returns.
  */
 #include "postgres.h"
 
@@ -28,6 +30,7 @@
 #include "fault_point.h"
 
 #define ARMED "kafka_fault"
+#define HANG "kafka_fault_hang"
 #define LOOK_MS 5
 
 static bool read_armed(char *point, char *action);
@@ -73,6 +76,15 @@ read_armed(char *point, char *action)
 	if (file != NULL)
 		fclose(file);
 	return found;
+}
+
+/* See the header. Enters nothing of Postgres. */
+bool
+kv_fault_calls_hang(bool wait)
+{
+	while (wait && access(HANG, F_OK) == 0)
+		(void) usleep(LOOK_MS * 1000);
+	return access(HANG, F_OK) == 0;
 }
 
 /* A stop ends it as it would end the work behind the point: where interrupts are held, later. */

@@ -7,6 +7,9 @@
  *
  * Invariant: the thread calls librdkafka and never enters Postgres: its body gets and gives everything through the KafkaCall, and
  * all signals are blocked in it. What the call uses stands until it is over. The end of a call is a write to an eventfd.
+ *
+ * librdkafka (2.0.2) has calls that may never return, whatever their limit: send_offsets_to_transaction, if the coordinator of the group
+ * goes while it looks for it. There is no way to end a thread in it, so such a call is called lost, for the process to draw the conclusion.
  */
 #include "postgres.h"
 
@@ -17,10 +20,16 @@
 
 #include "utils/memutils.h"
 
+#include "fault_point.h"
 #include "kafka_call.h"
 
-static int	ended_fd = -1;		/* of the process */
+/* No limit is longer: that of a transaction is the broker's, that of a request socket.timeout.ms, 300 s at most. */
+#define LOST_MS 330000
 
+static int	ended_fd = -1;		/* of the process */
+static bool one_is_lost = false;
+
+static bool is_lost(const KafkaCall *call);
 static void *run_body(void *arg);
 static void wait_in_callback(void *arg);
 
@@ -48,6 +57,7 @@ kv_call_try_start(KafkaCall *call)
 	call->err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	call->cancelled = false;
 	call->ended = false;
+	call->began_at = GetCurrentTimestamp();
 	if (ended_fd < 0)
 		return false;			/* nobody would hear of its end */
 	sigfillset(&all);
@@ -71,6 +81,7 @@ run_body(void *arg)
 
 		(void) nanosleep(&pause, NULL);
 	}
+	KV_FAULT_HANG();
 	call->body(call);
 	__atomic_store_n(&call->ended, true, __ATOMIC_RELEASE);
 	(void) !write(ended_fd, &one, sizeof(one));
@@ -83,7 +94,28 @@ kv_call_is_running(KafkaCall *call)
 {
 	if (call->running && __atomic_load_n(&call->ended, __ATOMIC_ACQUIRE))
 		call->running = pthread_join(call->thread, NULL) != 0;
+	one_is_lost = one_is_lost || (call->running && is_lost(call));
 	return call->running;
+}
+
+/* Has it been under way for longer than it may take? */
+static bool
+is_lost(const KafkaCall *call)
+{
+	int			limit_ms = LOST_MS;
+
+#ifdef KV_FAULT_POINTS
+	if (kv_fault_calls_hang(false))
+		limit_ms = 1000;		/* no test waits that long */
+#endif
+	return GetCurrentTimestamp() > TimestampTzPlusMilliseconds(call->began_at, limit_ms);
+}
+
+/* See the header. */
+bool
+kv_call_one_is_lost(void)
+{
+	return one_is_lost;
 }
 
 /* See the header. */

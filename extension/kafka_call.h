@@ -29,6 +29,7 @@ typedef struct KafkaCall
 	rd_kafka_event_t *event;
 	bool		cancelled;		/* atomic: a body that may wait for long looks here, and returns */
 	/* of kafka_call.c */
+	TimestampTz began_at;
 	bool		running;
 	bool		ended;			/* atomic: the body has returned */
 	pthread_t	thread;
@@ -40,6 +41,11 @@ extern void kv_call_start(KafkaCall *call);
 extern bool kv_call_try_start(KafkaCall *call);
 /* Is it under way? If not, its results may be read. Runs: either. Blocks: no. */
 extern bool kv_call_is_running(KafkaCall *call);
+/*
+ * Has a call of this process that kv_call_is_running has looked at been under way for longer than librdkafka may take? Then it is lost, and with it
+ * what it uses; only the end of the process gets rid of it. Runs: either. Blocks: no.
+ */
+extern bool kv_call_one_is_lost(void);
 /* Waits until it is over, limit_ms at most (below 0: however long it takes); false: it is still under way. Runs: either. */
 extern bool kv_call_wait(KafkaCall *call, int limit_ms);
 /* Frees what came of a call that is over, and nobody has taken. Runs: either. Blocks: no. */
