@@ -554,9 +554,9 @@ SELECT s.relation,
 	p.batch - n.batch AS unpublished_batches,
 	w.pid AS publisher,
 	o.published_messages,
-	coalesce(o.error, w.error, u.error) AS error,
-	coalesce(o.error_detail, w.error_detail, u.error_detail) AS error_detail,
-	coalesce(o.error_hint, w.error_hint, u.error_hint) AS error_hint
+	coalesce(o.error, m.error, u.error) AS error,
+	coalesce(o.error_detail, m.error_detail, u.error_detail) AS error_detail,
+	coalesce(o.error_hint, m.error_hint, u.error_hint) AS error_hint
 FROM (
 	SELECT t.tgrelid::regclass AS relation, t.tgname AS trigger, to_regclass(a.topic_table) AS topic, t.tgenabled <> 'D' AS enabled
 	FROM pg_catalog.pg_trigger t
@@ -572,6 +572,7 @@ LEFT JOIN kafka_state.view v ON v.relation = s.relation
 LEFT JOIN kafka_state.pipeline p ON p.pipeline = v.pipeline
 LEFT JOIN kafka_state.published n ON n.pipeline = v.pipeline
 LEFT JOIN kafka_state.processes() w ON w.kind = 'publisher' AND w.id = f.ftserver::bigint
+LEFT JOIN kafka_state.processes() m ON m.kind = 'publisher' AND m.id = w.id AND (v.view IS NULL OR m.pid IS NULL)		-- its own error is that of ordinary transactions
 LEFT JOIN kafka_state.processes() u ON u.kind = 'supervisor' AND w.pid IS NULL
 LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = v.pipeline
 WHERE has_table_privilege(s.relation::oid, 'SELECT');

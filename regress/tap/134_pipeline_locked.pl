@@ -142,6 +142,8 @@ wait_until('the publisher to say what it waits for', sub {
 feed($_) for qw(one two);
 wait_until("record $fed{$_} of $_", sub { return arrived($_) }) for qw(one two);
 pass('ordinary transactions: the others go on');
+wait_until('no sink of theirs to have an error', sub { return query('SELECT count(*) FROM kafka.sinks WHERE error IS NOT NULL') eq '0' });
+like(query(q(SELECT publish_error FROM kafka.topics WHERE topic = 'facts')), qr/has locked their batch/, 'and have no error, while ordinary transactions have');
 $session->query_safe('COMMIT');
 feed('facts');
 wait_until('all of the messages', sub { return scalar $broker->consume('facts', format => '%v') >= $fed{facts} });
