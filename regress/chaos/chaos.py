@@ -33,6 +33,10 @@ from world import FACT_TOPICS, PIPELINES, SCHEMA, TOPICS, VIEWS, create_statemen
 
 BURST_S = 50
 RECOVERY_S = int(os.environ.get("RECOVERY") or 300)
+# so long a pipeline says that Kafka's answer cannot be before the broker has to read its log again
+DOUBT_S = 60
+OLD_ANSWER = ("SELECT count(*) FROM (SELECT publish_error FROM kafka.pipelines UNION ALL SELECT publish_error FROM kafka.topics) p"
+              " WHERE publish_error ~ '^Kafka has (lost the position|forgotten)|^could not start transactions'")
 STATE = ["kafka.pipelines", "(SELECT * FROM kafka.sinks WHERE error IS NOT NULL) s", "kafka.lag", "kafka_state.processes()", "kafka_state.transaction_batch",
          "(SELECT pid, state, wait_event_type, wait_event, backend_type, application_name, query FROM pg_stat_activity) a", "pg_prepared_xacts"]
 
@@ -49,6 +53,8 @@ class Chaos:
         self.beside = [self.definitions, Vacuum(self.servers, seed), Reader(self.servers, seed, 1), Reader(self.servers, seed, 2),
                        Consumers(self.servers, seed), Backup(self.servers, seed, max(20, seconds / 15))]
         self.last = self.longest = 0
+        self.doubted_at = None
+        self.old_answers = 0
         self.began = None
         self.good = False
 
@@ -99,13 +105,35 @@ class Chaos:
     def _until(self, what, started, query, arguments=None):
         """Asks until the answer is true; gives it."""
         def answer():
-            try:
-                return self.servers.rows(query, arguments)[0][0]
-            except psycopg2.Error as error:
-                if error.pgcode not in TOLERATED:
-                    raise
-                return None
+            self._doubt()
+            return self._ask(query, arguments)
         return wait(what, answer, max(1, RECOVERY_S - (time.monotonic() - started)))
+
+    def _ask(self, query, arguments=None):
+        try:
+            return self.servers.rows(query, arguments)[0][0]
+        except psycopg2.Error as error:
+            if error.pgcode not in TOLERATED:
+                raise
+            return None
+
+    def _doubt(self):
+        """
+        Restarts the brokers where Kafka (4.1.1) has loaded a part of __consumer_offsets, and so answers with old offsets until it loads them again.
+        The pipelines say so and wait; with the right answer they go on.
+        """
+        if self._ask(OLD_ANSWER) == 0:
+            self.doubted_at = None
+            return
+        self.doubted_at = self.doubted_at or time.monotonic()
+        if time.monotonic() - self.doubted_at < DOUBT_S:
+            return
+        self.doubted_at = None
+        self.old_answers += 1
+        print("Kafka answers with old offsets: its brokers are restarted", flush=True)
+        for broker in self.servers.brokers:
+            self.servers.end_broker(broker, "stop")
+            self.servers.start_broker(broker)
 
     def _say(self):
         total = sum(self.faults.counts.values())
@@ -162,7 +190,8 @@ class Chaos:
         print(f"beside: {sum(s.done for s in self.sessions)} transactions, {sum(s.lost for s in self.sessions)} cut off, "
               + ", ".join(f"{b.name} {b.done}" for b in self.beside)
               + f", {sum(topic.startswith('detached') for topic in compare.messages)} sinks attached and detached")
-        print(f"{len(compare.list)} comparisons: {counts['differences']} differences, {len(wrong)} other faults; longest recovery {self.longest:.1f} s")
+        print(f"{len(compare.list)} comparisons: {counts['differences']} differences, {len(wrong)} other faults; longest recovery {self.longest:.1f} s; "
+              f"{self.old_answers} times Kafka had to be restarted for its old answers")
         print(f"{sum(self.faults.counts.values())} faults, {sum(self.load.produced.values())} records, {sum(compare.messages.values())} messages,"
               f" {counts['duplicates']} duplicates, {counts['losses']} losses", flush=True)
 
