@@ -8,8 +8,8 @@
  * and the last error are how a supervisor remembers its back-off.
  *
  * A database is held while it is dropped or copied: launcher and supervisors
- * start nothing there. The hold ends with kv_database_release or with the backend
- * that asked for it.
+ * start nothing there. The hold ends with kv_database_release, with an error of kv_database_hold
+ * itself (a cancel while it waits), or with the backend that asked for it.
  */
 #include "postgres.h"
 
@@ -74,6 +74,7 @@ static void copy_text(char *target, const char *text);
 static void register_callback(void);
 static void end_of_transaction(XactEvent event, void *arg);
 static void request_supervisor(void);
+static void wait_for_processes(Oid database);
 static int	stop_database_processes(Oid database);
 static void release_on_exit(int code, Datum arg);
 static void release_held(Oid database, pid_t holder);
@@ -411,12 +412,12 @@ request_supervisor(void)
 
 /*
  * Stops everything of ours that is connected to a database and keeps it stopped.
- * Waits up to 30 s; raises an error if a process does not end in that time.
+ * Waits up to 30 s; raises an error if a process does not end in that time. The PG_TRY takes the hold back when the wait ends by
+ * that or by a cancel: the session lives on, and would keep the database held until it disconnects.
  */
 void
 kv_database_hold(Oid database)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD_TIMEOUT_MS);
 	bool		full;
 
 	if (shared == NULL)
@@ -441,16 +442,31 @@ kv_database_hold(Oid database)
 				 errmsg("too many databases are dropped or copied at the same time"),
 				 errhint("Try again when one of them is done.")));
 
+	PG_TRY();
+	{
+		wait_for_processes(database);
+	}
+	PG_CATCH();
+	{
+		kv_database_release(database);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
+/* Has all processes of a database end and waits for that; an error when they do not. */
+static void
+wait_for_processes(Oid database)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD_TIMEOUT_MS);
+
 	while (stop_database_processes(database) > 0)
 	{
 		if (GetCurrentTimestamp() > deadline)
-		{
-			kv_database_release(database);
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("processes of %s in this database did not end in time", KV_EXTENSION),
 					 errhint("Look for them in pg_stat_activity and try again.")));
-		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 50, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
