@@ -129,6 +129,7 @@ run(Pipeline *pipeline, int64 (*collect_next) (Pipeline *))
 	if (pipeline->retry != NULL)
 		kv_retry_store(pipeline);
 	finish(pipeline);
+	kv_members_check(pipeline);
 	KV_FAULT_POINT("batch_stored");
 	MemoryContextSwitchTo(old);
 	CommitTransactionCommand();
@@ -168,11 +169,7 @@ begin_numbered(Pipeline *pipeline)
 	if (!pipeline->redo && kv_incomplete_noted(pipeline->row->pipeline))
 		kv_members_invalid = true;
 	/* whoever had the locks before may have attached a sink to an unstored view, which this run does not know */
-	if (kv_members_changed(pipeline))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("definitions of pipeline \"%s\" have changed", pipeline->row->name),
-				 errdetail("The batch is run again with the new ones.")));
+	kv_members_check(pipeline);
 	kv_members_check_rights(pipeline);
 	kv_outbox_begin_batch(pipeline->row->pipeline, pipeline->batch_number);
 }
@@ -494,6 +491,7 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		store_frontier(view);
 		if (kv_outbox_end_batch())
 			store_outbox_batch(pipeline, true);
+		kv_members_check(pipeline);
 		KV_FAULT_POINT("first_rows_stored");
 		MemoryContextSwitchTo(old);
 		CommitTransactionCommand();

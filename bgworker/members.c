@@ -7,15 +7,20 @@
  *
  * Two signs of change: the signature (rows of the catalog; looked at once a second
  * and after a wake-up) and invalidations of topics and the row types of their columns, the server and its user mappings, definitions and
- * unstored views' sinks. Other
- * changes of a result table or an ordinary table concern only its plans, and those
- * Postgres makes again by itself. Who lags behind much DDL is told only that anything may have changed; then a digest
+ * unstored views' sinks. Who lags behind much DDL is told only that anything may have changed; then a digest
  * of the catalog's rows says whether it has, so that work elsewhere in the database does not end all runs. What may be another right of a role than before makes rights to be checked again before the
  * next batch.
+ *
+ * Statements are texts, which Postgres reads again when a plan of theirs has become invalid, and then finds what has the names now. A view is made of
+ * what had them at its creation. So a digest with all names is compared, too, when something changes that has a name in a statement: relations,
+ * functions, types, operators, collations, schemas; before a batch, and before it commits, for it may have read a text again in between.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
@@ -40,6 +45,7 @@ static Pipeline *watched = NULL;
 static uint32 server_hash;		/* as invalidations name them */
 static uint32 mapping_hash;
 static uint32 public_mapping_hash;
+static List *named_hashes = NIL;	/* of functions and the like in definitions; in TopMemoryContext */
 static bool anything_changed = false;	/* perhaps: compare */
 static bool comparing = false;	/* so it stays after an error: not every one ends the run (attempt.c) */
 static volatile bool rights_changed = false;
@@ -55,10 +61,14 @@ static void order_topics(Pipeline *pipeline);
 static void put_before(Pipeline *pipeline, Oid looked_up, const ViewDef *view);
 static bool bootstrap_is_done(Pipeline *pipeline);
 static char *digest(Pipeline *pipeline);
+static List *named_relations(Pipeline *pipeline);
+static void watch_named(Pipeline *pipeline);
+static Datum oid_array(const List *oids);
 static void note_relation(Datum arg, Oid relid);
 static void note_server(Datum arg, int cache, uint32 hash);
 static void note_mapping(Datum arg, int cache, uint32 hash);
 static void note_role(Datum arg, int cache, uint32 hash);
+static void note_named(Datum arg, int cache, uint32 hash);
 
 
 /* Loads the definitions of a pipeline; see the header. Runs: in a transaction. Blocks: for locks on definitions. */
@@ -373,6 +383,7 @@ kv_members_watch(Pipeline *pipeline)
 		server_hash = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(pipeline->serverid));
 		mapping_hash = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(pipeline->owner), ObjectIdGetDatum(pipeline->serverid));
 		public_mapping_hash = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(pipeline->serverid));
+		watch_named(pipeline);
 		pipeline->definitions = MemoryContextStrdup(pipeline->context, digest(pipeline));
 	}
 	if (registered)
@@ -382,11 +393,81 @@ kv_members_watch(Pipeline *pipeline)
 	CacheRegisterSyscacheCallback(USERMAPPINGUSERSERVER, note_mapping, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, note_role, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, note_role, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, note_named, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, note_named, (Datum) 0);
+	CacheRegisterSyscacheCallback(OPEROID, note_named, (Datum) 0);
+	CacheRegisterSyscacheCallback(COLLOID, note_named, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, note_named, (Datum) 0);
 	registered = true;
 }
 
+/* Finds out how invalidations name what the definitions name besides relations. Those of other caches may be named alike: that costs a comparison. */
+static void
+watch_named(Pipeline *pipeline)
+{
+	static const char text[] =
+		"SELECT DISTINCT d.refclassid, d.refobjid FROM pg_catalog.pg_rewrite r"
+		" JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid"
+		" WHERE r.ev_class = ANY ($1)";
+	const Oid	types[] = {OIDARRAYOID};
+	List	   *relations = named_relations(pipeline);
+	Datum		values[1];
+	uint64		count;
+	MemoryContext old;
+	KvSql		sql;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+		relations = lappend_oid(relations, pipeline->views[i].row->definition);
+	values[0] = oid_array(relations);
+	list_free(named_hashes);
+	named_hashes = NIL;
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, 1, types, values, NULL, 0);
+	for (uint64 i = 0; i < count; i++)
+	{
+		bool		isnull;
+		Oid			class = DatumGetObjectId(kv_sql_value(i, 1, &isnull));
+		Datum		object = kv_sql_value(i, 2, &isnull);
+		int			cache = class == ProcedureRelationId ? PROCOID : class == TypeRelationId ? TYPEOID :
+			class == OperatorRelationId ? OPEROID : class == CollationRelationId ? COLLOID : -1;
+
+		if (cache < 0)
+			continue;
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		named_hashes = lappend_int(named_hashes, (int) GetSysCacheHashValue1(cache, object));
+		MemoryContextSwitchTo(old);
+	}
+	kv_sql_leave(&sql);
+}
+
+/* Gives the relations that statements of the pipeline name. */
+static List *
+named_relations(Pipeline *pipeline)
+{
+	List	   *relations = NIL;
+
+	for (int i = 0; i < pipeline->nviews; i++)
+	{
+		relations = list_append_unique_oid(relations, pipeline->views[i].row->relation);
+		relations = list_concat_unique_oid(relations, pipeline->views[i].reads);
+	}
+	return relations;
+}
+
+static Datum
+oid_array(const List *oids)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(oids), 1));
+	ListCell   *lc;
+
+	foreach(lc, oids)
+		elements[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+	return PointerGetDatum(construct_array(elements, list_length(oids), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
 /*
- * Gives a digest of the catalog's rows of topics, definitions, sinks, the server and the user mappings that may be used.
+ * Gives a digest of the catalog's rows of topics, definitions, sinks, the server and the user mappings that may be used, and of the names of
+ * all that statements name: a definition as a text has those of functions and the like.
  * Only what somebody wrote on purpose is in it, nothing that VACUUM or ANALYZE write.
  */
 static char *
@@ -401,11 +482,13 @@ digest(Pipeline *pipeline)
 		" (SELECT pg_catalog.string_agg(r.ev_action::text, ' ' ORDER BY r.oid) FROM pg_catalog.pg_rewrite r WHERE r.ev_class = ANY ($1)),"
 		" (SELECT ROW(s.srvname, s.srvowner, s.srvacl, s.srvoptions)::text FROM pg_catalog.pg_foreign_server s WHERE s.oid = $2),"
 		" (SELECT pg_catalog.string_agg(ROW(m.umuser, m.umoptions)::text, ' ' ORDER BY m.umuser)"
-		"  FROM pg_catalog.pg_user_mapping m WHERE m.umserver = $2 AND m.umuser IN (0, $3))))";
-	const Oid	types[] = {OIDARRAYOID, OIDOID, OIDOID};
-	Datum		values[3];
+		"  FROM pg_catalog.pg_user_mapping m WHERE m.umserver = $2 AND m.umuser IN (0, $3)),"
+		" (SELECT pg_catalog.string_agg(ROW(c.oid, n.nspname, c.relname, CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END)::text, ' ' ORDER BY c.oid)"
+		"  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ANY ($4))))";
+	const Oid	types[] = {OIDARRAYOID, OIDOID, OIDOID, OIDARRAYOID};
+	Datum		values[4];
 	List	   *relations = NIL;
-	Datum	   *elements;
+	List	   *named = named_relations(pipeline);
 	ListCell   *lc;
 	char	   *rows;
 	KvSql		sql;
@@ -416,18 +499,16 @@ digest(Pipeline *pipeline)
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		relations = lappend_oid(relations, pipeline->views[i].row->definition);
+		named = lappend_oid(named, pipeline->views[i].row->definition);
 		foreach(lc, pipeline->views[i].sinks)
 			relations = lappend_oid(relations, ((ViewSink *) lfirst(lc))->topic->relid);
 	}
-	elements = palloc(sizeof(Datum) * list_length(relations));
-	foreach(lc, relations)
-		elements[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
-
-	values[0] = PointerGetDatum(construct_array(elements, list_length(relations), OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	values[0] = oid_array(relations);
 	values[1] = ObjectIdGetDatum(pipeline->serverid);
 	values[2] = ObjectIdGetDatum(pipeline->owner);
+	values[3] = oid_array(named);
 	kv_sql_enter_engine(&sql);
-	kv_sql_read(text, 3, types, values, NULL, 1);
+	kv_sql_read(text, 4, types, values, NULL, 1);
 	rows = kv_sql_text(0, 1);
 	kv_sql_leave(&sql);
 	return psprintf("%s %s", rows, kv_members_signature(pipeline->row->pipeline));
@@ -456,6 +537,18 @@ kv_members_changed(Pipeline *pipeline)
 	return kv_members_invalid;
 }
 
+/* See the header. */
+void
+kv_members_check(Pipeline *pipeline)
+{
+	AcceptInvalidationMessages();
+	if (kv_members_changed(pipeline))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("definitions of pipeline \"%s\" have changed", pipeline->row->name),
+				 errdetail("The batch is run again with the new ones.")));
+}
+
 /* Is told of changed relations; relid 0: any may have. */
 static void
 note_relation(Datum arg, Oid relid)
@@ -477,8 +570,10 @@ note_relation(Datum arg, Oid relid)
 
 		if (watched->views[i].row->definition == relid)
 			kv_members_invalid = true;
+		if (watched->views[i].row->relation == relid)
+			anything_changed = true;
 		if (list_member_oid(watched->views[i].reads, relid))
-			rights_changed = true;
+			anything_changed = rights_changed = true;
 		foreach(sink, watched->views[i].sinks)
 		{
 			if (((ViewSink *) lfirst(sink))->topic->relid == relid)
@@ -511,6 +606,14 @@ static void
 note_role(Datum arg, int cache, uint32 hash)
 {
 	rights_changed = true;
+}
+
+/* Is told of changed functions and the like, and of schemas, any of which may be one of those that have something of ours. */
+static void
+note_named(Datum arg, int cache, uint32 hash)
+{
+	if (hash == 0 || cache == NAMESPACEOID || list_member_int(named_hashes, (int) hash))
+		anything_changed = true;
 }
 
 /* Checks the rights of the views' owners again; see the header. After an error they stay in doubt. */

@@ -13,6 +13,8 @@ extern void kv_members_watch(Pipeline *pipeline);
 extern volatile bool kv_members_invalid;
 /* Tells whether it is set; where too many invalidations came to be told one by one, definitions are compared first. Runs: either. */
 extern bool kv_members_changed(Pipeline *pipeline);
+/* Raises an error where they have, so that the run ends and what was done with them is undone. Runs: in a transaction. */
+extern void kv_members_check(Pipeline *pipeline);
 /* Raises an error where an owner has lost a right that a view or a sink of his needs; does nothing as long as no rights change. Runs: in a transaction. */
 extern void kv_members_check_rights(Pipeline *pipeline);
 

@@ -31,6 +31,7 @@
 #include "fault_point.h"
 #include "input_tables.h"
 #include "kept_records.h"
+#include "members.h"
 #include "merge.h"
 #include "position.h"
 #include "read_again.h"
@@ -276,6 +277,7 @@ refill(Pipeline *pipeline, List *targets, HTAB *skipped)
 		PopActiveSnapshot();
 		apply_chunk(pipeline, skipped);
 		kv_delta_end(pipeline);
+		kv_members_check(pipeline);
 		MemoryContextSwitchTo(old);
 		KV_FAULT_POINT("reload_chunk_applied");
 		CommitTransactionCommand();
