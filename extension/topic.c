@@ -25,6 +25,7 @@
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
+#include "storage/lmgr.h"
 #include "client_options.h"
 #include "topic_options.h"
 #include "utils/builtins.h"
@@ -44,6 +45,7 @@ typedef struct CacheEntry
 } CacheEntry;
 
 static HTAB *topic_cache = NULL;
+static int64 invalidations = 0;
 
 static void init_cache(void);
 static void invalidate_relation(Datum arg, Oid relid);
@@ -76,15 +78,21 @@ kv_topic_get(Oid relid)
 	{
 		MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv topic", ALLOCSET_SMALL_SIZES);
 		MemoryContext before = MemoryContextSwitchTo(context);
-		TopicDef   *topic = build_topic(relid, true);
+		int64		invalidations_before;
+		TopicDef   *topic;
 
+		/* what a transaction that holds the table has changed is told now, and not when half of it has been read */
+		if (kv_topic_is(relid))
+			LockRelationOid(relid, AccessShareLock);
+		invalidations_before = invalidations;
+		topic = build_topic(relid, true);
 		MemoryContextSwitchTo(before);
 		if (entry->context != NULL)
 			MemoryContextDelete(entry->context);
 		MemoryContextSetParent(context, CacheMemoryContext);
 		entry->context = context;
 		entry->topic = topic;
-		entry->valid = true;
+		entry->valid = invalidations == invalidations_before;
 	}
 	return entry->topic;
 }
@@ -110,6 +118,7 @@ invalidate_relation(Datum arg, Oid relid)
 	HASH_SEQ_STATUS status;
 	CacheEntry *entry;
 
+	invalidations++;
 	if (OidIsValid(relid))
 	{
 		entry = hash_search(topic_cache, &relid, HASH_FIND, NULL);
