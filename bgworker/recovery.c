@@ -402,6 +402,7 @@ note_redo(Output *output, const Known *known, OutboxMetadata *metadata)
 	StringInfoData positions;
 	bool		whole = metadata->place.part == 0;
 	bool		noted_before;
+	bool		begins = false;
 	bool		noted;
 
 	initStringInfo(&positions);
@@ -421,10 +422,19 @@ note_redo(Output *output, const Known *known, OutboxMetadata *metadata)
 		kv_diverged_check_standing(output, metadata, known->note);
 		ForceSyncCommit();
 		metadata->place.part = 0;
+		/* there is no note where the worker has got beyond that number meanwhile */
+		begins = !noted_before && kv_incomplete_noted(output->pipeline);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(output->context);
+	/* nobody expects it of a server that has only crashed: what went out was flushed before */
+	if (begins)
+		ereport(LOG,
+				(errmsg("pipeline \"%s\" lacks what was published from it, and applies that again without publishing", output->name),
+				 errdetail("Kafka has its batches up to " INT64_FORMAT ", this database up to " INT64_FORMAT
+						   ". It was behind when it took over from another server, was restored from a backup, or its disk has lost what was flushed.",
+						   metadata->place.batch, known->last_batch)));
 	pfree(positions.data);
 	return noted;
 }

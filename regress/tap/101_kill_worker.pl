@@ -20,6 +20,7 @@ for my $rows (1, 400, 900)
 }
 $wait_for_feeder->();
 check_shop($node, $broker, 3000, 'after kills');
+check_nothing_lost($node, 'after kills');
 
 # nothing flows now: what the buffers need is in Kafka alone, before the positions
 kill_worker($node, 'kafka_views worker totals');

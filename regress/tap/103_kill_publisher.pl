@@ -20,5 +20,6 @@ for my $messages (1, 500, 1000)
 }
 $wait_for_feeder->();
 check_shop($node, $broker, 3000, 'after kills');
+check_nothing_lost($node, 'after kills');
 
 done_testing();

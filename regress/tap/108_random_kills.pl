@@ -42,5 +42,6 @@ for my $i (1 .. $events)
 	$wait_for_feeder->() if $name !~ /broker/;
 }
 check_shop($node, $broker, $orders, 'after all of it');
+check_nothing_lost($node, 'after all of it');
 
 done_testing();

@@ -102,4 +102,5 @@ cmp_ok($node->safe_psql('postgres', "SELECT count(*) FROM pairs WHERE $_"), '>',
 sub pair { my ($value) = @_; return join '|', map { $value =~ /"$_":\s*(\d+)/ ? $1 : '' } qw(left_id right_id) }
 is(join("\n", sort map { pair($_) } $broker->consume('sink', format => '%v')),
 	join("\n", sort split /\n/, $node->safe_psql('postgres', 'SELECT left_id, right_id FROM pairs')), 'the sink has each row of the view once');
+check_nothing_lost($node, 'after kills');
 done_testing();

@@ -75,6 +75,7 @@ sub check_redo
 	my ($node, $before, $after, $what) = @_;
 
 	wait_until("$what: the publisher to find out what Kafka has", sub { $node->safe_psql('postgres', 'SELECT count(*) FROM kafka_state.redo') eq '3' });
+	is(scalar(lines_of_loss($node)), 3, "$what: the log says it of each pipeline once");
 	for my $query ('SELECT count(*) FROM paid', 'SELECT 1 FROM pg_class, totals LIMIT 1', 'COPY totals TO STDOUT')
 	{
 		my ($status, undef, $error) = $node->psql('postgres', $query);

@@ -28,7 +28,7 @@ my $limited = 40;
 sub open_world
 {
 	my ($node, $broker) = @_;
-	my $world = { node => $node, broker => $broker, orders => 0, questions => 0, answered => [], waiting => [], bad => 0, partitions => 1, number => 0, more => [], attached => [] };
+	my $world = { node => $node, broker => $broker, orders => 0, questions => 0, answered => [], waiting => [], bad => 0, partitions => 1, number => 0, more => [], attached => [], log_read => 0 };
 
 	$broker->create($_, 2, 'retention.ms=-1') for qw(orders payments emails totals facts);
 	$broker->create($_, 1, 'retention.ms=-1') for qw(customers names minutes questions answers);
@@ -259,6 +259,7 @@ sub check_world
 	my ($world) = @_;
 	my @paid = grep { $_ % 5 } 1 .. $world->{orders};
 	my $in_postgres = look_into_postgres($world);
+	my $set_back = $world->{set_back} // '';
 	my @wrong;
 	my $expect = sub {
 		my ($what, $got, $expected) = @_;
@@ -271,6 +272,10 @@ sub check_world
 
 	$expect->("$_ differs from its query", $in_postgres->{"differences of $_"}, '') for views($world);
 	$expect->('late rows', $in_postgres->{late}, '0');
+	# only a database that was set back may, and must, find Kafka ahead
+	my @lost = lines_of_loss($world->{node}, $world->{log_read});
+	$world->{log_read} = -s $world->{node}->logfile;
+	$expect->('lost after it was published', join("\n", delete $world->{set_back} ? @lost > 0 : @lost), $set_back);
 	$expect->('dead letters', $in_postgres->{dead}, $world->{bad} + @{ $world->{waiting} });
 	$expect->('orders in paid', $in_postgres->{paid}, join(',', @paid));
 	$expect->('orders counted', $in_postgres->{counted}, $world->{orders});

@@ -324,6 +324,7 @@ sub go_back
 	$node->stop('immediate');
 	system_or_bail('rm', '-rf', $folder);
 	rename "$folder.before", $folder or die "could not rename $folder.before: $!";
+	$world->{set_back} = 1;
 	$arm->();
 	$node->start;
 	# until then views refuse to be read

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node add_extension open_passage wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask
-  fault_build);
+  fault_build kill_unwritten check_nothing_lost lines_of_loss);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
@@ -106,6 +106,40 @@ sub ask
 	my @answer = eval { $node->psql($database, $query) };
 
 	return @answer ? @answer : (2, undef, $@);
+}
+
+# Kills (-9) the postmaster after some code, during which nothing is written but what somebody waits for: the processes that write WAL and pages by
+# themselves stand still. So what is committed and not flushed is lost for sure, and not only where they come too late.
+sub kill_unwritten
+{
+	my ($node, $code) = @_;
+	my @writers = split /\n/, $node->safe_psql('postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type IN ('walwriter', 'checkpointer', 'background writer')");
+
+	kill 'STOP', @writers;
+	$code->();
+	$node->kill9;
+	# they shall not write in their end either
+	kill 'KILL', @writers;
+	return;
+}
+
+# Checks that no start of the node has found Kafka ahead of Postgres. After a crash it must not be: what goes out was flushed before. If it were, it
+# would be applied again without being published, and views and sinks would be right all the same.
+sub check_nothing_lost
+{
+	my ($node, $what) = @_;
+
+	is(join("\n", lines_of_loss($node)), '', "$what: Postgres has all that was published");
+	return;
+}
+
+# Finds the lines of a node's log, from an offset on, that say that Kafka was ahead.
+sub lines_of_loss
+{
+	my ($node, $offset) = @_;
+
+	return grep { /lacks what was published from it/ } split /\n/, slurp_file($node->logfile, $offset // 0);
 }
 
 # Builds the extension with its fault points, in a Postgres installation of its own; returns its path, for new_node's install_path.
