@@ -181,6 +181,6 @@ standing_batch(const Output *output, const OutboxMetadata *metadata, OutboxPlace
 	if (kv_sql_read(text, 4, types, values, NULL, 1) > 0)
 		batch = kv_sql_int8(0, 1);
 	kv_sql_leave(&sql);
-	return batch == 0 ? NULL : psprintf("Batch " INT64_FORMAT " was made here without records, for a sink, a view or dead letters of this server, and another "
+	return batch == 0 ? NULL : psprintf("Batch " INT64_FORMAT " was made here without records, for a sink, a view, dead letters or windows of this server, and another "
 										"server has published " INT64_FORMAT ".", batch, metadata->place.batch);
 }
