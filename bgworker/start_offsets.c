@@ -109,7 +109,7 @@ kv_start_resolve(Pipeline *pipeline, TopicInput *input, List *positions)
 
 /*
  * Sets where a partition without a position begins: by the option start of a view, else of the
- * topic; a partition that was added to a known topic at its first record.
+ * topic; a partition that was added to a known topic at its first record ever, and where that is gone it cannot begin.
  */
 static void
 resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition)
@@ -121,16 +121,19 @@ resolve_start(Pipeline *pipeline, Partition *partition, bool new_partition)
 	int64		low;
 	int64		high;
 
+	if (new_partition)
+	{
+		kv_start_check_offset(pipeline, input, partition->number, 0);
+		begin_at(partition, 0);
+		return;
+	}
 	kv_broker_offsets(pipeline->consumer, input->topic->topic, partition->number, ANSWER_TIMEOUT_MS, &low, &high);
 	start_offset = low;
-	if (!new_partition)
-	{
-		(void) start_by_view_option(pipeline, input, &start, &time_ms);
-		if (start == START_LATEST)
-			start_offset = high;
-		else if (start == START_TIME)
-			start_offset = kv_broker_offset_for_time(pipeline->consumer, input->topic->topic, partition->number, time_ms, ANSWER_TIMEOUT_MS);
-	}
+	(void) start_by_view_option(pipeline, input, &start, &time_ms);
+	if (start == START_LATEST)
+		start_offset = high;
+	else if (start == START_TIME)
+		start_offset = kv_broker_offset_for_time(pipeline->consumer, input->topic->topic, partition->number, time_ms, ANSWER_TIMEOUT_MS);
 	begin_at(partition, start_offset);
 }
 

@@ -33,4 +33,15 @@ restart_after_crash($node);
 $end->();
 check_shop($node, $broker, 1200, 'added before a crash');
 
+# one whose first records have been deleted before the pipeline saw it
+$node->safe_psql('postgres', q{SELECT kafka.pause('paid')});
+$broker->add_partitions('payments', 7);
+$broker->produce('payments', map { 'partition=6 ' . qq(k$_\t{"order_id":$_}) } 1 .. 3);
+$broker->trim('payments');
+$node->safe_psql('postgres', q{SELECT kafka.resume('paid')});
+wait_until('the pipeline to say that records are missing', sub {
+	return $node->safe_psql('postgres', q{SELECT error FROM kafka.pipelines WHERE pipeline = 'paid'}) =~
+	  /^records of topic "payments" partition 6 were deleted before pipeline "paid" read them$/ });
+pass('a new partition without its first records is not passed over');
+
 done_testing();
