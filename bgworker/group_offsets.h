@@ -4,6 +4,9 @@
 
 #include "kafka_txn.h"
 
+/* The first thing to do where an answer is not what it should be (seen with Kafka 4.1.1, which may load a part of a group's offsets). */
+#define KV_OLD_ANSWER_HINT "If a broker has been started again lately, first start it once more: it may answer with old offsets until then. "
+
 /* A question that is on its way. */
 typedef struct GroupQuestion GroupQuestion;
 

@@ -149,7 +149,7 @@ raise_made_again(const ReaderOfTopics *reader, const char *topic, int64 batch)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("Kafka has lost the position of pipeline \"%s\" in topic \"%s\"", reader->name, topic),
 			 errdetail("It has forgotten it since batch " INT64_FORMAT " was published, as it does when the topic is deleted.", batch),
-			 errhint("If the topic was deleted and created again, drop the views of the pipeline and create them again to read it from its start. "
+			 errhint(KV_OLD_ANSWER_HINT "If the topic was deleted and created again, drop the views of the pipeline and create them again to read it from its start. "
 					 "If only consumer group \"%s\" was deleted: SELECT kafka.resume('%s', published => " INT64_FORMAT ").",
 					 reader->kafka_name, reader->name, batch)));
 }

@@ -324,7 +324,7 @@ stop_forgotten(const TransactionBatch *current)
 			 errdetail("Batch " INT64_FORMAT " was under way, and group \"%s\" has no offset for topic \"%s\" any more, which would tell. "
 					   "Kafka forgets the offsets of a group after some days without a commit, and those of a deleted topic at once.",
 					   current->batch, current->kafka_name, current->topic),
-			 errhint("Look whether the messages are in the topic: SELECT kafka.resume_transactions('%s', published => true) if they are, "
+			 errhint(KV_OLD_ANSWER_HINT "Look whether the messages are in the topic: SELECT kafka.resume_transactions('%s', published => true) if they are, "
 					 "published => false to publish them.", current->server)));
 }
 

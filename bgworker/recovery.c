@@ -379,7 +379,7 @@ decide(Output *output, const Known *known, OutboxMetadata *metadata)
 				 errdetail("This database has noted batch " INT64_FORMAT " and has later ones, which may have been published or not. "
 						   "Kafka forgets the offsets of a group after some days without a commit, and those of a deleted topic at once.",
 						   known->note.batch),
-				 errhint("Look which of them are in the sinks, then SELECT kafka.resume('%s', published => N): batches after N are published. N is "
+				 errhint(KV_OLD_ANSWER_HINT "Look which of them are in the sinks, then SELECT kafka.resume('%s', published => N): batches after N are published. N is "
 						 INT64_FORMAT " if none of them is there, " INT64_FORMAT " if all are.",
 						 output->name, known->note.batch - (known->note.part != 0), known->last_batch)));
 	output->noted = known->note;
