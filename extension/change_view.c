@@ -44,6 +44,7 @@ static int64 pipeline_of_view(Oid relid);
 static void check_owner(int64 pipeline);
 static void set_paused(int64 pipeline, bool paused);
 static void take_identity(bool new_names, bool take_over);
+static void warn_of_empty_views(void);
 
 
 /* ------------------------------------------------------------------ triggers */
@@ -363,6 +364,7 @@ take_identity(bool new_names, bool take_over)
 	{
 		kv_identity_take(new_names);
 		kv_incomplete_changed();
+		warn_of_empty_views();
 	}
 	KV_FAULT_POINT("identity_taken");
 	foreach(cell, kv_view_list(0))
@@ -370,4 +372,29 @@ take_identity(bool new_names, bool take_over)
 	KV_FAULT_POINT("identity_bound");
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 	kv_wake_at_commit(SLOT_PUBLISHER, MyDatabaseId, -1);
+}
+
+/*
+ * Warns of views that have nothing though their pipelines have read something. A restore of data into a schema that is there already may not write
+ * their rows, and a view would go on from nothing.
+ */
+static void
+warn_of_empty_views(void)
+{
+	static const char text[] =
+		"SELECT v.relation::pg_catalog.text, sum(x.next_offset - x.start_offset)::bigint FROM kafka_state.view v JOIN kafka_state.position x USING (pipeline)"
+		" WHERE v.initialized AND v.relation::oid <> v.definition AND pg_catalog.pg_relation_size(v.relation) = 0"
+		" GROUP BY v.relation HAVING sum(x.next_offset - x.start_offset) > 0";
+	uint64		count;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	count = kv_sql_read(text, 0, NULL, NULL, NULL, 0);
+	for (uint64 i = 0; i < count; i++)
+		ereport(WARNING,
+				(errmsg("continuous view %s is empty", kv_sql_text(i, 1)),
+				 errdetail("Its pipeline has read " INT64_FORMAT " records before.", kv_sql_int8(i, 2)),
+				 errhint("That is as it should be if none of them belongs to the view. If schema and data were restored one after the other, "
+						 "its rows were refused: restore all of the dump at once.")));
+	kv_sql_leave(&sql);
 }

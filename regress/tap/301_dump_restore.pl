@@ -68,6 +68,17 @@ $node->safe_psql('restored', 'DROP MATERIALIZED VIEW sums');
 is($node->safe_psql('restored', q{SELECT count(*) FROM pg_class WHERE relnamespace = 'kafka_state'::regnamespace AND relname ~ '_\d+$'}), 0,
 	'DROP takes what belongs to the view');
 $node->safe_psql('postgres', 'DROP DATABASE restored');
+
+# schema and data one after the other: what the views had is refused, and nobody is to go on without knowing that
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+for my $part (qw(--schema-only --data-only))
+{
+	$node->run_log([ 'pg_dump', $part, '-f', $dump, $node->connstr('postgres') ]);
+	$node->run_log([ 'psql', '-X', '-q', '-f', $dump, $node->connstr('restored') ]);
+}
+(undef, undef, $error) = $node->psql('restored', 'SELECT kafka.fork()');
+like($error, qr/WARNING:  continuous view public\.sums is empty\nDETAIL:  Its pipeline has read \d+ records before/, 'views without their rows are told of');
+$node->safe_psql('postgres', 'DROP DATABASE restored');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM kafka.verify(\'sums\')'), 0, 'the original was not touched');
 
 $node->stop;
