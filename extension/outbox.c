@@ -493,8 +493,12 @@ end_of_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransaction
 		{
 			if (buffer->written_by == subid)
 				buffer->written_by = InvalidSubTransactionId;
-			if (buffer->subid == subid)
-				buffers = foreach_delete_current(buffers, cell);
+			if (buffer->subid != subid)
+				continue;
+			/* now, not with the transaction: a loop that goes on after each error would pile them up */
+			buffers = foreach_delete_current(buffers, cell);
+			pfree(buffer->bytes.data);
+			pfree(buffer);
 			continue;
 		}
 		if (buffer->subid == subid)

@@ -1,6 +1,6 @@
 -- Output: kafka.publish on ordinary tables and on views, row by row and by statement, tombstones, and the fate of messages
 -- whose transaction or savepoint rolls back (DESIGN.md 1.4, 5.3).
-SELECT plan(17);
+SELECT plan(18);
 SELECT kafka_test.create_server('broker') \g /dev/null
 SELECT kafka_test.create_topic(t, 1) FROM unnest('{publish_large,publish_all,publish_state,publish_in,publish_counts,publish_alarms}'::text[]) t \g /dev/null
 -- whatever a database says of its sessions, the triggers of views fire in the workers
@@ -41,6 +41,20 @@ INSERT INTO stock VALUES ('screw', 1003, 'C');
 COMMIT;
 SELECT results_eq($$SELECT split_part(m, ' ', 1) FROM sink('publish_large', 3) m$$, $$VALUES ('bolt'), ('pin'), ('screw')$$,
 	'nothing of a transaction or a savepoint that rolled back, everything else in order');
+
+-- a loop that goes on after errors: what was written before each of them goes at once, not when the transaction ends
+BEGIN;
+DO $$ BEGIN
+	FOR i IN 1..2000 LOOP
+		BEGIN
+			INSERT INTO public.everything VALUES ('lost', i, 'D');
+			RAISE EXCEPTION 'again';
+		EXCEPTION WHEN raise_exception THEN
+		END;
+	END LOOP;
+END $$;
+SELECT cmp_ok((SELECT sum(total_bytes)::int FROM pg_backend_memory_contexts WHERE name LIKE 'kv outbox%'), '<', 50000, 'savepoints that rolled back leave no memory behind');
+ROLLBACK;
 
 -- one at a time: of messages that go out together an upsert sink gets the last of a key
 UPDATE stock SET pieces = pieces + 1 WHERE article = 'nut';
