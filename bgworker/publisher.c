@@ -47,6 +47,7 @@ static void set_up_process(void);
 static void end_for_lost_call(void) pg_attribute_noreturn();
 static void refresh_outputs(void *arg);
 static Output *find_output(int64 pipeline);
+static void note_lack(bool lacks);
 static void update_output(Output *output, const OutboxPipeline *pipeline);
 static void keep_text(char **kept, const char *text);
 static void mark_dropped(void);
@@ -150,6 +151,7 @@ static void
 refresh_outputs(void *arg)
 {
 	MemoryContext save = CurrentMemoryContext;
+	bool		lacks = false;
 	ListCell   *cell;
 
 	SetCurrentStatementStartTimestamp();
@@ -169,17 +171,22 @@ refresh_outputs(void *arg)
 			OutboxPipeline *pipeline = lfirst(cell);
 			Output	   *output;
 
-			if (pipeline->serverid != server || (output = find_output(pipeline->pipeline)) == NULL)
+			if (pipeline->serverid != server)
 				continue;
-			update_output(output, pipeline);
+			output = find_output(pipeline->pipeline);
+			if (output != NULL)
+				update_output(output, pipeline);
+			else
+				lacks = true;
 		}
 	}
+	note_lack(lacks);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
 }
 
-/* Finds or makes the output of a pipeline; notes it, and gives NULL, if there is no slot for its status: the others go on. */
+/* Finds or makes the output of a pipeline; NULL: there is no slot for its status. */
 static Output *
 find_output(int64 pipeline)
 {
@@ -196,17 +203,24 @@ find_output(int64 pipeline)
 	}
 	slot = kv_slot_get(SLOT_OUTPUT, MyDatabaseId, pipeline, true);
 	if (slot == NULL)
-	{
-		kv_slot_set_error(kv_my_slot, "no place is left for the status of another pipeline, and it is not published", NULL,
-						  "Raise kafka.max_workers and restart the server.");
 		return NULL;
-	}
 	kv_slot_clear_error(slot);	/* a new process tries at once */
 	save = MemoryContextSwitchTo(TopMemoryContext);
 	output = kv_output_make(TopMemoryContext, pipeline, slot);
 	outputs = lappend(outputs, output);
 	MemoryContextSwitchTo(save);
 	return output;
+}
+
+/* Notes whether some pipeline has no output, for kafka.pipelines; it is tried again with each look at the catalogs, and the others go on. */
+static void
+note_lack(bool lacks)
+{
+	if (lacks && !kv_my_slot->lacks_output)
+		ereport(LOG,
+				(errmsg(KV_LACKS_OUTPUT),
+				 errhint(KV_LACKS_OUTPUT_HINT)));
+	kv_my_slot->lacks_output = lacks;
 }
 
 /* Takes over what the catalogs say; a pipeline that was resumed is tried again whatever stopped it. */

@@ -54,6 +54,8 @@ static const char *const phase_names[] = {
 	"waiting", "starting", "reloading", "redoing", "catching up", "live", "paused", "failed"
 };
 
+static void put_process(ReturnSetInfo *result, const char *kind, const KvSlot *slot);
+static void put_lack(ReturnSetInfo *result, int64 serverid);
 static bool may_see_slot(const KvSlot *slot);
 static bool may_see_detail(const KvSlot *slot);
 static bool may_see_any_pipeline(void);
@@ -87,42 +89,60 @@ kafka_processes(PG_FUNCTION_ARGS)
 	foreach(cell, kv_slot_list(MyDatabaseId))
 	{
 		KvSlot	   *slot = lfirst(cell);
-		Datum		values[PROCESS_COLUMNS];
-		bool		nulls[PROCESS_COLUMNS] = {false};
-		int			i = 0;
 
-		if (!may_see_slot(slot))
-			continue;
-		values[i++] = CStringGetTextDatum(kind_names[slot->kind]);
-		values[i++] = Int64GetDatum(slot->id);
-		nulls[i] = slot->pid == 0;
-		values[i++] = Int32GetDatum(slot->pid);
-		values[i++] = CStringGetTextDatum(phase_names[slot->phase]);
-		values[i++] = Int64GetDatum((int64) slot->batches);
-		values[i++] = Int64GetDatum((int64) slot->records);
-		values[i++] = Int64GetDatum((int64) slot->dead_letters);
-		values[i++] = Int64GetDatum((int64) slot->null_values);
-		values[i++] = Int64GetDatum((int64) slot->published_messages);
-		values[i++] = Int64GetDatum((int64) slot->buffered_records);
-		values[i++] = Int64GetDatum((int64) slot->reload_done);
-		values[i++] = Int64GetDatum((int64) slot->reload_total);
-		values[i++] = Float8GetDatum(slot->batch_ms);
-		values[i++] = Float8GetDatum(slot->records_per_second);
-		values[i] = time_or_null(slot->last_batch_at, &nulls[i]);
-		i++;
-		values[i++] = Int32GetDatum(slot->failures);
-		values[i] = time_or_null(slot->retry_at, &nulls[i]);
-		i++;
-		values[i] = time_or_null(slot->error_at, &nulls[i]);
-		i++;
-		values[i] = text_or_null(slot->error, &nulls[i]);
-		i++;
-		values[i] = text_or_null(may_see_detail(slot) ? slot->error_detail : "", &nulls[i]);
-		i++;
-		values[i] = text_or_null(slot->error_hint, &nulls[i]);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		if (may_see_slot(slot))
+			put_process(result, kind_names[slot->kind], slot);
+		if (slot->lacks_output && slot->pid != 0 && may_see_any_pipeline())
+			put_lack(result, slot->id);
 	}
 	return (Datum) 0;
+}
+
+/* Adds the row of a slot. */
+static void
+put_process(ReturnSetInfo *result, const char *kind, const KvSlot *slot)
+{
+	Datum		values[PROCESS_COLUMNS];
+	bool		nulls[PROCESS_COLUMNS] = {false};
+	int			i = 0;
+
+	values[i++] = CStringGetTextDatum(kind);
+	values[i++] = Int64GetDatum(slot->id);
+	nulls[i] = slot->pid == 0;
+	values[i++] = Int32GetDatum(slot->pid);
+	values[i++] = CStringGetTextDatum(phase_names[slot->phase]);
+	values[i++] = Int64GetDatum((int64) slot->batches);
+	values[i++] = Int64GetDatum((int64) slot->records);
+	values[i++] = Int64GetDatum((int64) slot->dead_letters);
+	values[i++] = Int64GetDatum((int64) slot->null_values);
+	values[i++] = Int64GetDatum((int64) slot->published_messages);
+	values[i++] = Int64GetDatum((int64) slot->buffered_records);
+	values[i++] = Int64GetDatum((int64) slot->reload_done);
+	values[i++] = Int64GetDatum((int64) slot->reload_total);
+	values[i++] = Float8GetDatum(slot->batch_ms);
+	values[i++] = Float8GetDatum(slot->records_per_second);
+	values[i] = time_or_null(slot->last_batch_at, &nulls[i]);
+	i++;
+	values[i++] = Int32GetDatum(slot->failures);
+	values[i] = time_or_null(slot->retry_at, &nulls[i]);
+	i++;
+	values[i] = time_or_null(slot->error_at, &nulls[i]);
+	i++;
+	values[i] = text_or_null(slot->error, &nulls[i]);
+	i++;
+	values[i] = text_or_null(may_see_detail(slot) ? slot->error_detail : "", &nulls[i]);
+	i++;
+	values[i] = text_or_null(slot->error_hint, &nulls[i]);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+/* Adds a row that says what is wrong with those pipelines of a server that have no output. */
+static void
+put_lack(ReturnSetInfo *result, int64 serverid)
+{
+	KvSlot		lack = {.kind = SLOT_OUTPUT,.id = serverid,.error = KV_LACKS_OUTPUT,.error_hint = KV_LACKS_OUTPUT_HINT};
+
+	put_process(result, "no output", &lack);
 }
 
 /* Tells whether the role may see a slot: a worker with its views, a publisher with its server, the supervisor with any view, the launcher as statistics. */

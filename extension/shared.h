@@ -32,6 +32,10 @@ typedef enum PipelinePhase
 
 #define KV_ERROR_LEN 512
 
+/* What is wrong while a publisher lacks_output: its own error is that of ordinary transactions, which go out meanwhile. */
+#define KV_LACKS_OUTPUT "no place is left for the output of another pipeline, and it is not published"
+#define KV_LACKS_OUTPUT_HINT "Raise kafka.max_workers and restart the server. It starts by itself when another pipeline is dropped."
+
 typedef struct KvSlot
 {
 	SlotKind	kind;
@@ -43,6 +47,7 @@ typedef struct KvSlot
 	bool		requested;		/* supervisor: CREATE EXTENSION asked for it; under the lock */
 	PipelinePhase phase;
 	bool		recovered;		/* output: its publisher knows what Kafka has, and has noted what has to be done again */
+	bool		lacks_output;	/* publisher: a pipeline finds no slot for its output; written by the owner only */
 	/* counters since the process started; written by the owner only, read without a lock */
 	uint64		batches;
 	uint64		records;

@@ -419,7 +419,7 @@ CREATE FUNCTION kafka_state.processes(
 	OUT last_batch_at timestamptz, OUT failures integer, OUT retry_at timestamptz, OUT error_at timestamptz,
 	OUT error text, OUT error_detail text, OUT error_hint text) RETURNS SETOF record
 	LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'kafka_processes';
-COMMENT ON FUNCTION kafka_state.processes() IS 'Processes of this database: those of views that the role may read, all for pg_read_all_stats';
+COMMENT ON FUNCTION kafka_state.processes() IS 'Processes of this database, and outputs, and publishers that have no place for one: those of views that the role may read, all for pg_read_all_stats';
 
 CREATE FUNCTION kafka_state.oldest_snapshot() RETURNS timestamptz
 	LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -517,17 +517,19 @@ SELECT p.name AS pipeline,
 	coalesce(w.error_detail, s.error_detail) AS error_detail,
 	coalesce(w.error_hint, s.error_hint) AS error_hint,
 	o.published_messages,
-	coalesce(o.error, u.error) AS publish_error,
+	coalesce(o.error, l.error, u.error) AS publish_error,
 	coalesce(o.error_detail, u.error_detail) AS publish_error_detail,
-	coalesce(o.error_hint, u.error_hint) AS publish_error_hint,
+	coalesce(o.error_hint, l.error_hint, u.error_hint) AS publish_error_hint,
 	(SELECT kafka_state.oldest_snapshot()) AS oldest_snapshot
 FROM kafka_state.pipeline p
 LEFT JOIN kafka_state.published n USING (pipeline)
 LEFT JOIN kafka_state.processes() w ON w.kind = 'worker' AND w.id = p.pipeline
 LEFT JOIN kafka_state.processes() s ON s.kind = 'supervisor' AND w.pid IS NULL		-- why it has no worker
 LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = p.pipeline
-LEFT JOIN kafka_state.processes() u ON u.kind = 'publisher' AND u.pid IS NULL		-- why nobody publishes for it
-	AND u.id = (SELECT min(f.ftserver)::bigint FROM kafka_state.position x JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = x.relation::oid WHERE x.pipeline = p.pipeline)
+CROSS JOIN LATERAL (
+	SELECT min(f.ftserver)::bigint AS id FROM kafka_state.position x JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = x.relation::oid WHERE x.pipeline = p.pipeline) server
+LEFT JOIN kafka_state.processes() u ON u.kind = 'publisher' AND u.id = server.id AND u.pid IS NULL		-- why nobody publishes for it
+LEFT JOIN kafka_state.processes() l ON l.kind = 'no output' AND l.id = server.id AND o.kind IS NULL		-- or somebody does, but not for it
 WHERE EXISTS (SELECT FROM kafka_state.view v WHERE v.pipeline = p.pipeline AND has_table_privilege(v.relation::oid, 'SELECT'));
 COMMENT ON VIEW kafka.pipelines IS 'Pipelines whose views the role may read: what they do, how fast, and what is wrong';
 GRANT SELECT ON kafka.pipelines TO PUBLIC;
@@ -554,9 +556,9 @@ SELECT s.relation,
 	p.batch - n.batch AS unpublished_batches,
 	w.pid AS publisher,
 	o.published_messages,
-	coalesce(o.error, m.error, u.error) AS error,
+	coalesce(o.error, l.error, m.error, u.error) AS error,
 	coalesce(o.error_detail, m.error_detail, u.error_detail) AS error_detail,
-	coalesce(o.error_hint, m.error_hint, u.error_hint) AS error_hint
+	coalesce(o.error_hint, l.error_hint, m.error_hint, u.error_hint) AS error_hint
 FROM (
 	SELECT t.tgrelid::regclass AS relation, t.tgname AS trigger, to_regclass(a.topic_table) AS topic, t.tgenabled <> 'D' AS enabled
 	FROM pg_catalog.pg_trigger t
@@ -575,6 +577,7 @@ LEFT JOIN kafka_state.processes() w ON w.kind = 'publisher' AND w.id = f.ftserve
 LEFT JOIN kafka_state.processes() m ON m.kind = 'publisher' AND m.id = w.id AND (v.view IS NULL OR m.pid IS NULL)		-- its own error is that of ordinary transactions
 LEFT JOIN kafka_state.processes() u ON u.kind = 'supervisor' AND w.pid IS NULL
 LEFT JOIN kafka_state.processes() o ON o.kind = 'output' AND o.id = v.pipeline
+LEFT JOIN kafka_state.processes() l ON l.kind = 'no output' AND l.id = f.ftserver::bigint AND v.view IS NOT NULL AND o.kind IS NULL
 WHERE has_table_privilege(s.relation::oid, 'SELECT');
 COMMENT ON VIEW kafka.sinks IS 'Topics that follow the tables and views that the role may read: by triggers with kafka.publish, or, of unstored views, without';
 GRANT SELECT ON kafka.sinks TO PUBLIC;

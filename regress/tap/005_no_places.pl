@@ -1,6 +1,6 @@
 # Where the server has no place left for a process, kafka.pipelines says so of the pipelines that wait for it, with the setting to
 # raise, to everybody who may read their views; the log says it once; and what waits begins by itself when a place is free. First
-# the postmaster's places (max_worker_processes) are used up, for a worker and for the supervisor of a database, then the extension's own slots (kafka.max_workers).
+# the postmaster's places (max_worker_processes) are used up, for a worker and for the supervisor of a database, then the extension's own slots (kafka.max_workers), for a worker and for an output.
 
 use strict;
 use warnings;
@@ -59,4 +59,21 @@ wait_for_view($node, 'three');
 wait_until('the error to be over', sub { pipelines() eq 'three: running' });
 pass('this pipeline too has begun when the other one was gone');
 is(logged('another process of kafka_views'), 1, 'and this was logged once');
+
+# places for two pipelines, then for two workers or a worker and its output beside their publisher: at least one has no output
+$node->append_conf('postgresql.conf', "kafka.max_workers = 2");
+$node->restart;
+query('CREATE MATERIALIZED VIEW four WITH (kafka.continuous) AS SELECT id FROM places; GRANT SELECT ON three, four TO reader');
+wait_for_view($node, 'four');
+my $before = logged('the output of another pipeline');
+$node->append_conf('postgresql.conf', "kafka.max_workers = 1");
+$node->restart;
+sub unpublished { return query("SET ROLE reader; SELECT DISTINCT concat_ws(': ', publish_error, publish_error_hint) FROM kafka.pipelines WHERE publish_error IS NOT NULL") }
+wait_until('a pipeline to have no output', sub { unpublished() ne '' });
+is(unpublished(), 'no place is left for the output of another pipeline, and it is not published: '
+	. 'Raise kafka.max_workers and restart the server. It starts by itself when another pipeline is dropped.', 'the pipeline says so');
+query('DROP MATERIALIZED VIEW four');
+wait_for_view($node, 'three');
+wait_until('this error to be over', sub { unpublished() eq '' });
+is(logged('the output of another pipeline'), $before + 1, 'and this was logged once');
 done_testing();
