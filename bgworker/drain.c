@@ -56,8 +56,9 @@ kv_drain_flush(void)
  * unpublished the table is truncated. Where the lock is not free, later.
  */
 void
-kv_drain_truncate(const char *table, int64 batch)
+kv_drain_truncate(int64 pipeline, int64 batch)
 {
+	const char *table = pipeline != 0 ? psprintf("outbox_" INT64_FORMAT, pipeline) : "transaction_outbox";
 	Oid			relid;
 	const Oid	types[] = {INT8OID};
 	Datum		value = Int64GetDatum(batch);
@@ -79,7 +80,7 @@ kv_drain_truncate(const char *table, int64 batch)
 			KV_FAULT_POINT("truncate_locked");
 			/* what is live lies behind the dead rows, of which there may be many under an old snapshot */
 			kv_sql_enter_by_index(&sql);
-			if (kv_sql_read(psprintf(batch > 0 ? "SELECT FROM kafka_state.%s WHERE batch > $1 ORDER BY batch, seq LIMIT 1"
+			if (kv_sql_read(psprintf(pipeline != 0 ? "SELECT FROM kafka_state.%s WHERE batch > $1 ORDER BY batch, seq LIMIT 1"
 									 : "SELECT FROM kafka_state.%s WHERE $1 IS NOT NULL ORDER BY server DESC, seq DESC LIMIT 1", table),
 							1, types, &value, NULL, 1) == 0)
 				kv_sql_ddl("TRUNCATE kafka_state.%s", table);

@@ -223,7 +223,7 @@ static void
 truncate_outbox(const Output *output)
 {
 	if (!kv_place_is_before(output->noted, output->published))
-		kv_drain_truncate(psprintf("outbox_" INT64_FORMAT, output->pipeline), output->published.batch);
+		kv_drain_truncate(output->pipeline, output->published.batch);
 }
 
 /* Keeps the positions for the Kafka transactions after it that have none of their own. */

@@ -156,7 +156,7 @@ look(TransactionOutput *output)
 	{
 		/* it may have been locked when the last batch was out */
 		if (current->server != NULL)
-			kv_drain_truncate("transaction_outbox", 0);
+			kv_drain_truncate(0, 0);
 		return;
 	}
 	KV_FAULT_POINT("transactions_read");
@@ -425,7 +425,7 @@ finish(TransactionOutput *output)
 	KV_FAULT_POINT("transactions_published");
 	kv_transaction_batch_finish(&output->current);
 	KV_FAULT_POINT("transactions_noted");
-	kv_drain_truncate("transaction_outbox", 0);
+	kv_drain_truncate(0, 0);
 }
 
 /* See the header. */

@@ -1,5 +1,5 @@
 # A publisher that stands still: the pipeline waits once more than kafka.outbox_limit is to be published, says so in
-# kafka.pipelines, and goes on by itself when the messages are out.
+# kafka.pipelines, and goes on by itself when the messages are out. And an outbox that is large with nothing in it is emptied, also before anything of the pipeline is out.
 
 use strict;
 use warnings;
@@ -10,8 +10,10 @@ my $broker = KafkaViews::Broker->shared;
 my ($topic, $sink) = map { "outbox_limit_${_}_$$" } qw(topic sink);
 my $node = new_node('main', broker => $broker, conf => "kafka.outbox_limit = 1MB\nkafka.batch_rows = 1000");
 
+# the first batch fails until it may succeed; dead rows of such batches are made below
 $broker->create($_, 1) for $topic, $sink;
 $node->safe_psql('postgres', <<~"SQL");
+	ALTER TABLE kafka_state.outbox_batch ADD CONSTRAINT none CHECK (false);
 	CREATE FOREIGN TABLE facts (id int, pad text) SERVER broker OPTIONS (topic '$topic');
 	CREATE FOREIGN TABLE sink (id int, pad text) SERVER broker OPTIONS (topic '$sink');
 	BEGIN;
@@ -19,6 +21,11 @@ $node->safe_psql('postgres', <<~"SQL");
 	CREATE TRIGGER publish AFTER INSERT ON v REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('sink');
 	COMMIT;
 	SQL
+my $outbox = $node->safe_psql('postgres', "SELECT 'kafka_state.outbox_' || pipeline FROM kafka_state.pipeline");
+$node->safe_psql('postgres', "BEGIN; INSERT INTO $outbox SELECT 1, i, convert_to(repeat('x', 1000), 'UTF8') FROM generate_series(1, 20000) i; ROLLBACK");
+wait_until('the outbox to be emptied', sub { return $node->safe_psql('postgres', "SELECT pg_relation_size('$outbox') = 0") eq 't' });
+is($node->safe_psql('postgres', 'SELECT coalesce(published_batch, 0), publish_error FROM kafka.pipelines'), '0|', 'an outbox of dead rows is emptied where nothing is out yet');
+$node->safe_psql('postgres', "ALTER TABLE kafka_state.outbox_batch DROP CONSTRAINT none; SELECT kafka.resume('v'::regclass)");
 $broker->produce($topic, '{"id":0}');
 wait_for_sink($broker, $sink, 1);
 
