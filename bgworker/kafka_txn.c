@@ -396,8 +396,11 @@ produce_all(KafkaTxn *txn)
 	}
 	KV_FAULT_POINT("kafka_produced");
 	txn->state = TXN_DELIVERING;
+	/* what nobody waits for has no end that would tell the process to go on */
 	if (txn->produced > 0)
 		call(txn, call_flush, DELIVERY_SLICE_MS);
+	else
+		after_delivery(txn);
 }
 
 /* Takes delivery failures and logs from the client's queues. */
