@@ -49,7 +49,7 @@ static void attach(ViewRow *view, Oid topic_relid, bool snapshot);
 static bool is_stored(const ViewRow *view);
 static void add_sink(const ViewRow *view, Oid topic_relid);
 static bool drop_triggers(Oid relid, Oid topic_relid);
-static List *key_of(ViewRow *view);
+static List *key_of(ViewRow *view, List *keys);
 static void create_triggers(ViewRow *view, Oid topic_relid, const char *topic_name);
 static void create_trigger(Oid topic_relid, const char *event, const char *transition, const char *table,
 						   const char *topic_name);
@@ -89,8 +89,10 @@ kafka_create_sink(PG_FUNCTION_ARGS)
 	relid = PG_GETARG_OID(0);
 	view = owned_view(relid);
 	topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	unique = key_of(view);
-	keys = PG_ARGISNULL(2) ? unique : key_columns(relid, PG_GETARG_ARRAYTYPE_P(2));
+	keys = PG_ARGISNULL(2) ? NIL : key_columns(relid, PG_GETARG_ARRAYTYPE_P(2));
+	unique = key_of(view, keys);
+	if (PG_ARGISNULL(2))
+		keys = unique;
 	/* a topic whose key names fewer columns than the view's keeps every change instead of the last */
 	upsert = unique != NIL && list_difference_int(unique, keys) == NIL;
 	if (PG_ARGISNULL(3))
@@ -236,9 +238,12 @@ drop_triggers(Oid relid, Oid topic_relid)
 	return names != NIL;
 }
 
-/* Gives the columns (attnos) that identify the view's rows: its key, or those of a unique index that somebody made on it; NIL: none. */
+/*
+ * Gives the columns (attnos) that identify the view's rows: its key, or those of a unique index that somebody made on it; NIL: none. The index
+ * must be one that serves the topic: of columns among keys, where these are given (not NIL), and without nulls in a key of several, which is JSON.
+ */
 static List *
-key_of(ViewRow *view)
+key_of(ViewRow *view, List *keys)
 {
 	Relation	rel = table_open(view->relation, AccessShareLock);
 	List	   *columns = kv_sink_view_key(rel);
@@ -247,10 +252,12 @@ key_of(ViewRow *view)
 	foreach(cell, columns == NIL ? RelationGetIndexList(rel) : NIL)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool		nulls;
 
-		for (int i = 0; index->rd_index->indisunique && i < index->rd_index->indnkeyatts; i++)
-			columns = lappend_int(columns, index->rd_index->indkey.values[i]);
+		columns = kv_sink_index_key(rel, index, &nulls);
 		index_close(index, AccessShareLock);
+		if ((keys != NIL && list_difference_int(columns, keys) != NIL) || (nulls && list_length(keys != NIL ? keys : columns) > 1))
+			columns = NIL;
 		if (columns != NIL)
 			break;
 	}

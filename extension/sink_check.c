@@ -41,7 +41,7 @@ static void check_sink_key(Relation rel, const TopicDef *topic);
 static void check_key_types(Relation rel, const TopicDef *topic);
 static bool keeps_identity(Form_pg_attribute from, Form_pg_attribute column, const TopicColumn *to);
 static bool covers_unique_index(Relation rel, const TopicDef *topic);
-static bool index_is_covered(Form_pg_index index, Relation rel, const TopicDef *topic);
+static bool are_key_columns(Relation rel, List *columns, const TopicDef *topic);
 
 
 /* Gives the oid of kafka.publish(), InvalidOid without the extension. */
@@ -257,37 +257,52 @@ covers_unique_index(Relation rel, const TopicDef *topic)
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
 
-		covered = covered || (RelationGetIndexPredicate(index) == NIL && index_is_covered(index->rd_index, rel, topic));
+		bool		nulls;
+		List	   *columns = kv_sink_index_key(rel, index, &nulls);
+
+		/* a JSON key can be null; the other key formats refuse each null */
+		covered = covered || (columns != NIL && !(nulls && topic->key_format == KEY_JSON) && are_key_columns(rel, columns, topic));
 		index_close(index, AccessShareLock);
 	}
 	return covered;
 }
 
-/*
- * Is it a unique index all of whose columns are, by name, key columns of the topic? Where it lets in several rows with
- * a null, a JSON key, which can be null, would not identify them; the other key formats refuse each null.
- */
-static bool
-index_is_covered(Form_pg_index index, Relation rel, const TopicDef *topic)
+/* See the header. */
+List *
+kv_sink_index_key(Relation rel, Relation index, bool *nulls)
 {
-	if (!index->indisunique || !index->indisvalid || !index->indimmediate)
-		return false;
-	for (int i = 0; i < index->indnkeyatts; i++)
+	Form_pg_index form = index->rd_index;
+	List	   *columns = NIL;
+
+	*nulls = false;
+	if (!form->indisunique || !form->indisvalid || !form->indimmediate || RelationGetIndexPredicate(index) != NIL)
+		return NIL;
+	for (int i = 0; i < form->indnkeyatts; i++)
 	{
+		AttrNumber	attno = form->indkey.values[i];
+
+		/* an expression, or a system column */
+		if (attno <= 0)
+			return NIL;
+		*nulls = *nulls || (!form->indnullsnotdistinct && !TupleDescAttr(RelationGetDescr(rel), attno - 1)->attnotnull);
+		columns = lappend_int(columns, attno);
+	}
+	return columns;
+}
+
+/* Are all these columns (attnos) of the relation, by name, key columns of the topic? */
+static bool
+are_key_columns(Relation rel, List *columns, const TopicDef *topic)
+{
+	ListCell   *cell;
+
+	foreach(cell, columns)
+	{
+		Name		name = &TupleDescAttr(RelationGetDescr(rel), lfirst_int(cell) - 1)->attname;
 		bool		found = false;
 
-		if (index->indkey.values[i] <= 0)
-			return false;
-		if (topic->key_format == KEY_JSON && !index->indnullsnotdistinct &&
-			!TupleDescAttr(RelationGetDescr(rel), index->indkey.values[i] - 1)->attnotnull)
-			return false;
-		for (int j = 0; j < topic->nkeys; j++)
-		{
-			TopicColumn *column = &topic->columns[topic->keys[j]];
-
-			found = found || namestrcmp(&TupleDescAttr(RelationGetDescr(rel), index->indkey.values[i] - 1)->attname,
-										column->name) == 0;
-		}
+		for (int i = 0; i < topic->nkeys; i++)
+			found = found || namestrcmp(name, topic->columns[topic->keys[i]].name) == 0;
 		if (!found)
 			return false;
 	}

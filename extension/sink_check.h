@@ -26,7 +26,12 @@ extern void kv_sink_check(Relation rel, Oid topic_relid);
  * made with it and cannot be dropped. NIL for an append-only view, whose rows never change, and for an ordinary table.
  */
 extern List *kv_sink_view_key(Relation rel);
-/* Is the topic's key made of such columns only, so that no update changes it? */
+/*
+ * Attnos of the columns of an index of the relation by which any two of its rows differ, at any time; NIL: it is no such index. *nulls: but for
+ * rows with a null in one of them, which a key that holds nulls does not tell from each other.
+ */
+extern List *kv_sink_index_key(Relation rel, Relation index, bool *nulls);
+/* Is the topic's key made of columns of kv_sink_view_key only, so that no update changes it? */
 extern bool kv_sink_key_is_fixed(Relation rel, const TopicDef *topic);
 
 #endif							/* KV_SINK_CHECK_H */

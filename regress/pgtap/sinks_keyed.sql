@@ -169,6 +169,23 @@ INSERT INTO sinks SELECT 'made_pair', view, key, columns FROM sinks WHERE topic 
 SELECT ok(read('1 a -5 26', '3 c 1 27'), 'more readings');
 SELECT is_empty('SELECT sinks_differ()', 'every sink is its view, those made with the view''s key too');
 
+-- of an append-only view, with the columns of a unique index: not of one that lets rows with the same key in
+CREATE FUNCTION made(topic text) RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(' ', (SELECT mode FROM kafka.topics WHERE relation = $1::regclass), (SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::regclass AND attfdwoptions = '{key=true}'))
+$$;
+CREATE MATERIALIZED VIEW facts WITH (kafka.continuous) AS SELECT sensor, room, at FROM readings WITH NO DATA;
+CREATE UNIQUE INDEX ON facts (at) WHERE room = 'a';
+CREATE UNIQUE INDEX ON facts ((sensor + 1));
+CREATE UNIQUE INDEX ON facts (sensor, at);
+SELECT kafka.create_sink('facts', 'sinks_keyed_facts') \g /dev/null
+SELECT is(made('sinks_keyed_facts'), 'append', 'part of the rows, an expression, nulls that are not equal: each is no key');
+CREATE UNIQUE INDEX ON facts (sensor, at) NULLS NOT DISTINCT;
+CREATE UNIQUE INDEX ON facts (at);
+SELECT kafka.create_sink('facts', 'sinks_keyed_facts_key') \g /dev/null
+SELECT is(made('sinks_keyed_facts_key'), 'upsert sensor,at', 'the columns of an index that identifies all rows are');
+SELECT kafka.create_sink('facts', 'sinks_keyed_facts_at', '{at}') \g /dev/null
+SELECT is(made('sinks_keyed_facts_at'), 'upsert at', 'and those of another one, where they are asked for');
+
 -- sessions of sensor 2: what was published of each, by its seconds
 CREATE FUNCTION second_session() RETURNS SETOF text LANGUAGE sql AS $$
 	SELECT format('%s-%s %s', extract(second FROM (k#>>'{during,start}')::timestamptz)::int, extract(second FROM (k#>>'{during,end}')::timestamptz)::int, coalesce(value->>'heat', 'gone'))
