@@ -116,11 +116,25 @@ sub kill_unwritten
 	my @writers = split /\n/, $node->safe_psql('postgres',
 		"SELECT pid FROM pg_stat_activity WHERE backend_type IN ('walwriter', 'checkpointer', 'background writer')");
 
-	kill 'STOP', @writers;
+	hold($node, $_) for @writers;
 	$code->();
 	$node->kill9;
 	# they shall not write in their end either
 	kill 'KILL', @writers;
+	return;
+}
+
+# Stops a process of the server that writes by itself where it waits for work, and so holds no lock that others need to write.
+sub hold
+{
+	my ($node, $pid) = @_;
+
+	wait_until("process $pid to rest", sub {
+		kill 'STOP', $pid or die "could not signal $pid: $!";
+		return 1 if $node->safe_psql('postgres', "SELECT wait_event IN ('WalWriterMain', 'CheckpointerMain', 'BgWriterMain', 'BgWriterHibernate') "
+			. "FROM pg_stat_activity WHERE pid = $pid") eq 't';
+		kill 'CONT', $pid;
+		return 0 });
 	return;
 }
 
