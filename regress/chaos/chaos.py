@@ -179,7 +179,7 @@ class Chaos:
         """What threads have found, errors that no fault explains, and what the servers' log must not have."""
         found = [line for thread in self.beside for line in thread.wrong]
         found += [line for thread in [*self.sessions, *self.beside] for line in thread.unexpected]
-        bad = re.compile(r"TRAP:|PANIC:|terminated by signal (?!9:|15:)|(ERROR|FATAL):  XX\d\d\d|\bXX\d\d\d\b|exited with exit code [^01]")
+        bad = re.compile(r"TRAP:|PANIC:|terminated by signal (?!9:|15:)|(ERROR|FATAL):  XX\d\d\d|\bXX\d\d\d\b|exited with exit code [^01]|lacks what was published from")
         found += [f"server log: {line}" for line in self.servers.log() if bad.search(line)][:20]
         return found
 
