@@ -77,7 +77,7 @@ kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)
 		PipelineView *view = &pipeline->views[i];
 
 		set_view_watermark(pipeline, view);
-		view->next_frontier = Max(view->frontier, view->watermark);
+		view->next_frontier = kv_pipeline_leaves_out(view) ? view->frontier : Max(view->frontier, view->watermark);
 	}
 	if (pipeline->redo)
 		kv_redo_limit_frontiers(pipeline);

@@ -139,7 +139,7 @@ apply_inputs(Pipeline *pipeline, PipelineView *view)
 {
 	int64		nrows = 0;
 
-	if (view->left_out)
+	if (kv_pipeline_leaves_out(view))
 		return;
 	for (int i = 0; i < view->view->ninputs; i++)
 	{

@@ -459,12 +459,12 @@ frontiers_json(Pipeline *pipeline)
 /*
  * Computes the first rows of views over views whose upper views had rows already: their
  * statements over a delta that is all rows of the upper view, and what time has closed since. Each is a batch of its own
- * without records.
+ * without records. Its frontier is by the clock of the last one: what partitions that are idle since then let pass, the upper views have not closed, and
+ * what they give when they do is not late.
  */
 void
 kv_batch_initialize_views(Pipeline *pipeline)
 {
-	kv_advance_frontiers(pipeline, GetCurrentTimestamp());
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
@@ -476,6 +476,8 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		StartTransactionCommand();
 		old = MemoryContextSwitchTo(pipeline->batch);
 		begin_numbered(pipeline);
+		view->row->initialized = true;	/* from here on, and in what goes out with it; an error ends the run */
+		kv_advance_frontiers(pipeline, pipeline->clock);
 		kv_delta_begin(pipeline);
 		kv_delta_begin_views(pipeline);
 		for (int j = 0; j < view->view->ninputs; j++)
@@ -487,7 +489,6 @@ kv_batch_initialize_views(Pipeline *pipeline)
 		kv_delta_end_views(pipeline);
 		kv_delta_end(pipeline);
 		kv_view_set_initialized(view->row->view);
-		view->row->initialized = true;	/* in what goes out with it too; an error ends the run */
 		store_frontier(view);
 		if (kv_outbox_end_batch())
 			store_outbox_batch(pipeline, true);

@@ -32,6 +32,22 @@ kv_pipeline_view(Pipeline *pipeline, Oid relid)
 	elog(ERROR, "pipeline \"%s\" has no view %u", pipeline->row->name, relid);
 }
 
+/*
+ * Is a view left out of batches? One over views is, until it gets its first rows: all that these views have then. What they get before
+ * is among that, and if the view's own time went on before, what that has closed would come too late. One that reads topics too began with its pipeline; of
+ * those only tables are read before its first rows, which it must see.
+ */
+bool
+kv_pipeline_leaves_out(const PipelineView *view)
+{
+	for (int i = 0; i < view->view->ninputs; i++)
+	{
+		if (kv_input_is_topic(&view->view->inputs[i]))
+			return false;
+	}
+	return kv_view_reads_views(view->view) && !view->row->initialized;
+}
+
 /* Gives the time before which no buffer of a topic needs a record: DT_NOBEGIN all are needed, DT_NOEND none. */
 TimestampTz
 kv_pipeline_reload_bound(Pipeline *pipeline, const TopicInput *topic)

@@ -199,7 +199,7 @@ typedef struct Pipeline
 	MemoryContext rows_context; /* the same */
 	TimestampTz batch_time;		/* greatest event time of its streams' records */
 	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
-	TimestampTz clock;			/* when it began */
+	TimestampTz clock;			/* when it, or the last one, began; 0: none has in this run */
 	bool		broker_silent;	/* it did not answer when it was asked last */
 	bool		cut_off;		/* broker_silent, or some partition is leaderless: the slot says so until it is over */
 	/* dead_letter.c: the record at which on_error 'stop' ends a batch, so that what comes before it is committed; NULL: none */
@@ -237,6 +237,8 @@ extern volatile bool kv_look_at_members;
 extern TopicInput *kv_pipeline_topic(Pipeline *pipeline, Oid relid);
 extern PipelineView *kv_pipeline_view(Pipeline *pipeline, Oid relid);
 extern bool kv_pipeline_is_buffer(const ViewInput *input, const TopicInput *topic);
+/* Do batches leave a view out, which has no first rows of the views that it reads yet? */
+extern bool kv_pipeline_leaves_out(const PipelineView *view);
 /* The time before which no buffer of a topic needs a record; the longest for which one keeps a row, in us of event time. */
 extern TimestampTz kv_pipeline_reload_bound(Pipeline *pipeline, const TopicInput *topic);
 extern int64 kv_pipeline_longest_stay(Pipeline *pipeline, const TopicInput *topic);
