@@ -430,27 +430,25 @@ positions_json(Pipeline *pipeline)
 	return json.data;
 }
 
-/* A view that is not named has no first rows yet (redo.c). */
+/* A view that is not named has no first rows yet; the clock is after every record that the positions are behind (redo.c). */
 static char *
 frontiers_json(Pipeline *pipeline)
 {
 	StringInfoData json;
-	const char *separator = "";
 
 	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
+	appendStringInfo(&json, "{\"clock\":" INT64_FORMAT, GetCurrentTimestamp());
 	for (int i = 0; i < pipeline->nviews; i++)
 	{
 		PipelineView *view = &pipeline->views[i];
 
 		if (!view->row->initialized)
 			continue;
-		appendStringInfo(&json, "%s\"" INT64_FORMAT "\":", separator, view->row->view);
+		appendStringInfo(&json, ",\"" INT64_FORMAT "\":", view->row->view);
 		if (!view->needs_frontier || view->next_frontier == DT_NOBEGIN)
 			appendStringInfoString(&json, "null");
 		else
 			appendStringInfo(&json, INT64_FORMAT, view->next_frontier);
-		separator = ",";
 	}
 	appendStringInfoChar(&json, '}');
 	return json.data;

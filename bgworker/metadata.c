@@ -1,8 +1,8 @@
 /*
  * metadata.c: what travels with the positions of every Kafka transaction of ours, and says which batch is out, and whose it is.
  *
- * It is a JSON object {batch, part, owner, adoptions, timeline, here, frontiers}. Frontiers are for a database that has lost the batch, and
- * are left out where they would not fit.
+ * It is a JSON object {batch, part, owner, adoptions, timeline, here, frontiers}. Frontiers, the clock
+ * among them, are for a database that has lost the batch, and are left out where they would not fit.
  */
 #include "postgres.h"
 

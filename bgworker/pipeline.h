@@ -213,6 +213,7 @@ typedef struct Pipeline
 	bool		redo;
 	bool		redo_frontiers; /* the views' redo_frontier is known */
 	int64		redo_batch;		/* the last one that Kafka has */
+	TimestampTz redo_clock;		/* when that was made; 0: not known */
 	/* state */
 	bool		bootstrap_done; /* false: only tables are read so far */
 	int64		batch_number;

@@ -14,6 +14,8 @@
  *
  * Batches end elsewhere than they did. A row that is late by the stream time of its own partition is so again; one that was late by the closed
  * frontier alone, of a partition that was idle or of a view over a join or a view, may be judged otherwise, for Kafka has the last frontiers only.
+ * Whether a record is from the future (kafka.max_ahead) is said by the clock of the last batch that Kafka has, and by that of now where it is not known: what the
+ * predecessor applied is applied again. What it set aside is so again too, but for a record that would have been none from the future by the end of the lost batches.
  *
  * A view over views that was added to a pipeline gets first rows in a batch of their own. Where the last batch of the predecessor names other views
  * and not this one, that had not published them: the view is left out, and the run that comes after this gives it its first rows, with a number.
@@ -125,6 +127,7 @@ kv_redo_load(Pipeline *pipeline)
 	kv_outbox_held_back = pipeline->redo;
 	if (!pipeline->redo)
 		return;
+	kv_time_clock = pipeline->redo_clock;
 	check_limits(pipeline);
 	KV_FAULT_POINT("redo_loaded");
 }
@@ -138,11 +141,13 @@ read_note(Pipeline *pipeline)
 	KvSql		sql;
 
 	kv_sql_enter_engine(&sql);
-	pipeline->redo = kv_sql_read("SELECT batch, frontiers IS NOT NULL FROM kafka_state.redo WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
+	pipeline->redo = kv_sql_read("SELECT batch, frontiers IS NOT NULL, coalesce((frontiers->>'clock')::bigint, 0)"
+								 " FROM kafka_state.redo WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (pipeline->redo)
 	{
 		pipeline->redo_batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 		pipeline->redo_frontiers = DatumGetBool(kv_sql_value(0, 2, &isnull));
+		pipeline->redo_clock = DatumGetTimestampTz(kv_sql_value(0, 3, &isnull));
 		limit_partitions(pipeline);
 		if (pipeline->redo_frontiers)
 			read_frontiers(pipeline);
@@ -220,7 +225,7 @@ read_frontiers(Pipeline *pipeline)
 		pipeline->views[i].left_out = true;
 	}
 	count = kv_sql_read("SELECT f.key::bigint, f.value::bigint FROM kafka_state.redo r"
-						" CROSS JOIN LATERAL pg_catalog.jsonb_each_text(r.frontiers) f WHERE r.pipeline = $1", 1, types, &value, NULL, 0);
+						" CROSS JOIN LATERAL pg_catalog.jsonb_each_text(r.frontiers) f WHERE r.pipeline = $1 AND f.key <> 'clock'", 1, types, &value, NULL, 0);
 	for (uint64 i = 0; i < count; i++)
 	{
 		bool		isnull;
@@ -339,4 +344,5 @@ kv_redo_end(Pipeline *pipeline)
 	}
 	pipeline->redo = false;
 	kv_outbox_held_back = false;
+	kv_time_clock = 0;
 }

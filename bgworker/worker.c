@@ -173,6 +173,7 @@ run_once(int64 id)
 	invalid = kv_members_invalid;
 	kv_members_watch(NULL);
 	kv_outbox_held_back = false;
+	kv_time_clock = 0;
 	MemoryContextDelete(context);
 	if (error != NULL)
 	{

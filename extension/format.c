@@ -23,6 +23,8 @@
 #include "utils/resowner.h"
 #include "utils/xml.h"
 
+TimestampTz kv_time_clock = 0;
+
 static DecodeResult decode_part(Decoder *decoder, DecodePart *part, const char *what, const char *bytes, size_t len,
 								Datum *values, bool *nulls, DecodeError *bad);
 static ConvertResult convert_columns(Decoder *decoder, DecodePart *part, const char *bytes, size_t len, bool catching,
@@ -385,20 +387,19 @@ time_of_ms(int64 ms)
 bool
 kv_time_too_far(int64 record_timestamp_ms, TimestampTz event_time, const char **why)
 {
-	static TimestampTz clock = 0;
+	static TimestampTz answer = 0;
+	TimestampTz clock = kv_time_clock != 0 ? kv_time_clock : answer;
 	int64		ahead_us = (int64) kv_max_ahead_ms * 1000;
 	TimestampTz record = record_timestamp_ms < 0 ? 0 : time_of_ms(record_timestamp_ms);
 	TimestampTz limit = record_timestamp_ms < 0 ? event_time : record;
 
+	if (limit > clock + ahead_us && kv_time_clock == 0)
+		clock = answer = GetCurrentTimestamp();
 	if (limit > clock + ahead_us)
 	{
-		clock = GetCurrentTimestamp();
-		if (limit > clock + ahead_us)
-		{
-			*why = record_timestamp_ms < 0 ? "Its event time is more than kafka.max_ahead after the clock." :
-				"Its timestamp is more than kafka.max_ahead after the clock.";
-			return true;
-		}
+		*why = record_timestamp_ms < 0 ? "Its event time is more than kafka.max_ahead after the clock." :
+			"Its timestamp is more than kafka.max_ahead after the clock.";
+		return true;
 	}
 	if (record_timestamp_ms >= 0 && event_time > record && event_time - record > ahead_us)
 	{

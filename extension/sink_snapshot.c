@@ -134,17 +134,18 @@ store_batch(int64 pipeline, int64 batch)
 	static const char text[] =
 		"INSERT INTO kafka_state.outbox_batch (pipeline, batch, positions, made_in, frontiers) "
 		"SELECT $1, $2, $3::pg_catalog.jsonb, $4, coalesce((SELECT pg_catalog.jsonb_object_agg(v.view::text, v.frontier) "
-		" FROM kafka_state.view v WHERE v.pipeline = $1 AND v.initialized), '{}')";
-	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
-	Datum		values[4];
+		" FROM kafka_state.view v WHERE v.pipeline = $1 AND v.initialized), '{}') || pg_catalog.jsonb_build_object('clock', $5)";
+	const Oid	types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID, INT8OID};
+	Datum		values[5];
 	KvSql		sql;
 
 	values[0] = Int64GetDatum(pipeline);
 	values[1] = Int64GetDatum(batch);
 	values[2] = CStringGetTextDatum(positions_json(pipeline));
 	values[3] = CStringGetTextDatum(kv_identity_here());
+	values[4] = TimestampTzGetDatum(GetCurrentTimestamp());
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 4, types, values, NULL);
+	kv_sql_run(text, 5, types, values, NULL);
 	kv_sql_leave(&sql);
 }
 

@@ -114,7 +114,7 @@ CREATE TABLE kafka_state.redo (
 	pipeline bigint PRIMARY KEY,
 	batch bigint NOT NULL,			-- the last one that Kafka has
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] that it has
-	frontiers jsonb				-- {"view id": microseconds or null}, without views that had no first rows yet; null: they did not fit there
+	frontiers jsonb				-- {"clock": microseconds, "view id": microseconds or null}, without views that had no first rows yet; null: they did not fit there
 );
 COMMENT ON TABLE kafka_state.redo IS 'Pipelines of which Kafka has more than this database: up to there records are applied again and not published';
 
@@ -122,7 +122,7 @@ CREATE TABLE kafka_state.outbox_batch (
 	pipeline bigint NOT NULL,
 	batch bigint NOT NULL,
 	positions jsonb NOT NULL,		-- [{"topic":..,"partition":..,"offset":..}] after this batch
-	frontiers jsonb NOT NULL,		-- {"view id": microseconds or null}, without views that have no first rows yet
+	frontiers jsonb NOT NULL,		-- {"clock": microseconds, "view id": microseconds or null}, without views that have no first rows yet
 	made_in text,				-- timeline and data directory, as in pipeline.compared, of one that has messages and moves no position; null: it does
 	PRIMARY KEY (pipeline, batch)
 );

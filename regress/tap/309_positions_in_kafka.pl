@@ -32,7 +32,7 @@ sub check_group
 	pass("$what: positions of all partitions");
 	my %metadata = map { $_->[3] => 1 } @offsets;
 	is(scalar(keys %metadata), 1, "$what: with the same metadata");
-	like((keys %metadata)[0], qr/^\{"batch":\d+,"part":0,"owner":"[^"]+","adoptions":0,"timeline":1,"here":"[\d\/]+","frontiers":\{"\d+": -?\d+\}\}$/, "$what: which has all there is to know");
+	like((keys %metadata)[0], qr/^\{"batch":\d+,"part":0,"owner":"[^"]+","adoptions":0,"timeline":1,"here":"[\d\/]+","frontiers":\{"\d+": -?\d+, "clock": \d+\}\}$/, "$what: which has all there is to know");
 	return;
 }
 

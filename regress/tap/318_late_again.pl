@@ -1,5 +1,6 @@
 # Rows that are late are judged the same when a promoted standby applies them again, in batches that end elsewhere: by the stream time of their own partition.
-# So windows that had closed get the counts that were published, and a join with late rows makes the pairs that were.
+# So windows that had closed get the counts that were published, and a join with late rows makes the pairs that were. A record that was from the future when it
+# was read (kafka.max_ahead) is a dead letter again, though by the clock it is none any more: or it would make those behind it late.
 
 use strict;
 use warnings;
@@ -8,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $broker = KafkaViews::Broker->new;
-my $node = new_node('primary', broker => $broker, conf => "kafka.instance = 'late'\nkafka.batch_rows = 7", init => [ allows_streaming => 1 ]);
+my $node = new_node('primary', broker => $broker, conf => "kafka.instance = 'late'\nkafka.batch_rows = 7\nkafka.max_ahead = '1min'", init => [ allows_streaming => 1 ]);
 my $begin_ms = 1_700_000_000_000;
 
 sub sql { my ($where, $query) = @_; return $where->safe_psql('postgres', $query) }
@@ -49,8 +50,14 @@ $standby->append_conf('postgresql.conf', 'kafka.batch_rows = 1000');
 $standby->start;
 $node->wait_for_catchup($standby);
 $standby->stop;
-feed(101, 400);
+feed(101, 200);
+my $ahead = time + 60 + 20;
+$broker->produce('visits', sprintf qq(partition=0 ts=%d 0\t{"id":0,"at":%d}), 1000 * $ahead, $begin_ms + 10_000_000);
+feed(201, 400);
 wait_for_view($node, $_) for qw(counts pairs);
+my $of_future = q{SELECT DISTINCT "offset", message FROM kafka.dead_letters WHERE topic = 'visits' AND partition = 0};
+my $letters = sql($node, $of_future);
+like($letters, qr/^\d+\|record from the future$/, 'a record is from the future');
 my $late = sql($node, 'SELECT relation, late_rows FROM kafka_state.view ORDER BY 1');
 unlike($late, qr/\|0/, 'rows are late');
 $node->stop('immediate');
@@ -68,9 +75,11 @@ sub check
 	return;
 }
 
+wait_until('the time from which it is not', sub { time > $ahead - 60 });
 $standby->start;
 $standby->promote;
 check('applied again');
+is(sql($standby, $of_future), $letters, 'the same record is a dead letter');
 is(sql($standby, 'SELECT relation, late_rows FROM kafka_state.view ORDER BY 1'), $late, 'the same rows are late');
 feed(401, 500);
 check('going on');
