@@ -2,7 +2,7 @@
  * advance.c: how time goes on.
  *
  * Watermark of a topic: the least stream time of its partitions that ever had a
- * record and are not idle; where all are idle it stays, or goes on by the clock (kafka.idle_advance). Watermark of a view: the
+ * record and are not idle (at their ends for kafka.idle_timeout, as their leaders confirm: ends.c); where all are idle it stays, or goes on by the clock (kafka.idle_advance). Watermark of a view: the
  * least of its driving inputs'; for a view over a view the input's is the upper view's
  * watermark less its join bounds. A driving input without a watermark holds the view's back until it is known to be silent:
  * no record ever, and idle. Then it counts for nothing, as a partition without records does; its first record is judged by what was reached.
@@ -38,6 +38,7 @@ typedef struct InputRows
 
 static TimestampTz topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
 static bool is_idle(const Partition *partition, TimestampTz now);
+static bool has_been_idle(const Partition *partition, TimestampTz until);
 static TimestampTz idle_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now);
 static TimestampTz last_watermark(const TopicInput *input);
 static TimestampTz greatest_frontier(Pipeline *pipeline, const TopicInput *input);
@@ -48,7 +49,7 @@ static void apply_input_rows(Tuplestorestate *rows, int64 nrows, void *arg);
 static bool eviction_due(const PipelineView *view);
 
 
-/* Notes since when each partition is at its end with nothing new. While its broker is silent nobody knows that. */
+/* Notes since when each partition is at its end with nothing new. While its broker or its leader is silent nobody knows that. */
 void
 kv_advance_note_idle(Pipeline *pipeline, TimestampTz now)
 {
@@ -58,12 +59,30 @@ kv_advance_note_idle(Pipeline *pipeline, TimestampTz now)
 		{
 			Partition  *partition = &pipeline->topics[i].partitions[n];
 
-			if (pipeline->broker_silent || partition->leaderless || !partition->at_end || partition->fifo_given < partition->fifo_count)
+			if (pipeline->broker_silent || partition->leaderless || partition->unanswered || !partition->at_end ||
+				partition->fifo_given < partition->fifo_count)
 				partition->idle_since = 0;
 			else if (partition->idle_since == 0)
 				partition->idle_since = now;
 		}
 	}
+}
+
+/* See the header. */
+bool
+kv_advance_waits_for_leader(Pipeline *pipeline, TimestampTz now)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		{
+			const Partition *partition = &pipeline->topics[i].partitions[n];
+
+			if (has_been_idle(partition, now) && !is_idle(partition, now))
+				return true;
+		}
+	}
+	return false;
 }
 
 /* Computes the watermarks of topics and views and each view's next frontier. */
@@ -114,12 +133,19 @@ topic_watermark(Pipeline *pipeline, TopicInput *input, TimestampTz now)
 	return least;
 }
 
-/* Tells whether a partition has been at its end with nothing new for kafka.idle_timeout. */
+/* Tells whether a partition had been at its end with nothing new for kafka.idle_timeout when its leader last said so. */
 static bool
 is_idle(const Partition *partition, TimestampTz now)
 {
+	return has_been_idle(partition, Min(now, partition->confirmed_at));
+}
+
+/* Tells whether it had by some time, as far as is seen from here. */
+static bool
+has_been_idle(const Partition *partition, TimestampTz until)
+{
 	return kv_idle_timeout_ms > 0 && partition->idle_since != 0 &&
-		now - partition->idle_since >= (int64) kv_idle_timeout_ms * 1000;
+		until - partition->idle_since >= (int64) kv_idle_timeout_ms * 1000;
 }
 
 /*

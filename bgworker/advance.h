@@ -6,6 +6,8 @@
 
 /* Notes partitions that are at their ends with nothing new, by the worker's clock. */
 extern void kv_advance_note_idle(Pipeline *pipeline, TimestampTz now);
+/* Would a partition be idle if its leader confirmed that it has nothing new? */
+extern bool kv_advance_waits_for_leader(Pipeline *pipeline, TimestampTz now);
 /* Computes watermarks and every view's next_frontier from what merge has given out. */
 extern void kv_advance_frontiers(Pipeline *pipeline, TimestampTz now);
 /* Leaves every frontier where it is, in the place of the two above: of a batch of dead letters, which is no place for what closing may raise. */

@@ -44,8 +44,8 @@ typedef struct ConsumerCleanup
 } ConsumerCleanup;
 
 static void open_client(Pipeline *pipeline, int partitions);
-static int	count_partitions(Pipeline *pipeline, const TopicInput *input);
-static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int count);
+static int	count_partitions(Pipeline *pipeline, const TopicInput *input, int32 **leaders);
+static void find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int count, const int32 *leaders);
 static void init_partition(Pipeline *pipeline, TopicInput *input, int number, const PositionRow *stored);
 static void close_partitions(void *arg);
 static Partition *partition_of(Pipeline *pipeline, const rd_kafka_message_t *msg);
@@ -68,6 +68,7 @@ kv_consumer_open(Pipeline *pipeline)
 	List	   *positions;
 	List	   *created = NIL;
 	int		   *counts = MemoryContextAlloc(pipeline->context, sizeof(int) * Max(pipeline->ntopics, 1));
+	int32	  **leaders = MemoryContextAllocZero(pipeline->context, sizeof(int32 *) * Max(pipeline->ntopics, 1));
 	int			all = 0;
 	MemoryContext old;
 
@@ -81,7 +82,7 @@ kv_consumer_open(Pipeline *pipeline)
 	old = MemoryContextSwitchTo(pipeline->context);
 	(void) kv_cluster_check(pipeline->consumer, pipeline->row->pipeline, pipeline->row->name, true);
 	for (int i = 0; i < pipeline->ntopics; i++)
-		all += counts[i] = count_partitions(pipeline, &pipeline->topics[i]);
+		all += counts[i] = count_partitions(pipeline, &pipeline->topics[i], &leaders[i]);
 	/* how much a client fetches is said when it is made: at a first start only now is it known among how many that is divided */
 	if (all != pipeline->share.partitions)
 	{
@@ -94,7 +95,7 @@ kv_consumer_open(Pipeline *pipeline)
 	}
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
-		find_partitions(pipeline, &pipeline->topics[i], positions, counts[i]);
+		find_partitions(pipeline, &pipeline->topics[i], positions, counts[i], leaders[i]);
 		created = list_concat(created, kv_start_resolve(pipeline, &pipeline->topics[i], positions));
 	}
 	if (created != NIL)
@@ -145,20 +146,21 @@ open_client(Pipeline *pipeline, int partitions)
 
 	pipeline->queue = kv_client_new_queue(pipeline->consumer);
 	kv_fetching_begin(pipeline);
-	pipeline->wait_set = kv_create_wait_event_set(pipeline->context, 3);
+	pipeline->wait_set = kv_create_wait_event_set(pipeline->context, 4);
 	AddWaitEventToSet(pipeline->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(pipeline->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	AddWaitEventToSet(pipeline->wait_set, WL_SOCKET_READABLE, pipeline->consumer->wakeup_fd, NULL, NULL);
+	AddWaitEventToSet(pipeline->wait_set, WL_SOCKET_READABLE, kv_call_fd(), NULL, NULL);
 }
 
-/* Asks the broker how many partitions a topic has. Runs: outside. Blocks: 10 s. */
+/* Asks the broker how many partitions a topic has, and who leads them. Runs: outside. Blocks: 10 s. */
 static int
-count_partitions(Pipeline *pipeline, const TopicInput *input)
+count_partitions(Pipeline *pipeline, const TopicInput *input, int32 **leaders)
 {
 	bool		unknown = false;
 	char	   *error = NULL;
-	int			count = kv_broker_partitions(pipeline->consumer, input->topic->topic,
-											 METADATA_TIMEOUT_MS, &unknown, &error);
+	int			count = kv_broker_leaders(pipeline->consumer, input->topic->topic,
+										  METADATA_TIMEOUT_MS, &unknown, &error, leaders);
 
 	if (count < 0 && unknown)
 		ereport(ERROR,
@@ -178,7 +180,7 @@ count_partitions(Pipeline *pipeline, const TopicInput *input)
 
 /* Sets up the partitions of a topic and checks the stored positions against them. */
 static void
-find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int count)
+find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int count, const int32 *leaders)
 {
 	/* goes with the client, after close_partitions */
 	input->handle = kv_client_topic(pipeline->consumer, pipeline->consumer->context, input->topic->topic);
@@ -193,6 +195,7 @@ find_partitions(Pipeline *pipeline, TopicInput *input, List *positions, int coun
 	{
 		input->npartitions = n + 1;
 		init_partition(pipeline, input, n, kv_start_stored(positions, input->topic->relid, n));
+		input->partitions[n].leader = leaders[n];
 	}
 }
 
@@ -443,6 +446,12 @@ kv_consumer_wait(Pipeline *pipeline, long timeout_ms)
 			ResetLatch(MyLatch);
 			kv_look_at_members = true;
 		}
+		else if (event.fd == kv_call_fd())
+		{
+			/* leaders have answered (ends.c): what waits for that need not wait for the next look */
+			kv_call_drain();
+			kv_look_at_members = true;
+		}
 		else if (event.events & WL_SOCKET_READABLE)
 		{
 			uint64		count;
@@ -530,8 +539,8 @@ kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
 	{
 		TopicInput *input = &pipeline->topics[i];
 		bool		unknown = false;
-		Bitmapset  *leaderless;
-		int			count = kv_broker_leaders(pipeline->consumer, input->topic->topic, 1000, &unknown, error, &leaderless);
+		int32	   *leaders;
+		int			count = kv_broker_leaders(pipeline->consumer, input->topic->topic, 1000, &unknown, error, &leaders);
 
 		if (count > input->npartitions)
 			return true;
@@ -542,9 +551,12 @@ kv_consumer_partitions_changed(Pipeline *pipeline, char **error)
 		}
 		if (count < 0)
 			return false;
-		for (int n = 0; n < input->npartitions; n++)
-			input->partitions[n].leaderless = bms_is_member(n, leaderless);
-		bms_free(leaderless);
+		for (int n = 0; n < Min(count, input->npartitions); n++)
+		{
+			input->partitions[n].leader = leaders[n];
+			input->partitions[n].leaderless = leaders[n] < 0;
+		}
+		pfree(leaders);
 	}
 	return false;
 }

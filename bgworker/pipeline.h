@@ -55,7 +55,9 @@ typedef struct Partition
 	bool		hurried;		/* fetching.c: the client was told to hurry since the last one came */
 	bool		at_end;			/* the broker said end of partition, nothing far behind it since */
 	int64		eof_offset;		/* the end as last told: may lie behind control records */
-	bool		leaderless;		/* no broker served it when they were asked last: it may have more records than anybody can tell */
+	int32		leader;			/* the broker that served it when they were asked last; below 0: none */
+	bool		leaderless;		/* none did then: it may have more records than anybody can tell */
+	bool		unanswered;		/* ends.c: its leader gave no answer when it was asked last: the same */
 
 	/* merge.c: the decoded record that is next */
 	bool		head_valid;
@@ -69,6 +71,7 @@ typedef struct Partition
 
 	TimestampTz given_at;		/* clock of the batch that took its last record; 0: none in this run */
 	TimestampTz idle_since;		/* advance.c, worker's clock: at its end with nothing new; 0: not idle */
+	TimestampTz confirmed_at;	/* ends.c, worker's clock: when its leader was asked that has said there is no more; 0: it has not */
 
 	/* committed state, to go back to when a batch fails */
 	int64		committed_offset;
@@ -201,7 +204,8 @@ typedef struct Pipeline
 	TimestampTz batch_table_time;	/* and of its tables', which cause output where no stream does */
 	TimestampTz clock;			/* when it, or the last one, began; 0: none has in this run */
 	bool		broker_silent;	/* it did not answer when it was asked last */
-	bool		cut_off;		/* broker_silent, or some partition is leaderless: the slot says so until it is over */
+	struct EndsQuestion *ends;	/* ends.c: what leaders are being asked; NULL: nothing */
+	bool		cut_off;		/* broker_silent, or some partition is leaderless or unanswered: the slot says so until it is over */
 	/* dead_letter.c: the record at which on_error 'stop' ends a batch, so that what comes before it is committed; NULL: none */
 	Partition  *stop_partition;
 	int64		stop_offset;

@@ -36,6 +36,7 @@
 #include "batch_size.h"
 #include "buffer_logging.h"
 #include "consumer.h"
+#include "ends.h"
 #include "fault_point.h"
 #include "made_again.h"
 #include "members.h"
@@ -73,6 +74,7 @@ typedef struct LoopClock
 	TimestampTz batch_began;
 	TimestampTz looked;
 	TimestampTz asked_broker;
+	bool		ask_leaders;	/* all of them, as soon as may be */
 	TimestampTz rate_since;
 	uint64		rate_records;
 } LoopClock;
@@ -94,6 +96,8 @@ static void count_batch(Pipeline *pipeline, LoopClock *clock);
 static void initialize(Pipeline *pipeline);
 static bool look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end);
 static void ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed);
+static void ask_leaders(Pipeline *pipeline, LoopClock *clock, TimestampTz now);
+static void show_cut_off(Pipeline *pipeline, const char *silence);
 static bool definitions_changed(int64 id);
 static void report_failure(ErrorData *error);
 static void back_off(void);
@@ -465,6 +469,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 		clock->asked_broker = now;
 		ask_broker(pipeline, clock, &changed);
 	}
+	ask_leaders(pipeline, clock, now);
 	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->cut_off)
 		kv_slot_clear_error(kv_my_slot);
 	kv_outbox_limit_wait(pipeline);
@@ -485,25 +490,55 @@ ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 	/* a run may last for months */
 	MemoryContext memory = AllocSetContextCreate(pipeline->context, "kv broker's answers", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(memory);
-	bool		was_cut_off = pipeline->cut_off;
-	const Partition *leaderless;
 	char	   *error;
 
 	*changed = kv_consumer_partitions_changed(pipeline, &error);
-	leaderless = kv_consumer_leaderless(pipeline);
 	pipeline->broker_silent = error != NULL;
-	pipeline->cut_off = pipeline->broker_silent || leaderless != NULL;
-	if (pipeline->broker_silent)
-		kv_slot_set_error(kv_my_slot, "could not reach the Kafka server", error,
+	show_cut_off(pipeline, error);
+	clock->ask_leaders = !pipeline->broker_silent;
+	if (error == NULL && !*changed)
+		kv_buffer_logging_check(pipeline);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(memory);
+}
+
+/*
+ * Notes what leaders have said, and asks them: with the broker, and as soon as a partition would be idle if its leader said that it has nothing
+ * new. Those that gave no answer are asked with the broker only.
+ */
+static void
+ask_leaders(Pipeline *pipeline, LoopClock *clock, TimestampTz now)
+{
+	if (kv_ends_answered(pipeline) && !pipeline->broker_silent)
+		show_cut_off(pipeline, NULL);
+	if ((clock->ask_leaders || kv_advance_waits_for_leader(pipeline, now)) && kv_ends_ask(pipeline, now, clock->ask_leaders))
+		clock->ask_leaders = false;
+}
+
+/* Says in the slot why records may be missing that nobody sees, until that is over. silence: why no broker answers, or NULL. */
+static void
+show_cut_off(Pipeline *pipeline, const char *silence)
+{
+	MemoryContext memory = AllocSetContextCreate(pipeline->context, "kv words", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(memory);
+	bool		was_cut_off = pipeline->cut_off;
+	const Partition *leaderless = kv_consumer_leaderless(pipeline);
+	char	   *unanswered = kv_ends_unanswered(pipeline);
+
+	pipeline->cut_off = silence != NULL || leaderless != NULL || unanswered != NULL;
+	if (silence != NULL)
+		kv_slot_set_error(kv_my_slot, "could not reach the Kafka server", silence,
 						  "Check that the brokers run. The pipeline goes on by itself when they answer.");
 	else if (leaderless != NULL)
 		kv_slot_set_error(kv_my_slot, psprintf("topic \"%s\" partition %d has no leader", leaderless->input->topic->topic, leaderless->number),
 						  "No broker serves it, so its records are missing, and it holds the time of the views back.",
 						  "Check that all brokers run. The pipeline goes on by itself when they do.");
+	else if (unanswered != NULL)
+		kv_slot_set_error(kv_my_slot, psprintf("could not reach the leader of %s", unanswered),
+						  "What has come there since is not known, so time does not go on without it.",
+						  "Check that all brokers run, and that this server can connect to each by the address that it advertises. The pipeline goes on by itself when they answer.");
 	else if (was_cut_off)
 		kv_slot_clear_error(kv_my_slot);
-	if (error == NULL && !*changed)
-		kv_buffer_logging_check(pipeline);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(memory);
 }

@@ -14,7 +14,7 @@
 #define SLICE_MS 500
 #define DOUBT_MS 5000
 
-static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, Bitmapset **leaderless);
+static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, int32 **leaders);
 static rd_kafka_resp_err_t ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_ms, int timeout_ms);
 static bool may_be_asked_again(rd_kafka_resp_err_t err, instr_time start);
 static int	wait_slice(int timeout_ms, instr_time start);
@@ -25,14 +25,14 @@ static void raise_unreachable(KvClient *client, const char *what, const char *to
 int
 kv_broker_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error)
 {
-	Bitmapset  *leaderless;
+	int32	   *leaders;
 
-	return kv_broker_leaders(client, topic, timeout_ms, unknown, error, &leaderless);
+	return kv_broker_leaders(client, topic, timeout_ms, unknown, error, &leaders);
 }
 
 /* Runs: either. Blocks: timeout_ms, interruptible. */
 int
-kv_broker_leaders(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error, Bitmapset **leaderless)
+kv_broker_leaders(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error, int32 **leaders)
 {
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
 	int			count = -1;
@@ -41,11 +41,11 @@ kv_broker_leaders(KvClient *client, const char *topic, int timeout_ms, bool *unk
 
 	*unknown = false;
 	*error = NULL;
-	*leaderless = NULL;
+	*leaders = NULL;
 	INSTR_TIME_SET_CURRENT(start);
 	while (count < 0 && (slice = wait_slice(timeout_ms, start)) > 0)
 	{
-		err = ask_partitions(client, topic, slice, &count, leaderless);
+		err = ask_partitions(client, topic, slice, &count, leaders);
 		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || kv_error_kind(err) == KAFKA_STOP)
 			break;
 		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -59,9 +59,9 @@ kv_broker_leaders(KvClient *client, const char *topic, int timeout_ms, bool *unk
 	return count;
 }
 
-/* Asks once for the number of partitions, and which of them nobody leads. */
+/* Asks once for the number of partitions, and who leads them. */
 static rd_kafka_resp_err_t
-ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, Bitmapset **leaderless)
+ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, int32 **leaders)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv request", ALLOCSET_SMALL_SIZES);
 	rd_kafka_topic_t *rkt = kv_client_topic(client, context, topic);
@@ -75,12 +75,13 @@ ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, 
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			*count = metadata->topics[0].partition_cnt;
+			*leaders = palloc0(sizeof(int32) * Max(*count, 1));
 			for (int i = 0; i < *count; i++)
 			{
 				const rd_kafka_metadata_partition_t *partition = &metadata->topics[0].partitions[i];
 
-				if (partition->leader < 0)
-					*leaderless = bms_add_member(*leaderless, partition->id);
+				if (partition->id >= 0 && partition->id < *count)
+					(*leaders)[partition->id] = partition->leader;
 			}
 		}
 		rd_kafka_metadata_destroy(metadata);

@@ -5,7 +5,6 @@
 #define KV_BROKER_H
 
 #include "client.h"
-#include "nodes/bitmapset.h"
 
 /*
  * Partition count of a topic; -1 with *error set (librdkafka's words) if it
@@ -13,8 +12,8 @@
  * Blocks in slices of 500 ms with CHECK_FOR_INTERRUPTS between.
  */
 extern int	kv_broker_partitions(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error);
-/* The same; *leaderless: the partitions that no broker serves now, so that nobody knows where they end. */
-extern int	kv_broker_leaders(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error, Bitmapset **leaderless);
+/* The same; *leaders: the broker that serves each, palloc'd; -1: none does now, so that nobody knows where the partition ends. */
+extern int	kv_broker_leaders(KvClient *client, const char *topic, int timeout_ms, bool *unknown, char **error, int32 **leaders);
 /* Id of the brokers' cluster, palloc'd; NULL: they do not say. Raises an error where none answers. Blocks: timeout_ms, interruptible. */
 extern char *kv_broker_cluster(KvClient *client, int timeout_ms);
 /* First offset and end; a consumer's end is the read_committed one (the last stable offset). Raises on failure. */

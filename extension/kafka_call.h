@@ -20,6 +20,7 @@ typedef struct KafkaCall
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_consumer_group_metadata_t *group;
 	const char *name;
+	void	   *arg;			/* whatever else the body needs */
 	int			timeout_ms;
 	int			pause_ms;		/* before it, where it is one more attempt */
 	/* what came of it: the body sets it, and whoever frees it sets it to NULL; else the next start does, or the end of the client */

@@ -263,7 +263,7 @@ sub new
 }
 
 # Starts two brokers of one cluster, whose topics are on both; the second may be stopped and killed, and what it led is led by the
-# first until it is back; with replication => 1 a topic's partition is on one of them alone.
+# first until it is back; with replication => 1 a topic's partition is on one of them alone; properties => 'name=value' is one more of both.
 sub pair
 {
 	my ($class, %options) = @_;
@@ -277,6 +277,7 @@ sub pair
 		min.insync.replicas=1
 		leader.imbalance.check.interval.seconds=2
 		leader.imbalance.per.broker.percentage=0
+		@{[ $options{properties} // '' ]}
 		PROPERTIES
 	local $ENV{KAFKA_PROPERTIES} = "$dir/properties";
 	my $first = $class->new;
