@@ -151,7 +151,7 @@ look(TransactionOutput *output)
 	TransactionBatch *current = &output->current;
 
 	MemoryContextReset(output->batch);
-	output->due = kv_transaction_batch_look(current, output->serverid, output->batch);
+	output->due = kv_transaction_batch_look(current, output->serverid, output->topic, output->topic_of, output->batch);
 	if (!output->due)
 	{
 		/* it may have been locked when the last batch was out */
@@ -412,10 +412,14 @@ after_publishing(TransactionOutput *output)
 	output->state = TRANSACTIONS_AT_REST;
 	kv_my_slot->published_messages += kv_txn_produced(output->txn);
 	note_claim(output, output->current.topic);
-	if (output->end != 0)
-		kv_transaction_batch_note_part(&output->current, output->end);
-	else
+	if (output->end == 0)
+	{
 		finish(output);
+		return;
+	}
+	output->topic_of = output->current.batch;
+	strlcpy(output->topic, output->current.topic, MAX_TOPIC);
+	kv_transaction_batch_note_part(&output->current, output->end);
 }
 
 /* Notes that the batch is out. */
@@ -479,6 +483,7 @@ close_producer(TransactionOutput *output)
 {
 	MemoryContextReset(output->context);
 	kv_transaction_rows_forget(output->rows);
+	output->topic_of = 0;
 	output->txn = NULL;
 	output->claims = NIL;
 	output->abandoned = false;

@@ -10,6 +10,9 @@
 /* Instance, database, server and token, with room to spare; a longer one is only compared as far as that. */
 #define MAX_NAME 512
 
+/* Kafka allows 249 bytes. */
+#define MAX_TOPIC 256
+
 typedef enum TransactionsState
 {
 	TRANSACTIONS_AT_REST,
@@ -34,6 +37,8 @@ typedef struct TransactionOutput
 	TransactionBatch current;
 	bool		begin;			/* the last one was out: another one begins */
 	int64		end;			/* seq up to which it is being published; 0: all of it */
+	int64		topic_of;		/* number of a batch that is out in part; 0: none is */
+	char		topic[MAX_TOPIC];	/* of its first message */
 	GroupQuestion *question;	/* while FINDING or ASKING */
 	MemoryContext batch;		/* of one batch, or a part of it */
 	TransactionRows *rows;		/* of one that goes out in parts */

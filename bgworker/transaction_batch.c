@@ -37,7 +37,7 @@ static void update_batch(const TransactionBatch *batch, KvRowPlan *plan, const c
 
 /* See the header. */
 bool
-kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, MemoryContext context)
+kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, const char *topic, int64 topic_of, MemoryContext context)
 {
 	MemoryContext save = MemoryContextSwitchTo(context);
 	bool		found = false;
@@ -61,7 +61,12 @@ kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, MemoryContext c
 			(void) read_batch_row(batch, serverid);
 		}
 		if (found && !batch->published)
-			read_topic(batch);
+		{
+			if (batch->batch == topic_of)
+				batch->topic = MemoryContextStrdup(context, topic);
+			else
+				read_topic(batch);
+		}
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();

@@ -22,9 +22,10 @@ typedef struct TransactionBatch
 /*
  * All of these run outside a transaction and do not block.
  *
- * Reads the last batch of a server and, where it is unfinished, its topic. False: there is nothing to publish.
+ * Reads the last batch of a server and, where it is unfinished, its topic. topic: that of the batch of number topic_of (0: of none), which is not
+ * looked for again, for that takes all of its rows. False: there is nothing to publish.
  */
-extern bool kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, MemoryContext context);
+extern bool kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, const char *topic, int64 topic_of, MemoryContext context);
 /* Gives the batch's topic, or that of any message that waits; NULL where none does. */
 extern char *kv_transaction_batch_topic(const TransactionBatch *batch);
 /*

@@ -23,8 +23,9 @@
 #include "run_sql.h"
 #include "transaction_rows.h"
 
-/* Rows that are fetched at a time, some 8 kB each. */
+/* Rows that are fetched at a time, some ROW_KB each; not many more than fit into a Kafka transaction, or the others are fetched again for the next one. */
 #define READ_ROWS 1000
+#define ROW_KB 8
 
 /* Seqs that are sorted and kept at a time. */
 #define LIST_ROWS "1000000"
@@ -201,7 +202,7 @@ kv_transaction_rows_read(TransactionRows *rows, MemoryContext context, const cha
 			list_seqs(rows, name);
 			continue;
 		}
-		count = Min(READ_ROWS, rows->count - rows->next);
+		count = Min(Min(READ_ROWS, kv_transaction_size_kb / ROW_KB + 1), rows->count - rows->next);
 		fetched = fetch(rows, name, count);
 		for (uint64 i = 0; i < fetched && !full; i++)
 		{

@@ -64,4 +64,15 @@ for my $more (1 .. 2)
 }
 is_deeply([ map { /"id":(\d+)/ } $broker->consume('facts', format => '%v') ], [ 1 .. $rows + 2 ], 'every fact is out once, in order');
 
+# what a part costs is not more because it is one of many: rows are found, fetched and deleted, and not looked through again for each part
+$node->safe_psql('postgres', q{SELECT pg_stat_reset_single_table_counters('kafka_state.transaction_outbox'::regclass)});
+$node->safe_psql('postgres', "INSERT INTO facts SELECT i, repeat('x', 80) FROM generate_series(1, $rows) i");
+my ($read, $written, $deleted);
+wait_until('all of it to be deleted', sub {
+	($read, $written, $deleted) = split /\|/, $node->safe_psql('postgres', q{
+		SELECT idx_tup_fetch + seq_tup_read, n_tup_ins, n_tup_del FROM pg_stat_all_tables WHERE relid = 'kafka_state.transaction_outbox'::regclass});
+	return $written > 100 && $deleted >= $written });
+note("$written rows, read $read times");
+cmp_ok($read, '<', 10 * $written, 'the rows of a large transaction are read a few times, and not once for each of its parts');
+
 done_testing();
