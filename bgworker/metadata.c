@@ -3,6 +3,7 @@
  *
  * It is a JSON object {batch, part, owner, adoptions, timeline, here, frontiers}. Frontiers, the clock
  * among them, are for a database that has lost the batch, and are left out where they would not fit.
+ * A claim (publish_transactions.c) has "claim" in their place.
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 
 static int64 adoptions;			/* of this database */
 
+static char *write_start(OutboxPlace place);
 static int64 number_field(Jsonb *object, const char *name);
 static char *text_field(Jsonb *object, const char *name);
 
@@ -34,11 +36,26 @@ kv_metadata_note_era(void)
 }
 
 /* See the header. */
+int64
+kv_metadata_adoptions(void)
+{
+	return adoptions;
+}
+
+/* See the header. */
 bool
 kv_metadata_is_replaced(const OutboxMetadata *metadata)
 {
 	return metadata->adoptions > adoptions ||
 		(metadata->adoptions == adoptions && metadata->timeline > GetWALInsertionTimeLine());
+}
+
+/* See the header. */
+bool
+kv_metadata_is_surpassed(const OutboxMetadata *metadata)
+{
+	return metadata->adoptions < adoptions ||
+		(metadata->adoptions == adoptions && metadata->timeline < GetWALInsertionTimeLine());
 }
 
 /* See the header. */
@@ -55,12 +72,28 @@ kv_metadata_is_of_copy(const OutboxMetadata *metadata, const char *compared)
 char *
 kv_metadata_write(OutboxPlace place, const char *frontiers)
 {
-	char	   *start = psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\",\"adoptions\":" INT64_FORMAT ",\"timeline\":%u"
-								 ",\"here\":\"%s\"",
-								 place.batch, place.part, kv_metadata_owner(), adoptions, GetWALInsertionTimeLine(), kv_identity_here());
+	char	   *start = write_start(place);
 	char	   *metadata = frontiers != NULL ? psprintf("%s,\"frontiers\":%s}", start, frontiers) : NULL;
 
 	return metadata == NULL || strlen(metadata) > METADATA_BYTES ? psprintf("%s}", start) : metadata;
+}
+
+/* See the header. */
+char *
+kv_metadata_write_claim(int64 batch)
+{
+	OutboxPlace place = {batch, 0};
+
+	return psprintf("%s,\"claim\":true}", write_start(place));
+}
+
+/* Writes what all of them begin with. */
+static char *
+write_start(OutboxPlace place)
+{
+	return psprintf("{\"batch\":" INT64_FORMAT ",\"part\":" INT64_FORMAT ",\"owner\":\"%s\",\"adoptions\":" INT64_FORMAT ",\"timeline\":%u"
+					",\"here\":\"%s\"",
+					place.batch, place.part, kv_metadata_owner(), adoptions, GetWALInsertionTimeLine(), kv_identity_here());
 }
 
 /* Reads it; false for what is not an object with a batch. Raises an error for what is not JSON at all. */
@@ -83,6 +116,7 @@ kv_metadata_parse(const char *text, OutboxMetadata *metadata)
 	metadata->timeline = number_field(object, "timeline");
 	metadata->owner = text_field(object, "owner");
 	metadata->here = text_field(object, "here");
+	metadata->claim = text_field(object, "claim") != NULL;
 	metadata->frontiers = text_field(object, "frontiers");
 	if (metadata->owner == NULL)
 		metadata->owner = pstrdup("");

@@ -8,9 +8,16 @@
  * and flushed before the batch is published, so that after a crash the same batch is made of the same rows.
  *
  * Invariants: rows are deleted only with published = true, and a batch with
- * published = false is out exactly if Kafka's metadata has its number: committed in the same Kafka transaction, for
- * partition 0 of the topic of the batch's first message. Numbers are never used twice, not by a server that this one has
- * replaced either: before a batch is made, predecessors are fenced and the greatest number that Kafka has is read.
+ * published = false is out exactly if Kafka's metadata has its number and its owner, the process that publishes it: committed in the same Kafka
+ * transaction, for partition 0 of the topic of the batch's first message. A greater number of the same owner says it too, for a process has one batch
+ * after the other. A number alone says nothing: a copy of this database, or a server that has taken its place, gives the same numbers
+ * to other rows. So a batch that is not out is noted as this process' own before it publishes it, and gets a greater number where
+ * others have used the one that it had; what a server that is gone has published of it, and others have written over, goes out again.
+ * No process gives a number that Kafka has: before a batch is made, predecessors are fenced and the greatest one is read.
+ *
+ * Whoever is fenced and finds greater numbers of another server, which has not been adopted less often, has a rival, and stops before it publishes
+ * anything; so does one that finds them of a copy that has been started beside it (kv_metadata_is_of_copy). A transaction
+ * that has timed out leaves no greater numbers.
  *
  * Kafka forgets what has not been committed for some days. So before a batch goes out its topic has the number of the one
  * before (a claim, once an hour), and only then the batch counts as one that may be out (claimed). Where such a
@@ -18,7 +25,7 @@
  *
  * A batch that is larger than a Kafka transaction goes out in parts; the metadata says up to which seq.
  *
- * States: published = true -new snapshot-> published = false -claim-> claimed -Kafka transaction, or found there-> published = true.
+ * States of a batch: published = true -new snapshot-> published = false -claim-> claimed -Kafka transaction, or found there-> published = true.
  *
  * Its output: AT_REST -rows wait-> (OPENING -> FINDING the group -> SETTLING -> ASKING what Kafka has) -> (CLAIMING) -> PUBLISHING -> AT_REST; an error -> ABORTING -> AT_REST without
  * a producer. Kafka is waited for between two calls of kv_transactions_advance, with no transaction of Postgres open.
@@ -54,8 +61,11 @@ static void settle(TransactionOutput *output);
 static void ask(TransactionOutput *output);
 static void go_on(TransactionOutput *output);
 static bool begin_batch(TransactionOutput *output);
-static void find_out(TransactionOutput *output, const List *offsets);
-static void set_replaced(TransactionOutput *output, const char *owner);
+static bool find_out(TransactionOutput *output, const List *offsets);
+static bool take_batch(TransactionOutput *output, int64 others);
+static bool is_rival(const TransactionOutput *output, const OutboxMetadata *metadata);
+static bool is_replaced(const TransactionOutput *output);
+static void set_replaced(TransactionOutput *output, const OutboxMetadata *by);
 static void stop_replaced(const TransactionOutput *output) pg_attribute_noreturn();
 static void stop_forgotten(const TransactionBatch *current) pg_attribute_noreturn();
 static void claim(TransactionOutput *output);
@@ -126,8 +136,9 @@ kv_transactions_advance(void *arg)
 			if (kv_group_answered(output->question, &offsets))
 			{
 				output->question = NULL;
-				find_out(output, offsets);
-				go_on(output);
+				output->state = TRANSACTIONS_AT_REST;
+				if (find_out(output, offsets))
+					go_on(output);
 			}
 			break;
 		case TRANSACTIONS_CLAIMING:
@@ -164,9 +175,14 @@ look(TransactionOutput *output)
 	{
 		close_producer(output);
 		set_replaced(output, NULL);
+		output->adoptions = -1;
 		strlcpy(output->kafka_name, current->kafka_name, MAX_NAME);
 	}
-	if (output->replaced_by != NULL && kv_metadata_is_replaced(&output->replacing))
+	/* kafka.adopt(take_over => true): whoever has fenced this server is gone for good */
+	if (output->adoptions != kv_metadata_adoptions())
+		output->asked = output->fenced = output->beside = false;
+	output->adoptions = kv_metadata_adoptions();
+	if (is_replaced(output))
 		stop_replaced(output);
 	set_replaced(output, NULL);
 	output->begin = current->published; /* nothing is unfinished */
@@ -236,7 +252,7 @@ go_on(TransactionOutput *output)
 		claim(output);
 }
 
-/* Makes the next batch. False: kafka.fork() has made the rows that wait one meanwhile. */
+/* Makes the next batch. False: kafka.fork() has given another name meanwhile. */
 static bool
 begin_batch(TransactionOutput *output)
 {
@@ -251,14 +267,15 @@ begin_batch(TransactionOutput *output)
 }
 
 /*
- * Finds out what Kafka has, and how much of an unfinished batch. The producers that could still be writing have been fenced. A
- * greater number than the batch's was given after it was out.
+ * Finds out what Kafka has, and how much of an unfinished batch. The producers that could still be writing have been fenced. False: a session has
+ * decided about the batch meanwhile.
  */
-static void
+static bool
 find_out(TransactionOutput *output, const List *offsets)
 {
 	TransactionBatch *current = &output->current;
-	OutboxPlace greatest = {0, 0};
+	OutboxPlace own = {0, 0};
+	int64		others = 0;
 	bool		found = false;
 	ListCell   *cell;
 
@@ -269,36 +286,85 @@ find_out(TransactionOutput *output, const List *offsets)
 
 		if (offset->metadata == NULL || !kv_metadata_parse(offset->metadata, &metadata))
 			continue;
-		if (kv_metadata_is_replaced(&metadata))
+		if (is_rival(output, &metadata))
 		{
-			set_replaced(output, metadata.owner);
-			output->replacing = metadata;
+			set_replaced(output, &metadata);
 			stop_replaced(output);
 		}
 		found = found || (current->topic != NULL && strcmp(offset->topic, current->topic) == 0);
-		if (kv_place_is_before(greatest, metadata.place))
-			greatest = metadata.place;
+		if (metadata.claim || strcmp(metadata.owner, current->owner) != 0)
+			others = Max(others, metadata.place.batch);
+		else if (kv_place_is_before(own, metadata.place))
+			own = metadata.place;
 	}
+	output->known = Max(own.batch, others);
+	output->asked = true;
+	output->fenced = false;
 
-	if (!current->published && current->topic != NULL)
+	if (current->published || current->topic == NULL)
+		return true;
+	if (own.batch > current->batch || (own.batch == current->batch && own.part == 0))
 	{
-		if (greatest.batch > current->batch || (greatest.batch == current->batch && greatest.part == 0))
-			current->published = true;
-		else if (greatest.batch == current->batch)
-			current->part = Max(current->part, greatest.part);
-		else if (current->claimed && !found)
-			stop_forgotten(current);
+		current->published = true;
+		return true;
 	}
-	output->known = greatest.batch;
+	if (current->claimed && !found)
+		stop_forgotten(current);
+	if (own.batch == current->batch)
+		current->part = Max(current->part, own.part);
+	return take_batch(output, others);
+}
+
+/* Makes an unfinished batch, which is not out, one of this process; others: the greatest number that Kafka has for other batches. */
+static bool
+take_batch(TransactionOutput *output, int64 others)
+{
+	TransactionBatch *current = &output->current;
+	int64		number = others >= current->batch ? others + 1 : current->batch;
+
+	if (number == current->batch && strcmp(current->owner, kv_metadata_owner()) == 0)
+		return true;
+	return kv_transaction_batch_take(current, number);
+}
+
+/* Is it from a server that publishes in the place of this one, so that this one must not? See the head of the file. */
+static bool
+is_rival(const TransactionOutput *output, const OutboxMetadata *metadata)
+{
+	const TransactionBatch *current = &output->current;
+
+	if (kv_metadata_is_replaced(metadata))
+		return true;
+	if (kv_metadata_is_surpassed(metadata) || strcmp(metadata->owner, kv_metadata_owner()) == 0)
+		return false;
+	if (output->fenced && output->asked && metadata->place.batch > output->known)
+		return true;
+	/* what this server has published before lies behind its last batch, or is this batch */
+	return metadata->place.batch >= current->batch && strcmp(metadata->owner, current->owner) != 0 &&
+		kv_metadata_is_of_copy(metadata, current->made_in);
+}
+
+/* Has another server, as far as this process knows, still the place of this one? kafka.adopt(take_over => true) gives it back. */
+static bool
+is_replaced(const TransactionOutput *output)
+{
+	if (output->replaced_by == NULL)
+		return false;
+	return kv_metadata_is_replaced(&output->replacing) || output->beside;
 }
 
 /* Keeps who has taken the place of this server; NULL: nobody has. */
 static void
-set_replaced(TransactionOutput *output, const char *owner)
+set_replaced(TransactionOutput *output, const OutboxMetadata *by)
 {
 	if (output->replaced_by != NULL)
 		pfree(output->replaced_by);
-	output->replaced_by = owner == NULL ? NULL : MemoryContextStrdup(TopMemoryContext, owner);
+	output->replaced_by = NULL;
+	if (by == NULL)
+		return;
+	output->replaced_by = MemoryContextStrdup(TopMemoryContext, by->owner);
+	output->replacing = *by;
+	output->beside = !kv_metadata_is_replaced(by);
 }
 
 /* Raises the error of a database whose place has been taken; without asking Kafka again, which would fence whoever has it. */
@@ -332,10 +398,9 @@ stop_forgotten(const TransactionBatch *current)
 static void
 claim(TransactionOutput *output)
 {
-	OutboxPlace before = {output->current.batch - 1, 0};
 	KafkaOffset offset = {.topic = output->current.topic};
 
-	kv_txn_publish(output->txn, NULL, &offset, 1, kv_metadata_write(before, "{}"));
+	kv_txn_publish(output->txn, NULL, &offset, 1, kv_metadata_write_claim(output->current.batch - 1));
 	output->state = TRANSACTIONS_CLAIMING;
 }
 
@@ -396,7 +461,10 @@ publish_part(TransactionOutput *output)
 	const TransactionBatch *current = &output->current;
 	OutboxPlace place = {current->batch, 0};
 	KafkaOffset offset = {.topic = current->topic};
-	MessageSet *messages = kv_transaction_rows_read(output->rows, output->batch, current->server, current->batch, current->part, &output->end);
+	MessageSet *messages;
+
+	Assert(strcmp(current->owner, kv_metadata_owner()) == 0);
+	messages = kv_transaction_rows_read(output->rows, output->batch, current->server, current->batch, current->part, &output->end);
 
 	place.part = output->end;
 	kv_drain_flush();
@@ -462,6 +530,7 @@ kv_transactions_give_up(TransactionOutput *output)
 		close_producer(output);
 		return;
 	}
+	output->fenced = output->fenced || kv_txn_is_fenced(output->txn);
 	kv_txn_abort(output->txn);
 	output->state = TRANSACTIONS_ABORTING;
 }

@@ -45,6 +45,10 @@ typedef struct TransactionOutput
 	/* Kafka */
 	KafkaTxn   *txn;
 	int64		known;			/* greatest batch that it had when the producer was opened */
+	int64		adoptions;		/* of this database: after another one the next three are false */
+	bool		asked;			/* known is of this name */
+	bool		fenced;			/* the last producer was */
+	bool		beside;			/* the server that has taken the place of this one does not say so itself: it runs beside this one */
 	List	   *claims;			/* Claim *, in context */
 	char		kafka_name[MAX_NAME];	/* of the producer */
 	char	   *replaced_by;	/* the owner of the server that has taken the place of this one; NULL: none has */

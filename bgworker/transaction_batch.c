@@ -5,6 +5,7 @@
  * Invariants: number and snapshots are committed and flushed before the batch is read, so it is made of the same rows whoever reads
  * it again; kafka.fork() and kafka.adopt() leave number and rows of an unfinished batch as they are. So what is out of it is noted by its number,
  * also where kafka.fork() has come meanwhile: it is out, whatever the name. A claim is noted only under the name (token) that has it.
+ * A process publishes no batch that is not noted as its own (owner) before; it may have to get another number for that (publish_transactions.c).
  *
  * A session that has decided about a batch, and not committed, holds its row. All other outputs of the process would wait for it
  * with this one, so a change gives up, and the output tries again with back-off: Kafka tells it what it has not noted.
@@ -21,6 +22,7 @@
 
 #include "catalog.h"
 #include "fault_point.h"
+#include "identity.h"
 #include "metadata.h"
 #include "run_sql.h"
 #include "transaction_batch.h"
@@ -31,6 +33,7 @@
 static bool read_batch_row(TransactionBatch *batch, Oid serverid);
 static void insert_batch_row(const TransactionBatch *batch);
 static void read_topic(TransactionBatch *batch);
+static void set_owner(TransactionBatch *batch);
 static void begin_change(const TransactionBatch *batch);
 static void update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, Oid type, Datum value);
 
@@ -88,7 +91,7 @@ read_batch_row(TransactionBatch *batch, Oid serverid)
 	batch->server = server->servername;
 	batch->role = server->owner;
 	kv_sql_enter_by_index(&sql);
-	exists = kv_sql_read("SELECT batch, published, token, part, claimed FROM " KV_NEWEST("transaction_batch", "server", "$1") " b",
+	exists = kv_sql_read("SELECT batch, published, token, part, claimed, owner, made_in FROM " KV_NEWEST("transaction_batch", "server", "$1") " b",
 						 1, types, &value, NULL, 1) > 0;
 	if (exists)
 	{
@@ -99,6 +102,8 @@ read_batch_row(TransactionBatch *batch, Oid serverid)
 		batch->part = DatumGetInt64(kv_sql_value(0, 4, &isnull));
 		batch->claimed = DatumGetBool(kv_sql_value(0, 5, &isnull));
 		batch->token = MemoryContextStrdup(batch->context, kv_sql_text(0, 3));
+		batch->owner = MemoryContextStrdup(batch->context, kv_sql_text(0, 6));
+		batch->made_in = MemoryContextStrdup(batch->context, kv_sql_text(0, 7));
 		batch->kafka_name = psprintf("%s.tx.%s.%s", prefix, batch->server, batch->token);
 		batch->kafka_name = MemoryContextStrdup(batch->context, batch->kafka_name);
 	}
@@ -182,9 +187,9 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 	static KvRowPlan plan;
 	static const char text[] =
 		"UPDATE kafka_state.transaction_batch SET batch = greatest(batch, $2) + 1, previous = snapshot, snapshot = pg_catalog.pg_current_snapshot(),"
-		" published = false, claimed = false, part = 0 WHERE %s AND published RETURNING batch";
-	const Oid	types[] = {TEXTOID, INT8OID};
-	Datum		values[2];
+		" published = false, claimed = false, part = 0, owner = $4, made_in = $5 WHERE %s AND published AND token = $3 RETURNING batch";
+	const Oid	types[] = {TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[5];
 	MemoryContext save = CurrentMemoryContext;
 	bool		isnull;
 	bool		begun;
@@ -193,8 +198,11 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 	begin_change(batch);
 	values[0] = CStringGetTextDatum(batch->server);
 	values[1] = Int64GetDatum(known);
+	values[2] = CStringGetTextDatum(batch->token);
+	values[3] = CStringGetTextDatum(kv_metadata_owner());
+	values[4] = CStringGetTextDatum(kv_identity_here());
 	kv_sql_enter_engine(&sql);
-	begun = kv_plan_change_row(&plan, text, THE_BATCH, 2, types, values, NULL) == 1;
+	begun = kv_plan_change_row(&plan, text, THE_BATCH, 5, types, values, NULL) == 1;
 	if (begun)
 		batch->batch = DatumGetInt64(kv_sql_value(0, 1, &isnull));
 	kv_sql_leave(&sql);
@@ -202,6 +210,7 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 	{
 		batch->published = batch->claimed = false;
 		batch->part = 0;
+		set_owner(batch);
 		UpdateActiveSnapshotCommandId();
 		read_topic(batch);
 	}
@@ -212,6 +221,55 @@ kv_transaction_batch_begin(TransactionBatch *batch, int64 known)
 	KV_FAULT_POINT("transactions_begun");
 	MemoryContextSwitchTo(save);
 	return begun;
+}
+
+/* See the header. */
+bool
+kv_transaction_batch_take(TransactionBatch *batch, int64 number)
+{
+	static KvRowPlan plan;
+	/* a number that was claimed is not the one before a greater one */
+	static const char text[] =
+		"UPDATE kafka_state.transaction_batch SET batch = $3, part = $4, claimed = claimed AND batch = $3, owner = $5, made_in = $6"
+		" WHERE %s AND batch = $2 AND NOT published AND token = $7 RETURNING claimed";
+	const Oid	types[] = {TEXTOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[7];
+	MemoryContext save = CurrentMemoryContext;
+	bool		isnull;
+	bool		taken;
+	KvSql		sql;
+
+	begin_change(batch);
+	values[0] = CStringGetTextDatum(batch->server);
+	values[1] = Int64GetDatum(batch->batch);
+	values[2] = Int64GetDatum(number);
+	values[3] = Int64GetDatum(batch->part);
+	values[4] = CStringGetTextDatum(kv_metadata_owner());
+	values[5] = CStringGetTextDatum(kv_identity_here());
+	values[6] = CStringGetTextDatum(batch->token);
+	kv_sql_enter_engine(&sql);
+	taken = kv_plan_change_row(&plan, text, THE_BATCH, 7, types, values, NULL) == 1;
+	if (taken)
+		batch->claimed = DatumGetBool(kv_sql_value(0, 1, &isnull));
+	kv_sql_leave(&sql);
+	if (taken)
+	{
+		batch->batch = number;
+		set_owner(batch);
+	}
+	ForceSyncCommit();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(save);
+	return taken;
+}
+
+/* Notes in memory that the batch is one of this process. */
+static void
+set_owner(TransactionBatch *batch)
+{
+	batch->owner = MemoryContextStrdup(batch->context, kv_metadata_owner());
+	batch->made_in = MemoryContextStrdup(batch->context, kv_identity_here());
 }
 
 /* See the header. */

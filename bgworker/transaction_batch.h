@@ -12,6 +12,8 @@ typedef struct TransactionBatch
 	bool		claimed;
 	int64		part;			/* not published yet, but for rows up to this seq */
 	char	   *topic;			/* of its first message, which holds its number in Kafka; NULL: the batch is empty */
+	char	   *owner;			/* the process that publishes it: what Kafka has of another one is another batch */
+	char	   *made_in;		/* kv_identity_here() of that process */
 	char	   *token;			/* in kafka_name; another one: kafka.fork() came in between */
 	char	   *kafka_name;
 	char	   *server;
@@ -30,9 +32,14 @@ extern bool kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, con
 extern char *kv_transaction_batch_topic(const TransactionBatch *batch);
 /*
  * Makes the next batch, with a number behind known, of what is visible now: its rows are those of the statement's own snapshot. Flushed, and
- * with it the transactions it shows, whatever synchronous_commit says. False: kafka.fork() has made the rows that wait a batch meanwhile.
+ * with it the transactions it shows, whatever synchronous_commit says. False: kafka.fork() has given the server another name meanwhile.
  */
 extern bool kv_transaction_batch_begin(TransactionBatch *batch, int64 known);
+/*
+ * Makes an unfinished batch one of this process, under this number, its own one or a greater one; flushed. False: a session has decided about it
+ * meanwhile, or kafka.fork() has come.
+ */
+extern bool kv_transaction_batch_take(TransactionBatch *batch, int64 number);
 /* Notes that the batch may be out from now on; flushed by who publishes it, as everything is. */
 extern void kv_transaction_batch_note_claim(TransactionBatch *batch);
 /* Notes that the batch's rows up to seq end are out. */

@@ -224,19 +224,18 @@ kv_identity_take(bool new_names)
 /*
  * Makes the outbox of ordinary transactions this cluster's own. Transaction ids and snapshots of another one mean nothing here,
  * so they are evaluated once, among themselves: the rows of the batch under way get an id that every snapshot shows, what
- * came behind it the id of this transaction, and the batch a snapshot that shows the former alone. Where no batch is
- * under way, the rows that wait become one: the next one of the original had them too, so that Kafka knows
- * by its number whether they have been published since.
+ * came behind it the id of this transaction, and the batch a snapshot that shows the former alone. The rows that wait behind it get no number here.
+ * The original may have published them since, but some of them may be of sessions of this database, which the original has never had, and nothing tells
+ * the ones from the others: so they go out, some perhaps again. What others have published up to now is no copy's that was started beside this one.
  */
 static void
 rebase_transactions(void)
 {
-	kv_sql_run("UPDATE kafka_state.transaction_outbox o SET xid = CASE WHEN b.published"
-			   " OR (pg_visible_in_snapshot(o.xid, b.snapshot) AND (b.previous IS NULL OR NOT pg_visible_in_snapshot(o.xid, b.previous)))"
+	kv_sql_run("UPDATE kafka_state.transaction_outbox o SET xid = CASE WHEN NOT b.published"
+			   " AND pg_visible_in_snapshot(o.xid, b.snapshot) AND (b.previous IS NULL OR NOT pg_visible_in_snapshot(o.xid, b.previous))"
 			   " THEN '2' ELSE pg_current_xact_id() END"
 			   " FROM kafka_state.transaction_batch b WHERE b.server = o.server", 0, NULL, NULL, NULL);
 	kv_sql_run("UPDATE kafka_state.transaction_outbox o SET xid = pg_current_xact_id()"
 			   " WHERE NOT EXISTS (SELECT FROM kafka_state.transaction_batch b WHERE b.server = o.server)", 0, NULL, NULL, NULL);
-	kv_sql_run("UPDATE kafka_state.transaction_batch SET batch = batch + published::integer, published = false, previous = NULL, snapshot = '3:3:',"
-			   " claimed = claimed AND NOT published, part = CASE WHEN published THEN 0 ELSE part END", 0, NULL, NULL, NULL);
+	kv_sql_run("UPDATE kafka_state.transaction_batch SET previous = NULL, snapshot = '3:3:', made_in = ''", 0, NULL, NULL, NULL);
 }

@@ -147,7 +147,9 @@ CREATE TABLE kafka_state.transaction_batch (
 	previous pg_snapshot,
 	published boolean NOT NULL,
 	claimed boolean NOT NULL DEFAULT false,	-- false: cannot be out, because Kafka has not been told of it
-	part bigint NOT NULL DEFAULT 0		-- while published is false: rows up to this seq are out
+	part bigint NOT NULL DEFAULT 0,		-- while published is false: rows up to this seq are out
+	owner text NOT NULL DEFAULT '',		-- the process that publishes it, as Kafka's metadata has it: what another one has under this number is not this batch
+	made_in text NOT NULL DEFAULT ''	-- timeline and data directory, as in pipeline.compared, where that was; '': elsewhere, or before kafka.adopt
 );
 COMMENT ON TABLE kafka_state.transaction_batch IS 'The last batch made of kafka_state.transaction_outbox, per server';
 

@@ -1,6 +1,7 @@
 # Two ways to go on under the names that Kafka knows. An old copy of a server whose place another one had taken, which is gone for good, takes it
 # back with kafka.adopt(take_over => true): what the other one has published is applied again and not published again. The old server
-# itself, which has gone on meanwhile, is refused that: its batches are not those that Kafka has under their numbers. A database that gets a
+# itself, which has gone on meanwhile, is refused that: its batches are not those that Kafka has under their numbers. What sessions committed
+# to topics on either, while it was replaced, goes out: the other one had it not. A database that gets a
 # kafka.instance, and is adopted as its message says, keeps its names in Kafka, so nothing is lost and nothing published twice.
 
 use strict;
@@ -35,9 +36,16 @@ sub is_exact
 	return;
 }
 
+sub facts
+{
+	my ($count) = @_;
+	return join ' ', map { /(\d+)/ } wait_for_sink($broker, 'facts', $count, format => '%v');
+}
+
 feed(5);
 wait_for_view($node, 'passed');
 wait_for_sink($broker, 'facts', 1);
+wait_until('the fact to be noted', sub { return $node->safe_psql('postgres', 'SELECT published FROM kafka_state.transaction_batch') eq 't' });
 
 # a copy of its files, as a filesystem's snapshot is one
 $node->stop;
@@ -60,6 +68,7 @@ wait_until('the original to be replaced', sub {
 $node->safe_psql('postgres', 'INSERT INTO facts VALUES (2)');
 wait_until('ordinary transactions too', sub { return $node->safe_psql('postgres',
 	q{SELECT string_agg(error_hint, '') FROM kafka_state.processes() WHERE kind = 'publisher'}) =~ /kafka\.adopt\(take_over => true\)/ });
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (3)');
 
 # It applies records in batches of its own: what it has of them is not what was published. The last ones of the other server it gets together with more:
 # had it cut them alike, it could go on.
@@ -73,6 +82,8 @@ $node->safe_psql('postgres', q{SELECT kafka.resume('passed')});
 wait_until('the original to apply them', sub { return $node->safe_psql('postgres', 'SELECT count(*) FROM passed') == $produced });
 $node->safe_psql('postgres', 'SELECT kafka.adopt(take_over => true)');
 wait_until('it to find out', sub { return $node->safe_psql('postgres', 'SELECT publish_error FROM kafka.pipelines') =~ /has gone another way/ });
+# it had made a batch of its own of them, under the number that the other one has published
+is(facts(4), '0 1 2 3', 'the original: what sessions committed while it was replaced goes out');
 $node->stop;
 
 # The snapshot has not: it stands at a moment that the other one has had too. It waits, and goes on from there.
@@ -82,11 +93,15 @@ chmod 0700, $node->data_dir or die $!;
 $node->start;
 wait_until('the snapshot to be replaced', sub {
 	return $node->safe_psql('postgres', 'SELECT publish_error_hint FROM kafka.pipelines') =~ /kafka\.adopt\(take_over => true\)/ });
+# its publisher asks Kafka before it makes a batch
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (4)');
+wait_until('its ordinary transactions too', sub { return $node->safe_psql('postgres',
+	q{SELECT string_agg(error_hint, '') FROM kafka_state.processes() WHERE kind = 'publisher'}) =~ /kafka\.adopt\(take_over => true\)/ });
 $node->safe_psql('postgres', 'SELECT kafka.adopt(take_over => true)');
-$node->safe_psql('postgres', 'INSERT INTO facts VALUES (2)');
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (5)');
 wait_for_view($node, 'passed');
 is_exact('taken over');
-is(join(' ', map { /(\d+)/ } wait_for_sink($broker, 'facts', 3, format => '%v')), '0 1 2', 'taken over: ordinary transactions go on');
+is(facts(6), '0 1 2 3 4 5', 'taken over: what sessions committed meanwhile goes out, and ordinary transactions go on');
 
 # the names stay, so the batch that waits goes out under them, once
 $broker->stop;
@@ -98,11 +113,11 @@ wait_until('another name to be noticed', sub { return $node->safe_psql('postgres
 $broker->start;
 $node->safe_psql('postgres', 'SELECT kafka.adopt()');
 feed(5);
-$node->safe_psql('postgres', 'INSERT INTO facts VALUES (3)');
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (6)');
 wait_for_view($node, 'passed');
 is_exact('under kafka.instance');
 is(join(' ', sort { $a <=> $b } map { /(\d+)/ } wait_for_sink($broker, 'more', $produced, format => '%v')), join(' ', 1 .. $produced),
 	'under kafka.instance: what waited goes out once');
-is(join(' ', map { /(\d+)/ } wait_for_sink($broker, 'facts', 4, format => '%v')), '0 1 2 3', 'under kafka.instance: ordinary transactions too');
+is(facts(7), '0 1 2 3 4 5 6', 'under kafka.instance: ordinary transactions too');
 
 done_testing();
