@@ -60,6 +60,7 @@ sub open_world
 		  JOIN customers c ON c.customer_id = o.customer_id;
 		CREATE TRIGGER publish AFTER INSERT ON paid REFERENCING NEW TABLE AS new
 		  FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('emails');
+		CREATE MATERIALIZED VIEW people WITH (kafka.continuous, kafka.pipeline = 'shop') AS SELECT customer_id, name FROM customers;
 		CREATE MATERIALIZED VIEW names WITH (kafka.continuous) AS SELECT name, count(*) AS n FROM paid GROUP BY name;
 		CREATE TRIGGER publish AFTER INSERT OR UPDATE ON names FOR EACH ROW EXECUTE FUNCTION kafka.publish('names_sink');
 		CREATE MATERIALIZED VIEW totals WITH (kafka.continuous, kafka.pipeline = 'shop') AS
@@ -179,7 +180,8 @@ sub change
 # Asks for one value; gives '' where the server does not answer.
 sub answer { my ($world, $query) = @_; return (ask($world->{node}, 'postgres', $query))[1] // '' }
 
-# Gives statement and condition for a view in a pipeline of its own and one over a running view, which has a sink.
+# Gives statement and condition for a view in a pipeline of its own and one over a running view, which has a sink. It looks a keyed view up, so batches come
+# before its first rows, and of these nearly all are of minutes that time has closed.
 sub make_views
 {
 	my ($world) = @_;
@@ -192,7 +194,8 @@ sub make_views
 		CREATE FOREIGN TABLE over_sink_$n (order_id bigint OPTIONS (key 'true'), amount numeric) SERVER broker OPTIONS (topic 'over_$n');
 		CREATE MATERIALIZED VIEW named_$n WITH (kafka.continuous) AS
 		  SELECT o.order_id, c.name FROM orders o JOIN customers c ON c.customer_id = o.customer_id;
-		CREATE MATERIALIZED VIEW over_$n WITH (kafka.continuous) AS SELECT order_id, amount FROM paid;
+		CREATE MATERIALIZED VIEW over_$n WITH (kafka.continuous, kafka.grace = '0 s') AS
+		  SELECT order_id, max(amount) AS amount, date_bin('1 minute', paid_at, '2000-01-01') AS minute FROM paid JOIN people USING (name) GROUP BY order_id, minute;
 		CREATE TRIGGER publish AFTER INSERT ON over_$n REFERENCING NEW TABLE AS new
 		  FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('over_sink_$n');
 		COMMIT;
@@ -304,7 +307,7 @@ my %query = (
 	paid => 'SELECT o.order_id, c.name, o.amount, p.paid_at FROM orders o JOIN payments p USING (order_id) JOIN customers c USING (customer_id)',
 	names => 'SELECT name, count(*) FROM paid GROUP BY name',
 	named => 'SELECT o.order_id, c.name FROM orders o JOIN customers c USING (customer_id)',
-	over => 'SELECT order_id, amount FROM paid',
+	over => q{SELECT order_id, amount, date_bin('1 minute', paid_at, '2000-01-01') FROM paid},
 	answers => 'SELECT q.id, 100 / divisor FROM questions q WHERE divisor <> 0 AND id <> ALL (WAITING)',
 	limited => "SELECT g, paid_at FROM generate_series(1, $limited) g JOIN payments p ON p.order_id = g",
 );
