@@ -15,6 +15,7 @@
 #define DOUBT_MS 5000
 
 static rd_kafka_resp_err_t ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, int32 **leaders);
+static int64 query_offset(KvClient *client, const char *topic, int partition, int64 time_ms, const char *what, int timeout_ms, instr_time start);
 static rd_kafka_resp_err_t ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_ms, int timeout_ms);
 static bool may_be_asked_again(rd_kafka_resp_err_t err, instr_time start);
 static int	wait_slice(int timeout_ms, instr_time start);
@@ -123,37 +124,42 @@ kv_broker_cluster(KvClient *client, int timeout_ms)
 void
 kv_broker_offsets(KvClient *client, const char *topic, int partition, int timeout_ms, int64 *low, int64 *high)
 {
-	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
 	instr_time	start;
-	int			slice;
 
 	INSTR_TIME_SET_CURRENT(start);
-	while ((slice = wait_slice(timeout_ms, start)) > 0)
-	{
-		err = rd_kafka_query_watermark_offsets(client->rk, topic, partition, low, high, slice);
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			return;
-		if (!may_be_asked_again(err, start))
-			break;
-		pg_usleep(10000);
-	}
-	raise_unreachable(client, "the offsets", topic, err);
+	*low = query_offset(client, topic, partition, RD_KAFKA_OFFSET_BEGINNING, "the offsets", timeout_ms, start);
+	*high = query_offset(client, topic, partition, RD_KAFKA_OFFSET_END, "the offsets", timeout_ms, start);
 }
 
 /* Runs: either. Blocks: timeout_ms, interruptible. */
 int64
 kv_broker_offset_for_time(KvClient *client, const char *topic, int partition, int64 time_ms, int timeout_ms)
 {
+	int64		offset;
+	int64		low;
+	instr_time	start;
+
+	INSTR_TIME_SET_CURRENT(start);
+	offset = query_offset(client, topic, partition, Max(time_ms, 0), "the offset of a time", timeout_ms, start);
+	if (offset < 0)
+		kv_broker_offsets(client, topic, partition, timeout_ms, &low, &offset);
+	return offset;
+}
+
+/*
+ * Asks for the offset of a time, or of the beginning or the end, which have numbers of their own. By rd_kafka_offsets_for_times, because
+ * rd_kafka_query_watermark_offsets (2.0.2) does not keep to its limit where a leader does not answer. Raises an error where there is none in time.
+ */
+static int64
+query_offset(KvClient *client, const char *topic, int partition, int64 time_ms, const char *what, int timeout_ms, instr_time start)
+{
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "kv request", ALLOCSET_SMALL_SIZES);
 	rd_kafka_topic_partition_list_t *list = kv_client_list(context, 1);
 	rd_kafka_topic_partition_t *entry = rd_kafka_topic_partition_list_add(list, topic, partition);
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
 	int64		offset;
-	int64		low;
-	instr_time	start;
 	int			slice;
 
-	INSTR_TIME_SET_CURRENT(start);
 	while ((slice = wait_slice(timeout_ms, start)) > 0)
 	{
 		err = ask_offset(client, list, time_ms, slice);
@@ -164,9 +170,7 @@ kv_broker_offset_for_time(KvClient *client, const char *topic, int partition, in
 	offset = entry->offset;
 	MemoryContextDelete(context);
 	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
-		raise_unreachable(client, "the offset of a time", topic, err);
-	if (offset < 0)
-		kv_broker_offsets(client, topic, partition, timeout_ms, &low, &offset);
+		raise_unreachable(client, what, topic, err);
 	return offset;
 }
 
@@ -176,7 +180,7 @@ ask_offset(KvClient *client, rd_kafka_topic_partition_list_t *list, int64 time_m
 {
 	rd_kafka_resp_err_t err;
 
-	list->elems[0].offset = Max(time_ms, 0);
+	list->elems[0].offset = time_ms;
 	list->elems[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	err = rd_kafka_offsets_for_times(client->rk, list, timeout_ms);
 	return err != RD_KAFKA_RESP_ERR_NO_ERROR ? err : list->elems[0].err;
