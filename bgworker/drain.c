@@ -16,6 +16,7 @@
 #include "replication/syncrep.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -76,6 +77,12 @@ kv_drain_truncate(int64 pipeline, int64 batch)
 			relation_close(rel, NoLock);
 		if (large && ConditionalLockRelationOid(relid, AccessExclusiveLock))
 		{
+			/*
+			 * The lock is held until the commit is over. That must not wait for a standby which is away, or whoever writes or reads there would
+			 * wait too. A standby that takes over without the new file has the old one, where what is out is deleted, or its recovery
+			 * finds that it is out; and whatever was written after this is lost with it.
+			 */
+			(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 			PushActiveSnapshot(GetTransactionSnapshot());
 			KV_FAULT_POINT("truncate_locked");
 			/* what is live lies behind the dead rows, of which there may be many under an old snapshot */

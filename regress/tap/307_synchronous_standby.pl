@@ -1,5 +1,5 @@
 # Nothing is published that a synchronous standby does not have: while it is away, views go on and messages wait, of pipelines and of ordinary
-# transactions; when it is there again they go out, and promoted it goes on exactly where the primary was.
+# transactions; when it is there again they go out, and promoted it goes on exactly where the primary was. A drained outbox is emptied meanwhile, and locks nobody out.
 
 use strict;
 use warnings;
@@ -33,8 +33,23 @@ wait_until('the configuration to be read', sub { $node->safe_psql('postgres', 'S
 $broker->produce('input', '\N' . qq(\t{"id":3}));
 wait_for_view($node, 'passed');
 
+# what has grown large is drained, and cannot be emptied while somebody reads it
+my $reader = $node->background_psql('postgres', on_error_die => 1);
+$reader->query_safe('BEGIN; LOCK TABLE kafka_state.transaction_outbox IN ACCESS SHARE MODE');
+$broker->create('large', 1, 'retention.ms=-1');
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE FOREIGN TABLE large (pad text) SERVER broker OPTIONS (topic 'large');
+	INSERT INTO large SELECT repeat('x', 90) FROM generate_series(1, 200000);
+	SQL
+wait_until('all to be published', sub { $node->safe_psql('postgres', 'SELECT published AND batch > 1 FROM kafka_state.transaction_batch') eq 't' });
+sub file { return $node->safe_psql('postgres', q{SELECT relfilenode FROM pg_class WHERE oid = 'kafka_state.transaction_outbox'::regclass}) }
+my $file = file();
+
 # away: the worker commits asynchronously and goes on, the publisher waits
 $standby->stop;
+$reader->query_safe('COMMIT');
+$reader->quit;
+wait_until('the outbox to be emptied', sub { file() ne $file });
 $broker->produce('input', '\N' . qq(\t{"id":4}));
 $node->safe_psql('postgres', 'INSERT INTO facts VALUES (2)');
 wait_until('the view to have the record', sub { $node->safe_psql('postgres', 'SELECT count(*) FROM passed') eq '4' });
