@@ -150,7 +150,7 @@ applied_beyond(const Output *output)
 	foreach(cell, kv_position_list(output->pipeline))
 	{
 		const PositionRow *position = lfirst(cell);
-		const char *topic = kv_topic_get(position->relation)->topic;
+		const char *topic = kv_topic_name(position->relation);
 		int64		in_kafka = offset_in_kafka(output, topic, position->partition);
 
 		if (in_kafka >= 0 && position->next_offset > in_kafka)

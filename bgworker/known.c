@@ -44,7 +44,7 @@ kv_known_read(Output *output, Known *known)
 	known->reads = kv_sql_read("SELECT relation::oid, partition FROM kafka_state.position WHERE pipeline = $1", 1, types, &value, NULL, 1) > 0;
 	if (known->reads)
 	{
-		known->topic = MemoryContextStrdup(output->context, kv_topic_get(DatumGetObjectId(kv_sql_value(0, 1, &isnull)))->topic);
+		known->topic = MemoryContextStrdup(output->context, kv_topic_name(DatumGetObjectId(kv_sql_value(0, 1, &isnull))));
 		known->partition = DatumGetInt32(kv_sql_value(0, 2, &isnull));
 	}
 	kv_sql_leave(&sql);

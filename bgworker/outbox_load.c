@@ -187,7 +187,7 @@ read_start_offsets(Output *output, Load *load)
 		PositionRow *position = lfirst(cell);
 		KafkaOffset *offset = &load->offsets[load->noffsets++];
 
-		offset->topic = pstrdup(kv_topic_get(position->relation)->topic);
+		offset->topic = kv_topic_name(position->relation);
 		offset->partition = position->partition;
 		offset->offset = position->start_offset;
 		offset->metadata = NULL;

@@ -19,9 +19,11 @@
 #include "topic.h"
 
 #include "access/htup_details.h"
+#include "access/reloptions.h"
 #include "access/table.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_table.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
@@ -135,6 +137,34 @@ static void
 invalidate_all(Datum arg, int cacheid, uint32 hashvalue)
 {
 	invalidate_relation(arg, InvalidOid);
+}
+
+/* See the header. The whole definition needs the table's columns, and with them its lock. */
+char *
+kv_topic_name(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(FOREIGNTABLEREL, ObjectIdGetDatum(relid));
+	char	   *name = NULL;
+	Datum		options;
+	bool		isnull = true;
+	ListCell   *cell;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("topic table with OID %u does not exist any more", relid)));
+	options = SysCacheGetAttr(FOREIGNTABLEREL, tuple, Anum_pg_foreign_table_ftoptions, &isnull);
+	foreach(cell, isnull ? NIL : untransformRelOptions(options))
+	{
+		DefElem    *def = lfirst_node(DefElem, cell);
+
+		if (strcmp(def->defname, "topic") == 0)
+			name = pstrdup(defGetString(def));
+	}
+	ReleaseSysCache(tuple);
+	if (name == NULL)
+		elog(ERROR, "foreign table %u has no topic", relid);
+	return name;
 }
 
 bool

@@ -55,6 +55,8 @@ typedef struct TopicDef
  */
 extern TopicDef *kv_topic_get(Oid relid);
 extern TopicDef *kv_topic_copy(MemoryContext context, const TopicDef *topic);
+/* The topic's name alone, palloc'd, as it is committed: nobody who changes or drops the table is waited for. */
+extern char *kv_topic_name(Oid relid);
 /* Is it a foreign table of our wrapper? Raises nothing. */
 extern bool kv_topic_is(Oid relid);
 /*
