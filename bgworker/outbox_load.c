@@ -12,12 +12,12 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog.h"
 #include "outbox_load.h"
 #include "position.h"
 #include "run_sql.h"
@@ -62,9 +62,7 @@ kv_load_read(Output *output, Load *load, MemoryContext context)
 bool
 kv_load_lock_outbox(int64 pipeline, LOCKMODE mode)
 {
-	Oid			relid = get_relname_relid(psprintf("outbox_" INT64_FORMAT, pipeline), get_namespace_oid(KV_STATE_SCHEMA, false));
-
-	return !OidIsValid(relid) || ConditionalLockRelationOid(relid, mode);
+	return kv_catalog_try_lock(psprintf("outbox_" INT64_FORMAT, pipeline), mode);
 }
 
 /*

@@ -163,6 +163,10 @@ look(TransactionOutput *output)
 
 	MemoryContextReset(output->batch);
 	output->due = kv_transaction_batch_look(current, output->serverid, output->topic, output->topic_of, output->batch);
+	if (!current->locked)
+		output->locked_at = 0;
+	else if (output->locked_at == 0)
+		output->locked_at = GetCurrentTimestamp();
 	if (!output->due)
 	{
 		/* it may have been locked when the last batch was out */
@@ -507,6 +511,14 @@ kv_transactions_tell(TransactionOutput *output)
 	char	   *detail;
 	char	   *message = NULL;
 
+	if (output->locked_at != 0)
+	{
+		if (GetCurrentTimestamp() >= TimestampTzPlusMilliseconds(output->locked_at, SLOW_MS))
+			kv_process_waits(kv_my_slot, "messages of ordinary transactions have been locked by a session",
+							 "It renames or drops the server, or rewrites the tables that they are in, and has not committed.",
+							 "Publishing goes on by itself when it ends.");
+		return;
+	}
 	if (output->state == TRANSACTIONS_CLAIMING || output->state == TRANSACTIONS_PUBLISHING)
 		message = kv_txn_waits_for(output->txn, SLOW_MS, &detail);
 	else if ((output->state == TRANSACTIONS_OPENING || output->state == TRANSACTIONS_SETTLING) && !output->failed)

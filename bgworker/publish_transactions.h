@@ -32,6 +32,7 @@ typedef struct TransactionOutput
 	TransactionsState state;
 	bool		due;			/* to look whether there is anything to publish */
 	bool		failed;			/* the last attempt of this process: its error says more than what the next one waits for */
+	TimestampTz locked_at;		/* since when a session has locked what it looks at; 0: none has */
 	bool		abandoned;		/* its server may lead elsewhere: the producer goes as soon as no call uses it */
 	/* the batch */
 	TransactionBatch current;
@@ -61,7 +62,7 @@ extern TransactionOutput *kv_transactions_make(MemoryContext context, Oid server
 extern bool kv_transactions_are_busy(const TransactionOutput *output);
 /* Does the next step; a body for kv_process_attempt. Raises an error where one failed: kv_transactions_give_up is next. Blocks: no. */
 extern void kv_transactions_advance(void *output);
-/* Says in the publisher's status that Kafka is waited for, and for what, once that takes long. */
+/* Says in the publisher's status that Kafka or a session is waited for, and for what, once that takes long. */
 extern void kv_transactions_tell(TransactionOutput *output);
 /* After an error: aborts what is open, and closes the producer. Raises nothing. */
 extern void kv_transactions_give_up(TransactionOutput *output);

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "foreign/foreign.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -162,7 +163,11 @@ refresh_outputs(void *arg)
 		((Output *) lfirst(cell))->listed = false;
 	if (kv_catalog_installed())
 	{
+		ForeignServer *named = GetForeignServerExtended(server, FSV_MISSING_OK);
 		int64		before = adoptions;
+
+		if (named != NULL)		/* it may have another name than when we were started */
+			pgstat_report_appname(psprintf("kafka_views publisher %s", named->servername));
 
 		adoptions = kv_identity_adoptions();
 		adopted = adopted || (before >= 0 && adoptions != before);
@@ -396,7 +401,10 @@ serve_transactions(TimestampTz now)
 	}
 	if (transactions->state != TRANSACTIONS_AT_REST)
 		return TimestampTzPlusMilliseconds(now, TELL_MS);
-	kv_slot_clear_error(slot);
+	if (transactions->locked_at != 0)
+		kv_transactions_tell(transactions);
+	else
+		kv_slot_clear_error(slot);
 	transactions->failed = false;
 	slot->phase = PIPELINE_LIVE;
 	return transactions->due ? now : DT_NOEND;

@@ -64,17 +64,21 @@ typedef struct Child
 typedef struct Survey
 {
 	bool		installed;
+	bool		locked;			/* who has messages of ordinary transactions could not be seen */
 	char	   *mismatch;		/* NULL: the identity matches */
 	List	   *wanted;			/* Wanted * */
 } Survey;
 
 static List *children = NIL;	/* Child *, in TopMemoryContext */
 static MemoryContext cycle_context;
+static TimestampTz locked_at;	/* since when it could not be seen who has messages of ordinary transactions; 0: it could */
 static bool slots_missing;		/* some process found none in this cycle: this one's own slot says so */
 
 static void survey_database(void *arg);
 static void want_pipelines(Survey *survey);
 static void want_servers(Survey *survey);
+static void want_publishers(Survey *survey);
+static bool has_waited(bool locked);
 static void want(Survey *survey, SlotKind kind, int64 id, bool paused, const char *format, const char *name);
 static TimestampTz compare(List *wanted);
 static Wanted *find_wanted(List *wanted, SlotKind kind, int64 id);
@@ -113,7 +117,11 @@ kv_supervisor_main(Datum main_arg)
 				slots_missing = false;
 				KV_FAULT_POINT("supervisor_surveyed");
 				next = Min(next, compare(survey.wanted));
-				if (!slots_missing)
+				if (has_waited(survey.locked))
+					kv_process_waits(slot, "the tables of ordinary transactions' messages are locked by a session",
+									 "It rewrites them, for example by VACUUM FULL. Whose messages wait cannot be seen, so no publisher is started for them alone.",
+									 "Pipelines go on, and the others by themselves when it ends.");
+				else if (!slots_missing)
 					kv_slot_clear_error(slot);
 				slot->phase = PIPELINE_LIVE;
 			}
@@ -151,7 +159,12 @@ survey_database(void *arg)
 	if (survey->installed && kv_identity_matches(&survey->mismatch))
 	{
 		want_pipelines(survey);
-		want_servers(survey);
+		/* the pipelines do not wait for who rewrites these tables */
+		survey->locked = !kv_catalog_try_lock("transaction_batch", AccessShareLock) || !kv_catalog_try_lock("transaction_outbox", AccessShareLock);
+		if (survey->locked)
+			want_publishers(survey);
+		else
+			want_servers(survey);
 	}
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -201,6 +214,38 @@ want_servers(Survey *survey)
 			want(survey, SLOT_PUBLISHER, serverid, false, "kafka_views publisher %s", kv_sql_text(i, 2));
 	}
 	kv_sql_leave(&sql);
+}
+
+/* The publishers that there are, where it cannot be seen which should be. */
+static void
+want_publishers(Survey *survey)
+{
+	ListCell   *cell;
+
+	foreach(cell, kv_slot_list(MyDatabaseId))
+	{
+		KvSlot	   *slot = lfirst(cell);
+		ForeignServer *server;
+
+		if (slot->kind != SLOT_PUBLISHER || find_wanted(survey->wanted, SLOT_PUBLISHER, slot->id) != NULL)
+			continue;
+		server = GetForeignServerExtended((Oid) slot->id, FSV_MISSING_OK);
+		if (server != NULL)
+			want(survey, SLOT_PUBLISHER, slot->id, false, "kafka_views publisher %s", server->servername);
+	}
+}
+
+/* Keeps since when the tables have been locked; true: longer than a publisher needs that empties one. */
+static bool
+has_waited(bool locked)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!locked)
+		locked_at = 0;
+	else if (locked_at == 0)
+		locked_at = now;
+	return locked_at != 0 && now >= TimestampTzPlusMilliseconds(locked_at, CYCLE_MS);
 }
 
 /* Adds a process to what is wanted, in the cycle's memory. */

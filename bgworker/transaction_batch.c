@@ -8,14 +8,17 @@
  * A process publishes no batch that is not noted as its own (owner) before; it may have to get another number for that (publish_transactions.c).
  *
  * A session that has decided about a batch, and not committed, holds its row. All other outputs of the process would wait for it
- * with this one, so a change gives up, and the output tries again with back-off: Kafka tells it what it has not noted.
+ * with this one, so a change gives up, and the output tries again with back-off: Kafka tells it what it has not noted. So it is with a session that
+ * renames the server, or locks the tables.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -30,6 +33,7 @@
 
 #define THE_BATCH KV_THE_ROW("transaction_batch", "server")
 
+static bool try_lock(Oid serverid);
 static bool read_batch_row(TransactionBatch *batch, Oid serverid);
 static void insert_batch_row(const TransactionBatch *batch);
 static void read_topic(TransactionBatch *batch);
@@ -51,7 +55,11 @@ kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, const char *top
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
-	if (kv_catalog_installed())
+	if (!kv_catalog_installed())
+		;
+	else if (!try_lock(serverid))
+		batch->locked = true;
+	else
 	{
 		bool		exists = read_batch_row(batch, serverid);
 
@@ -75,6 +83,17 @@ kv_transaction_batch_look(TransactionBatch *batch, Oid serverid, const char *top
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
 	return found;
+}
+
+/*
+ * Locks what has to stay as it is while it is looked at, without waiting: the server, whose name the rows have, and both tables. The lock of the batch
+ * is for the row that may have to be inserted.
+ */
+static bool
+try_lock(Oid serverid)
+{
+	return ConditionalLockDatabaseObject(ForeignServerRelationId, serverid, 0, AccessShareLock) &&
+		kv_catalog_try_lock("transaction_batch", RowExclusiveLock) && kv_catalog_try_lock("transaction_outbox", AccessShareLock);
 }
 
 /* Reads the batch's row and makes the names; the strings live in batch->context. False: there is none yet. */
@@ -170,13 +189,14 @@ begin_change(const TransactionBatch *batch)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	value = CStringGetTextDatum(batch->server);
 	kv_sql_enter_engine(&sql);
-	locked = kv_plan_change_row(&plan, text, THE_BATCH, 1, types, &value, NULL) == 1;
+	locked = kv_catalog_try_lock("transaction_batch", RowExclusiveLock) && kv_catalog_try_lock("transaction_outbox", RowExclusiveLock) &&
+		kv_plan_change_row(&plan, text, THE_BATCH, 1, types, &value, NULL) == 1;
 	kv_sql_leave(&sql);
 	if (!locked)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("messages of ordinary transactions wait for a transaction that has locked their batch on server \"%s\"", batch->server),
-				 errdetail("It has called kafka.resume_transactions, kafka.fork or kafka.adopt, or drops the server, and has not committed."),
+				 errdetail("It has called kafka.resume_transactions, kafka.fork or kafka.adopt, or renames or drops the server, and has not committed."),
 				 errhint("Publishing goes on by itself when it ends.")));
 }
 

@@ -16,7 +16,8 @@ typedef struct TransactionBatch
 	char	   *made_in;		/* kv_identity_here() of that process */
 	char	   *token;			/* in kafka_name; another one: kafka.fork() came in between */
 	char	   *kafka_name;
-	char	   *server;
+	char	   *server;			/* NULL: see locked */
+	bool		locked;			/* it could not be looked at, for a session renames or drops the server, or rewrites the tables */
 	Oid			role;			/* whose user mapping is used: the server's owner */
 	MemoryContext context;		/* of the strings */
 } TransactionBatch;

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -433,15 +434,16 @@ warn_of_unpublished(int64 pipeline, const char *name)
 }
 
 /*
- * Renames a server in the outbox of ordinary transactions. Writers have finished when the locks are ours, and the
- * statements see what they wrote; the next ones find the new name. A batch that may be half out keeps its
- * server's name, by which Kafka is asked for it.
+ * Renames a server in the outbox of ordinary transactions. The server is locked as DROP locks it. So writers, who lock it too, have finished, and the
+ * statements see what they wrote; the next ones find the new name. Its publisher looks for nothing meanwhile, and finds its batch locked if it
+ * has looked before. A batch that may be half out keeps its server's name, by which Kafka is asked for it.
  */
 void
 kv_outbox_rename_server(const char *name, const char *new_name)
 {
 	const Oid	types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(new_name)};
+	bool		isnull;
 	KvSql		sql;
 
 	if (IsolationUsesXactSnapshot())
@@ -451,19 +453,28 @@ kv_outbox_rename_server(const char *name, const char *new_name)
 				 errdetail("It would not see all messages that wait to be published."),
 				 errhint("Rename it in a transaction of level READ COMMITTED.")));
 	kv_sql_enter_engine(&sql);
-	kv_sql_ddl("LOCK TABLE kafka_state.transaction_outbox, kafka_state.transaction_batch IN ACCESS EXCLUSIVE MODE");
-	if (kv_sql_run("SELECT FROM kafka_state.transaction_batch WHERE server = $1 AND NOT published", 1, types, values, NULL) > 0)
+	if (kv_sql_run("SELECT published FROM kafka_state.transaction_batch WHERE server = $1 FOR UPDATE", 1, types, values, NULL) > 0 &&
+		!DatumGetBool(kv_sql_value(0, 1, &isnull)))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("cannot rename server \"%s\" while messages are being published", name),
 				 errdetail("The batch under way is known to Kafka by the name of the server."),
 				 errhint("Try again when kafka_state.transaction_batch shows it as published.")));
 	/* what an earlier server of the new name has left behind is in nobody's way */
-	kv_sql_run("DELETE FROM kafka_state.transaction_batch WHERE server = $2 AND $1 <> $2", 2, types, values, NULL);
-	kv_sql_run("DELETE FROM kafka_state.transaction_outbox WHERE server = $2 AND $1 <> $2", 2, types, values, NULL);
+	kv_sql_run("DELETE FROM kafka_state.transaction_batch WHERE server = $1", 1, types, &values[1], NULL);
+	kv_sql_run("DELETE FROM kafka_state.transaction_outbox WHERE server = $1", 1, types, &values[1], NULL);
 	kv_sql_run("UPDATE kafka_state.transaction_batch SET server = $2 WHERE server = $1", 2, types, values, NULL);
 	kv_sql_run("UPDATE kafka_state.transaction_outbox SET server = $2 WHERE server = $1", 2, types, values, NULL);
 	kv_sql_leave(&sql);
+}
+
+/* See the header. */
+bool
+kv_catalog_try_lock(const char *table, LOCKMODE mode)
+{
+	Oid			relid = get_relname_relid(table, get_namespace_oid(KV_STATE_SCHEMA, false));
+
+	return !OidIsValid(relid) || ConditionalLockRelationOid(relid, mode);
 }
 
 /* Makes the name of a pipeline in Kafka: its group and its transactional id. */

@@ -9,6 +9,7 @@
 #include "kafka_views.h"
 #include "identity.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 #include "utils/array.h"
 
 typedef struct PipelineRow
@@ -60,8 +61,13 @@ extern void kv_view_set_initialized(int64 view);
 /* Deletes rows of dropped views and of pipelines that have no view left; relids of just dropped relations. */
 extern void kv_catalog_forget(List *relids);
 
-/* Gives what ordinary transactions have written to a server its new name; locks both tables until the transaction ends. */
+/* Gives what ordinary transactions have written to a server its new name, which no other server has. The server is locked: see the body. */
 extern void kv_outbox_rename_server(const char *name, const char *new_name);
+/*
+ * Locks a table of kafka_state until the transaction ends, before statements that would wait for whoever drops, rewrites or locks it. False: it is
+ * not free now. Blocks: no.
+ */
+extern bool kv_catalog_try_lock(const char *table, LOCKMODE mode);
 
 /* "<instance>.<database oid>.<pipeline>.<token>": group.id and transactional.id of a pipeline. */
 extern char *kv_pipeline_kafka_name(const PipelineRow *pipeline);

@@ -231,6 +231,8 @@ kv_identity_take(bool new_names)
 static void
 rebase_transactions(void)
 {
+	/* a session may be renaming a server, and its rows are to be found here under one name */
+	kv_sql_run("SELECT FROM kafka_state.transaction_batch ORDER BY server FOR UPDATE", 0, NULL, NULL, NULL);
 	kv_sql_run("UPDATE kafka_state.transaction_outbox o SET xid = CASE WHEN NOT b.published"
 			   " AND pg_visible_in_snapshot(o.xid, b.snapshot) AND (b.previous IS NULL OR NOT pg_visible_in_snapshot(o.xid, b.previous))"
 			   " THEN '2' ELSE pg_current_xact_id() END"

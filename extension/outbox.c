@@ -28,12 +28,14 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -325,6 +327,9 @@ write_row(OutboxBuffer *buffer)
 		return;
 
 	save = MemoryContextSwitchTo(row_context);
+	/* who renames the server has to see this row, or be seen by it: the row has the server's name */
+	if (target->pipeline == 0)
+		LockDatabaseObject(ForeignServerRelationId, target->serverid, 0, AccessShareLock);
 	rel = table_open(relid, RowExclusiveLock);
 	messages = palloc(VARHDRSZ + buffer->bytes.len);
 	SET_VARSIZE(messages, VARHDRSZ + buffer->bytes.len);

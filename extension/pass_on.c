@@ -10,10 +10,12 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_foreign_server.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/syscache.h"
 
@@ -60,34 +62,37 @@ kv_pass_on_drop_extension(Utility *utility)
 }
 
 /*
- * Renames a server together with its unpublished messages, which have its name, while its publisher is
- * away: that has a producer of the old name. The locks of kv_outbox_rename_server keep it from making one before the commit.
+ * Renames a server together with its unpublished messages, which have its name. Only those who write messages to it wait until the commit, and
+ * these messages: the publisher lets go of a producer of the old name when it sees the new one.
  */
 void
 kv_pass_on_rename_server(Utility *utility, RenameStmt *stmt)
 {
 	char	   *name = strVal(stmt->object);
 	Oid			server = get_foreign_server_oid(name, true);
+	KvSlot	   *publisher;
 
-	if (!OidIsValid(server) || !pg_foreign_server_ownercheck(server, GetUserId()) || !kv_catalog_installed() ||
+	if (!OidIsValid(server) || OidIsValid(get_foreign_server_oid(stmt->newname, true)) || !pg_foreign_server_ownercheck(server, GetUserId()) || !kv_catalog_installed() ||
 		strcmp(GetForeignDataWrapper(GetForeignServer(server)->fdwid)->fdwname, KV_FDW) != 0)
 	{
 		kv_pass_on(utility);
 		return;
 	}
-	kv_database_hold(MyDatabaseId);
-	PG_TRY();
+	LockDatabaseObject(ForeignServerRelationId, server, 0, AccessExclusiveLock);
+	if (get_foreign_server_oid(name, true) != server)
 	{
-		KV_FAULT_POINT("server_held");
-		kv_outbox_rename_server(name, stmt->newname);
-		kv_pass_on(utility);
-		KV_FAULT_POINT("server_renamed");
+		/* somebody else has renamed or dropped it while we waited */
+		kv_pass_on_rename_server(utility, stmt);
+		return;
 	}
-	PG_FINALLY();
-	{
-		kv_database_release(MyDatabaseId);
-	}
-	PG_END_TRY();
+	KV_FAULT_POINT("server_locked");
+	kv_outbox_rename_server(name, stmt->newname);
+	kv_pass_on(utility);
+	KV_FAULT_POINT("server_renamed");
+	publisher = kv_slot_get(SLOT_PUBLISHER, MyDatabaseId, server, false);
+	if (publisher != NULL)
+		kv_slot_clear_error(publisher);
+	kv_wake_at_commit(SLOT_PUBLISHER, MyDatabaseId, server);
 	kv_wake_at_commit(SLOT_SUPERVISOR, MyDatabaseId, 0);
 }
 

@@ -1,6 +1,7 @@
 # A session that has attached a sink, and not committed, holds the row of a pipeline in which the publisher has to note that it has compared, or to
 # which cluster the server leads. The output of that pipeline waits, says so and goes on by itself; all others go on meanwhile. A session that has
-# resumed a pipeline, and not committed, holds up no message at all; one that has decided about ordinary transactions holds up those.
+# resumed a pipeline, and not committed, holds up no message at all; one that has decided about ordinary transactions holds up those. One that
+# has changed the definition of a topic, or renamed a server, or rewrites the tables of ordinary transactions, stops no pipeline.
 
 use strict;
 use warnings;
@@ -10,7 +11,7 @@ use Test::More;
 
 my $broker = KafkaViews::Broker->new;
 my $node = new_node('main', broker => $broker, init => [ allows_streaming => 1 ]);
-my %fed = map { $_ => 0 } qw(one two three facts);
+my %fed = map { $_ => 0 } qw(one two three facts others);
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 sub ids { my ($topic) = @_; return join ' ', sort { $a <=> $b } map { /(\d+)/ } $broker->consume($topic, format => '%v') }
@@ -21,10 +22,21 @@ sub feed
 	my ($name) = @_;
 	my $id = ++$fed{$name};
 
-	return $name eq 'facts' ? query("INSERT INTO facts VALUES ($id)") : $broker->produce("${name}_in", qq(\\N\t{"id":$id}));
+	return $name =~ /^(facts|others)$/ ? query("INSERT INTO $name VALUES ($id)") : $broker->produce("${name}_in", qq(\\N\t{"id":$id}));
 }
 
-sub arrived { my ($name) = @_; return ids($name eq 'facts' ? $name : "${name}_out") eq join ' ', 1 .. $fed{$name} }
+sub arrived { my ($name) = @_; return ids($name =~ /^(facts|others)$/ ? $name : "${name}_out") eq join ' ', 1 .. $fed{$name} }
+
+# Feeds all of these, and waits for it.
+sub all_go_on
+{
+	my ($what, @names) = @_;
+
+	feed($_) for @names;
+	wait_until("$what: record $fed{$_} of $_", sub { return arrived($_) }) for @names;
+	pass("$what: all others go on");
+	return;
+}
 
 # The status of the locked pipeline.
 sub one_error { return query(q(SELECT publish_error FROM kafka.pipelines WHERE pipeline = 'one')) }
@@ -53,7 +65,7 @@ sub goes_on
 	return;
 }
 
-$broker->create($_, 1, 'retention.ms=-1') for qw(one_in one_out two_in two_out three_in three_out facts more again);
+$broker->create($_, 1, 'retention.ms=-1') for qw(one_in one_out two_in two_out three_in three_out facts more again others);
 query(<<~'SQL');
 	CREATE FOREIGN TABLE facts (id int) SERVER broker OPTIONS (topic 'facts');
 	CREATE FOREIGN TABLE more (id int) SERVER broker OPTIONS (topic 'more');
@@ -148,6 +160,47 @@ $session->query_safe('COMMIT');
 feed('facts');
 wait_until('all of the messages', sub { return scalar $broker->consume('facts', format => '%v') >= $fed{facts} });
 ok(arrived('facts'), 'they go on by themselves, each message once');
+
+# the definition of the topic that a pipeline reads, while a new publisher finds out what Kafka has
+$publisher = kill_worker($node, 'publisher', 'STOP');
+feed('one');
+wait_until('the worker to have applied it', sub { return query('SELECT count(*) FROM one') == $fed{one} });
+$session->query_safe('BEGIN; ALTER FOREIGN TABLE one_in ADD COLUMN added int');
+kill $_, $publisher for qw(TERM CONT);
+all_go_on('definition', qw(two facts));
+wait_until('what the pipeline had made', sub { return arrived('one') });
+$session->query_safe('ROLLBACK');
+all_go_on('definition, rolled back', 'one');
+
+# the name of a server, while ordinary transactions write to it and to another one
+query(sprintf(q{CREATE SERVER other FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers '%s')}, $broker->address));
+query(q{CREATE FOREIGN TABLE others (id int) SERVER other OPTIONS (topic 'others')});
+all_go_on('another server', qw(facts others));
+wait_until('it to be noted', sub { return query('SELECT bool_and(published) FROM kafka_state.transaction_batch') eq 't' });
+$session->query_safe('BEGIN; ALTER SERVER broker RENAME TO renamed');
+all_go_on('renamed', qw(one two others));
+my $writer = $node->background_psql('postgres', on_error_die => 1);
+my $id = ++$fed{facts};
+$writer->query_until(qr//, "INSERT INTO facts VALUES ($id);\n");
+wait_until('the writer to wait', sub { return query(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ '^INSERT INTO facts'}) eq '1' });
+kill_worker($node, 'publisher broker', 'TERM');
+all_go_on('renamed, another publisher', qw(one two others));
+$session->query_safe('COMMIT');
+$writer->quit;
+wait_until('the message', sub { return arrived('facts') });
+is(query('SELECT DISTINCT server FROM kafka_state.transaction_batch ORDER BY 1'), "other\nrenamed", 'it has gone out under the new name');
+all_go_on('renamed and committed', qw(one two others facts));
+
+# the tables of ordinary transactions, by what rewrites them
+$session->query_safe("BEGIN; LOCK TABLE kafka_state.$_ IN ACCESS EXCLUSIVE MODE") for 'transaction_outbox, kafka_state.transaction_batch';
+kill_worker($node, 'supervisor', 'TERM');
+wait_until('another supervisor to say so', sub {
+	return query(q{SELECT count(*) FROM kafka_state.processes() WHERE kind = 'supervisor' AND error ~ 'locked'}) eq '1' });
+all_go_on('rewritten', qw(one two));
+wait_until('the publisher to say so', sub { return query(q(SELECT publish_error FROM kafka.topics WHERE topic = 'facts')) =~ /have been locked/ });
+$session->query_safe('COMMIT');
+all_go_on('rewritten and committed', qw(one two others facts));
+wait_until('no error to be left', sub { return query('SELECT count(*) FROM kafka_state.processes() WHERE error IS NOT NULL') eq '0' });
 
 $session->quit;
 done_testing();

@@ -23,7 +23,7 @@ query(<<~'SQL');
 	CREATE MATERIALIZED VIEW passed WITH (kafka.continuous) AS SELECT id FROM given_up;
 	SQL
 applied();
-for my $case ([ 'postgres', 'ALTER SERVER broker RENAME TO another' ], [ 'template1', 'ALTER DATABASE postgres RENAME TO another' ],
+for my $case ([ 'template1', 'ALTER DATABASE postgres RENAME TO another' ],
 	[ 'template1', 'CREATE DATABASE another TEMPLATE postgres' ], [ 'postgres', 'DROP EXTENSION kafka_views CASCADE' ])
 {
 	my ($database, $statement) = @$case;
