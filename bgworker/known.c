@@ -36,7 +36,7 @@ kv_known_read(Output *output, Known *known)
 	kv_metadata_note_era();
 	row = kv_pipeline_get(output->pipeline, false);
 	output->kafka_name = MemoryContextStrdup(output->context, kv_pipeline_kafka_name(row));
-	output->producer_token = MemoryContextStrdup(output->context, row->token);
+	known->token = MemoryContextStrdup(output->context, row->token);
 
 	kv_sql_enter_engine(&sql);
 	kv_sql_read("SELECT compared FROM kafka_state.pipeline WHERE pipeline = $1", 1, types, &value, NULL, 1);

@@ -9,6 +9,7 @@
 /* What Postgres knows of a pipeline. */
 typedef struct Known
 {
+	char	   *token;			/* of its names in Kafka */
 	bool		reads;			/* has a position */
 	char	   *topic;			/* and partition: one of those */
 	int32		partition;

@@ -40,14 +40,15 @@ typedef struct Output
 	bool		stopped;		/* goes on only when a person has acted */
 	bool		failed;			/* the last attempt of this process: its error says more than what the next one waits for */
 	struct Recovery *recovery;	/* while it is under way */
-	TimestampTz locked_at;		/* since when it finds the pipeline's row locked; 0: it does not */
+	TimestampTz locked_at;		/* since when it finds the pipeline's row, or that of its note, locked; 0: it does not */
 	TimestampTz try_at;			/* when it looks again; 0: it does not have to */
 	GroupQuestion *question;	/* while it is CHECKING */
 	struct Load *load;			/* what the Kafka transaction under way takes, in load_context */
 	/* Kafka; recovery.c fills it */
 	KafkaTxn   *txn;
 	char	   *kafka_name;
-	char	   *producer_token; /* in that name: another one after kafka.fork(), until the producer is closed */
+	char	   *producer_token; /* in that name: another one after kafka.fork(), until the next producer is opened; it outlives this one */
+	bool		owes_note;		/* what the last producer has published is to be noted first: under the names that there are now Kafka has no sign of it */
 	OutboxPlace published;		/* what Kafka has */
 	OutboxPlace noted;			/* the same as Postgres knows it */
 	OutboxPlace deleted;		/* its rows up to here have been deleted with this producer; 0: none, though they may be gone */

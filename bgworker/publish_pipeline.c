@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog.h"
 #include "drain.h"
 #include "fault_point.h"
 #include "outbox_load.h"
@@ -44,10 +45,11 @@ static void publish(Output *output);
 static void after_publishing(Output *output);
 static void truncate_outbox(const Output *output);
 static void keep_offsets(Output *output, const Load *load);
+static void note_owed(Output *output);
 static void note_published(Output *output);
-static bool note(Output *output);
+static bool note(Output *output, bool *decided);
 static bool lock_note(int64 pipeline);
-static bool store_note(Output *output);
+static bool store_note(Output *output, bool *decided);
 static void delete_published(Output *output);
 static int64 last_seq(OutboxPlace place);
 static void tell_lock(const Output *output);
@@ -81,6 +83,8 @@ kv_output_free(Output *output)
 		pfree(output->name);
 	if (output->token != NULL)
 		pfree(output->token);
+	if (output->producer_token != NULL)
+		pfree(output->producer_token);
 	pfree(output);
 }
 
@@ -123,6 +127,8 @@ kv_output_advance(void *arg)
 			look(output);
 		else if (kv_recovery_begin(output))
 			output->state = OUTPUT_RECOVERING;
+		else if (output->owes_note)
+			note_owed(output);
 	}
 	else if (output->state == OUTPUT_RECOVERING && kv_recovery_advance(output))
 	{
@@ -249,43 +255,65 @@ keep_offsets(Output *output, const Load *load)
 	MemoryContextSwitchTo(save);
 }
 
+/* Notes what the last producer has published, before there is one of another name; where that is locked, it is done again after a pause. */
+static void
+note_owed(Output *output)
+{
+	bool		locked;
+
+	note_published(output);
+	locked = kv_place_is_before(output->noted, output->published);
+	kv_recovery_note_lock(output, locked);
+	output->due = true;
+	/* as it was without a producer */
+	MemoryContextReset(output->context);
+	output->delete_messages = NULL;
+	output->deleted = (OutboxPlace) {0, 0};
+}
+
 /*
  * Notes in Postgres what has been published and deletes it. Not flushed: if it is lost in a crash, Kafka's metadata
- * says the same. The last row of positions stays, for people to look at. Where a session is dropping the pipeline, or has the row of the
- * note, after kafka.resume(), the next look does it.
+ * says the same. But not under other names: what went out before kafka.fork() committed is flushed, and waits for a synchronous standby,
+ * before anything goes on under the new ones. The last row of positions stays, for people to look at. Where a session is dropping the pipeline,
+ * has the row of the note, after kafka.resume(), or is giving the database new names, the next look does it.
  */
 static void
 note_published(Output *output)
 {
 	MemoryContext save = CurrentMemoryContext;
+	bool		decided = false;
 	bool		noted;
 
 	KV_FAULT_POINT("note_before");
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	noted = kv_load_lock_outbox(output->pipeline, RowExclusiveLock) && note(output);
+	noted = kv_load_lock_outbox(output->pipeline, RowExclusiveLock) && note(output, &decided);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	KV_FAULT_POINT("note_committed");
 	MemoryContextSwitchTo(save);
+	if (decided)
+		kv_drain_flush();
 	if (noted)
 		output->noted = output->deleted = output->published;
 }
 
-/* Writes the note and deletes what it says is out; false: a session has the row. In a transaction, with the outbox locked. */
+/*
+ * Writes the note and deletes what it says is out; false: a session has the row. *decided: it holds under names of which Kafka has no sign. In a
+ * transaction, with the outbox locked.
+ */
 static bool
-note(Output *output)
+note(Output *output, bool *decided)
 {
 	bool		locked;
 	KvSql		sql;
 
 	kv_sql_enter_by_index(&sql);
-	/* waits for a kafka.fork() that is under way: what went out under the old name holds under the new one, of which Kafka has no sign */
-	kv_sql_ddl("LOCK TABLE kafka_state.published IN ROW EXCLUSIVE MODE");
-	locked = lock_note(output->pipeline);
+	/* not while a kafka.fork() is under way or waits: what went out under the old name holds under the new one, of which Kafka has no sign */
+	locked = kv_catalog_try_lock("published", RowExclusiveLock) && lock_note(output->pipeline);
 	/* a pipeline that is being dropped has no row any more, and its outbox goes with it */
-	if (locked && store_note(output))
+	if (locked && store_note(output, decided))
 	{
 		KV_FAULT_POINT("note_written");
 		delete_published(output);
@@ -315,7 +343,7 @@ lock_note(int64 pipeline)
 
 /* Writes the note; false: there is no such pipeline any more. Inside the engine's scope, with the notes locked. */
 static bool
-store_note(Output *output)
+store_note(Output *output, bool *decided)
 {
 	static KvRowPlan plan;
 	const Oid	token_types[] = {INT8OID, TEXTOID};
@@ -324,9 +352,16 @@ store_note(Output *output)
 	Datum		values[] = {Int64GetDatum(output->pipeline), Int64GetDatum(output->published.batch), Int64GetDatum(output->published.part), (Datum) 0};
 	bool		isnull;
 
-	if (kv_sql_read("SELECT token <> $2 FROM " KV_NEWEST("pipeline", "pipeline", "$1") " p", 2, token_types, token, NULL, 1) == 0)
+	if (kv_sql_read("SELECT token <> $2, batch FROM " KV_NEWEST("pipeline", "pipeline", "$1") " p", 2, token_types, token, NULL, 1) == 0)
 		return false;
 	values[3] = kv_sql_value(0, 1, &isnull);
+	*decided = DatumGetBool(values[3]);
+	/* of what was to be done again under the old name nothing is out under the new one, where it has these numbers */
+	if (*decided && kv_sql_int8(0, 2) < output->published.batch)
+	{
+		values[1] = Int64GetDatum(kv_sql_int8(0, 2));
+		values[2] = Int64GetDatum(0);
+	}
 	if (kv_plan_change_row(&plan, "UPDATE kafka_state.published SET batch = $2, part = $3, at = pg_catalog.clock_timestamp(), decided = $4 WHERE %s",
 						   KV_THE_ROW("published", "pipeline"), 4, types, values, NULL) == 0)
 		kv_sql_run("INSERT INTO kafka_state.published (pipeline, batch, part, at, decided)"
@@ -401,7 +436,7 @@ tell_lock(const Output *output)
 	if (GetCurrentTimestamp() < TimestampTzPlusMilliseconds(output->locked_at, SLOW_MS))
 		return;
 	kv_process_waits(output->slot, psprintf("publishing waits for a transaction that has locked pipeline \"%s\"", output->name),
-					 "It is that of a session, for example after kafka.attach_sink, or a batch of the pipeline itself.",
+					 "It is that of a session, for example after kafka.attach_sink or kafka.fork, or a batch of the pipeline itself.",
 					 "Publishing goes on by itself when it ends.");
 }
 

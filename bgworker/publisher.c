@@ -362,9 +362,11 @@ serve_output(Output *output, TimestampTz now)
 	}
 	if (!kv_output_is_at_rest(output))
 		return output->try_at != 0 ? output->try_at : TimestampTzPlusMilliseconds(now, TELL_MS);
-	kv_slot_clear_error(output->slot);
 	output->failed = false;
 	output->slot->phase = output->state == OUTPUT_READY ? PIPELINE_LIVE : PIPELINE_WAITING;
+	if (output->try_at != 0)
+		return output->try_at;
+	kv_slot_clear_error(output->slot);
 	return output->due ? now : DT_NOEND;
 }
 

@@ -87,7 +87,6 @@ static void check_replaced(Output *output, const Known *known, const OutboxMetad
 static bool decide(Output *output, const Known *known, OutboxMetadata *metadata);
 static bool note_redo(Output *output, const Known *known, OutboxMetadata *metadata);
 static bool note_compared(Output *output);
-static void note_lock(Output *output, bool locked);
 
 
 /* See the header. */
@@ -100,8 +99,13 @@ kv_recovery_begin(Output *output)
 	output->slot->phase = PIPELINE_STARTING;
 	recovery->note_context = AllocSetContextCreate(output->context, "kv note", ALLOCSET_SMALL_SIZES);
 	kv_known_read(output, &recovery->known);
-	if (recovery->known.reads)
+	output->owes_note = recovery->known.reads && output->producer_token != NULL && strcmp(output->producer_token, recovery->known.token) != 0 &&
+		kv_place_is_before(output->noted, output->published);
+	if (recovery->known.reads && !output->owes_note)
 	{
+		if (output->producer_token != NULL)
+			pfree(output->producer_token);
+		output->producer_token = MemoryContextStrdup(TopMemoryContext, recovery->known.token);
 		KV_FAULT_POINT("recover_read");
 		output->recovery = recovery;
 		if (output->fenced)
@@ -110,7 +114,7 @@ kv_recovery_begin(Output *output)
 			fence(output);
 	}
 	MemoryContextSwitchTo(save);
-	if (!recovery->known.reads)
+	if (output->recovery == NULL)
 		MemoryContextReset(output->context);
 	return output->recovery != NULL;
 }
@@ -203,7 +207,7 @@ after_fencing(Output *output)
 	KV_FAULT_POINT("recover_fenced");
 	/* does not block: the producer has had an answer from a broker */
 	checked = kv_cluster_check(kv_txn_client(output->txn), output->pipeline, output->name, false);
-	note_lock(output, !checked);
+	kv_recovery_note_lock(output, !checked);
 	if (!checked)
 		return;
 	output->recovery->step = RECOVERY_FINDING;
@@ -240,7 +244,7 @@ decide_and_commit(Output *output)
 	kv_known_read_note(output, &output->recovery->known, output->recovery->note_context);
 	KV_FAULT_POINT("recover_note_read");
 	decided = decide(output, &output->recovery->known, metadata);
-	note_lock(output, !decided);
+	kv_recovery_note_lock(output, !decided);
 	if (!decided)
 		return;
 	output->slot->recovered = true;
@@ -265,7 +269,7 @@ after_commit(Output *output)
 	/* not before: who has compared here, and finds metadata of elsewhere, takes them for those of a copy */
 	bool		noted = note_compared(output);
 
-	note_lock(output, !noted);
+	kv_recovery_note_lock(output, !noted);
 	if (!noted)
 		return;
 	if (output->noffsets > 0)
@@ -461,9 +465,9 @@ note_compared(Output *output)
 	return noted;
 }
 
-/* Notes whether a step has found the pipeline's row locked, and when it is to be done again. */
-static void
-note_lock(Output *output, bool locked)
+/* See the header. */
+void
+kv_recovery_note_lock(Output *output, bool locked)
 {
 	TimestampTz now = GetCurrentTimestamp();
 

@@ -7,7 +7,8 @@
 
 /*
  * Begins to fence a predecessor, to find out what has been published, and to commit who publishes now. False: the pipeline has
- * no position yet, so there is nothing to publish either. Runs: outside a transaction. Blocks: no.
+ * no position yet, so there is nothing to publish either; or, with output->owes_note set, something is to be noted first. Runs: outside a
+ * transaction. Blocks: no.
  */
 extern bool kv_recovery_begin(Output *output);
 /*
@@ -19,6 +20,8 @@ extern bool kv_recovery_advance(Output *output);
 extern bool kv_recovery_is_busy(const Output *output);
 /* Says which answer it waits for, as kv_txn_waits_for does. */
 extern char *kv_recovery_waits_for(const Output *output, int limit_ms, char **detail);
+/* Notes whether a step has found a row locked, and when it is to be done again. */
+extern void kv_recovery_note_lock(Output *output, bool locked);
 /*
  * Asks for the group's offsets (group_offsets.h), which have been those of the noted batch at least. Runs: outside a transaction.
  * Blocks: no.

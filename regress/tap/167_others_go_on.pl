@@ -1,5 +1,6 @@
 # What a session does with one pipeline, or with the names of all, neither stops nor doubles messages of others: a DROP that is open for
-# long, and kafka.fork() while a batch of ordinary transactions is on its way.
+# long, and kafka.fork() while a batch of ordinary transactions is on its way, or for long. What has gone out under the old names meanwhile
+# does not go out again under the new ones, not after a crash either.
 
 use strict;
 use warnings;
@@ -8,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $broker = KafkaViews::Broker->new;
-my $node = new_node('main', broker => $broker);
+my $node = new_node('main', broker => $broker, conf => "autovacuum = off\nkafka.transaction_size = 1kB");
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 sub ids { my ($topic) = @_; return join ' ', map { /(\d+)/ } $broker->consume($topic, format => '%v') }
@@ -52,5 +53,70 @@ query('SELECT kafka.fork()');
 $broker->thaw;
 wait_until('all to be noted', sub { query('SELECT published FROM kafka_state.transaction_batch') eq 't' });
 is(ids('facts'), '1 2 3', 'kafka.fork() while a batch is on its way: each message once');
+
+# kafka.fork() in a session that does not commit, while a pipeline has something to publish that was made before
+for my $name (qw(three four))
+{
+	$broker->create("${name}_$_", 1, 'retention.ms=-1') for qw(in out);
+	query(<<~"SQL");
+		CREATE FOREIGN TABLE ${name}_in (id int, pad text) SERVER broker OPTIONS (topic '${name}_in');
+		CREATE FOREIGN TABLE ${name}_out (id int, pad text) SERVER broker OPTIONS (topic '${name}_out');
+		BEGIN;
+		CREATE MATERIALIZED VIEW $name WITH (kafka.continuous) AS SELECT id, pad FROM ${name}_in;
+		CREATE TRIGGER publish AFTER INSERT ON $name REFERENCING NEW TABLE AS new FOR EACH STATEMENT EXECUTE FUNCTION kafka.publish('${name}_out');
+		COMMIT;
+		SQL
+}
+
+# Gives each pipeline three more records, and has the publisher publish them, each in a Kafka transaction of its own, while a session has
+# called kafka.fork() and not committed.
+sub publish_in_fork
+{
+	my ($last) = @_;
+	my $all = join ' ', 1 .. $last;
+	my $pad = 'x' x 9000;
+	my $publisher = kill_worker($node, 'publisher', 'STOP');
+
+	$broker->produce("${_}_in", map { qq(\\N\t{"id":$_,"pad":"$pad"}) } $last - 2 .. $last) for qw(three four);
+	wait_until("$_ to be applied", sub { query("SELECT count(*) FROM $_") eq $last }) for qw(three four);
+	$session = $node->background_psql('postgres', on_error_die => 1);
+	$session->query_safe('BEGIN; SELECT kafka.fork()');
+	kill 'CONT', $publisher or die "could not signal $publisher: $!";
+	wait_until("$_", sub { ids("${_}_out") eq $all }) for qw(three four);
+	return;
+}
+
+sub noted
+{
+	my ($decided) = @_;
+
+	return query(q{SELECT count(*) FROM kafka_state.published n JOIN kafka_state.pipeline p USING (pipeline)}
+		  . qq{ WHERE p.name IN ('three', 'four') AND n.batch = p.batch AND n.decided = $decided}) eq '2';
+}
+
+$broker->produce("${_}_in", qq(\\N\t{"id":1})) for qw(three four);
+wait_for_sink($broker, "${_}_out", 1) for qw(three four);
+wait_until('it to be noted', sub { noted('false') });
+publish_in_fork(4);
+pass('kafka.fork() that is not committed holds up no pipeline');
+$session->query_safe('COMMIT');
+$session->quit;
+$broker->produce("${_}_in", qq(\\N\t{"id":5})) for qw(three four);
+wait_for_sink($broker, "${_}_out", 5) for qw(three four);
+is(ids("${_}_out"), '1 2 3 4 5', "$_: nothing goes out again under the new name") for qw(three four);
+wait_until('it to be noted', sub { noted('false') });
+
+# the same, and a crash before anybody else has flushed what was noted
+publish_in_fork(8);
+my $walwriter = kill_worker($node, 'walwriter', 'STOP');
+$session->query_safe('COMMIT');
+wait_until('it to be noted', sub { noted('true') });
+$session->quit;
+$node->kill9;
+kill 'KILL', $walwriter;
+restart_after_crash($node);
+$broker->produce("${_}_in", qq(\\N\t{"id":9})) for qw(three four);
+wait_for_sink($broker, "${_}_out", 9) for qw(three four);
+is(ids("${_}_out"), '1 2 3 4 5 6 7 8 9', "$_: nor after a crash") for qw(three four);
 
 done_testing();
