@@ -82,7 +82,7 @@ sub publish_in_fork
 	$session = $node->background_psql('postgres', on_error_die => 1);
 	$session->query_safe('BEGIN; SELECT kafka.fork()');
 	kill 'CONT', $publisher or die "could not signal $publisher: $!";
-	wait_until("$_", sub { ids("${_}_out") eq $all }) for qw(three four);
+	wait_until("the records of $_", sub { ids("${_}_out") eq $all }) for qw(three four);
 	return;
 }
 
@@ -108,12 +108,10 @@ wait_until('it to be noted', sub { noted('false') });
 
 # the same, and a crash before anybody else has flushed what was noted
 publish_in_fork(8);
-my $walwriter = kill_worker($node, 'walwriter', 'STOP');
-$session->query_safe('COMMIT');
-wait_until('it to be noted', sub { noted('true') });
-$session->quit;
-$node->kill9;
-kill 'KILL', $walwriter;
+kill_unwritten($node, sub {
+	$session->query_safe('COMMIT');
+	wait_until('it to be noted', sub { noted('true') });
+	$session->quit });
 restart_after_crash($node);
 $broker->produce("${_}_in", qq(\\N\t{"id":9})) for qw(three four);
 wait_for_sink($broker, "${_}_out", 9) for qw(three four);
