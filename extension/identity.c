@@ -196,7 +196,9 @@ kv_identity_take(bool new_names)
 		kv_sql_ddl("LOCK TABLE kafka_state.published IN SHARE ROW EXCLUSIVE MODE");
 		kv_sql_run("DELETE FROM kafka_state.identity", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.pipeline SET token = left(gen_random_uuid()::text, 8), compared = $1", 1, type, &here, NULL);
-		kv_sql_run("UPDATE kafka_state.published SET decided = true", 0, NULL, NULL, NULL);
+		/* but what was to be done again is not done again, and is out under the old names only */
+		kv_sql_run("UPDATE kafka_state.published n SET decided = true, batch = least(n.batch, p.batch), part = CASE WHEN n.batch > p.batch THEN 0 ELSE n.part END"
+				   " FROM kafka_state.pipeline p WHERE p.pipeline = n.pipeline", 0, NULL, NULL, NULL);
 		kv_sql_run("DELETE FROM kafka_state.redo", 0, NULL, NULL, NULL);
 		kv_sql_run("UPDATE kafka_state.transaction_batch SET token = left(gen_random_uuid()::text, 8), claimed = false", 0, NULL, NULL, NULL);
 	}
