@@ -1,5 +1,5 @@
 # The publisher is killed (-9) in the one moment that decides about "exactly once": Kafka has committed, Postgres has not noted
-# it. A lock that lets the publisher read but not write holds it there. Its successor finds the number in Kafka's metadata.
+# it. A lock that lets the publisher read but not write keeps it from that. Its successor finds the number in Kafka's metadata.
 
 use strict;
 use warnings;
@@ -26,8 +26,8 @@ $node->safe_psql('postgres', <<~'SQL');
 $broker->produce('input', '\N' . qq(\t{"id":1}));
 wait_for_view($node, 'passed');
 wait_for_sink($broker, 'facts', 1);
-wait_until('the first batches to be noted', sub {
-	return $node->safe_psql('postgres', 'SELECT published FROM kafka_state.transaction_batch') eq 't' });
+sub is_noted { return $node->safe_psql('postgres', 'SELECT published FROM kafka_state.transaction_batch') eq 't' }
+wait_until('the first batches to be noted', \&is_noted);
 
 # Runs code while a session holds a lock on a table against writers; the crash that the code causes ends the session.
 sub while_locked
@@ -48,13 +48,8 @@ sub while_locked
 	return;
 }
 
-# The publisher has to be past the Kafka commit when it waits: it writes to that table only then.
-sub kill_waiting_publisher
+sub kill_publisher
 {
-	my ($table) = @_;
-
-	wait_until('the publisher to wait', sub { return $node->safe_psql('postgres',
-		"SELECT count(*) FROM pg_locks WHERE relation = '$table'::regclass AND NOT granted") eq '1' });
 	kill_worker($node, 'publisher');
 	restart_after_crash($node);
 	return;
@@ -63,7 +58,7 @@ sub kill_waiting_publisher
 while_locked('kafka_state.published', sub {
 	$broker->produce('input', '\N' . qq(\t{"id":2}));
 	wait_for_sink($broker, 'output', 2);
-	kill_waiting_publisher('kafka_state.published');
+	kill_publisher();
 });
 wait_for_view($node, 'passed');
 $broker->produce('input', '\N' . qq(\t{"id":3}));
@@ -71,18 +66,21 @@ wait_for_sink($broker, 'output', 3);
 wait_for_view($node, 'passed');
 is(join(',', $broker->consume('output', format => '%v')), '{"id":1},{"id":2},{"id":3}', 'a batch that Kafka had is not published again');
 
-# stopped until the lock is there, because the lock stands in the way of the INSERT too
-my $publisher = kill_worker($node, 'publisher', 'STOP');
+# The lock comes when the batch has begun, or it would not begin. So there is a producer, and a broker that stands still.
 $node->safe_psql('postgres', 'INSERT INTO facts VALUES (2)');
-while_locked('kafka_state.transaction_outbox', sub {
-	kill 'CONT', $publisher;
-	wait_for_sink($broker, 'facts', 2);
-	kill_waiting_publisher('kafka_state.transaction_outbox');
-});
+wait_for_sink($broker, 'facts', 2);
+wait_until('it to be noted', \&is_noted);
+$broker->freeze;
 $node->safe_psql('postgres', 'INSERT INTO facts VALUES (3)');
-wait_for_sink($broker, 'facts', 3);
-wait_until('the last batch to be noted', sub {
-	return $node->safe_psql('postgres', 'SELECT published FROM kafka_state.transaction_batch') eq 't' });
-is(join(',', $broker->consume('facts', format => '%v')), '{"id":1},{"id":2},{"id":3}', 'nor a batch of ordinary transactions');
+wait_until('the batch to be under way', sub { return !is_noted() });
+while_locked('kafka_state.transaction_outbox', sub {
+	$broker->thaw;
+	wait_for_sink($broker, 'facts', 3);
+	kill_publisher();
+});
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (4)');
+wait_for_sink($broker, 'facts', 4);
+wait_until('the last batch to be noted', \&is_noted);
+is(join(',', $broker->consume('facts', format => '%v')), '{"id":1},{"id":2},{"id":3},{"id":4}', 'nor a batch of ordinary transactions');
 
 done_testing();

@@ -250,7 +250,8 @@ def with_inputs(source):
 def _has_oracle(view, simulation):
     """Must the view equal its query over all records, as kafka.verify sees them? What a stored view has lost is no concern of those over it."""
     looks_up = view.stream_driven and any(not source.is_stream for source in view.sources)
-    if looks_up or simulation.states[view.name].late_rows or any(_forgets(source) for source in view.sources):
+    state = simulation.states[view.name]
+    if looks_up or state.late_rows or state.has_parted or any(_forgets(source) for source in view.sources):
         return False
     return all(source.stored or _has_oracle(source, simulation) for source in view.sources if isinstance(source, View))
 

@@ -122,6 +122,11 @@ class ViewState:
     def late_rows(self):
         return self.late + sum(arm.late for arm in self.arms) + (self.groups.late if self.groups else 0)
 
+    @property
+    def has_parted(self):
+        """Has a row come beside a session that had closed?"""
+        return bool(self.groups and self.groups.apart)
+
     def rows(self):
         """The rows of the view as they are now."""
         if not self.definition.stream_driven:

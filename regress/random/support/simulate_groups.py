@@ -28,6 +28,7 @@ class Groups:
         self.group = definition.group
         self.window = self.group.window if self.group else None
         self.late = 0
+        self.apart = 0                   # rows beside a session that had closed, which their query would put into it
         self.groups = {}                 # key: OneGroup; of sessions, key without the session: list of Session
         self.taken = 0                   # rows of sessions so far: their processing order
         closing = definition.final or definition.grace_us is not None or definition.retention_us is not None
@@ -72,11 +73,13 @@ class Groups:
         rest = tuple(e.value(env) for n, (_, e) in enumerate(self.group.keys) if n != place)
         at = self.window.time.value(env)
         sessions = self.groups.setdefault(rest, [])
-        near = [s for s in sessions if s.first - gap <= at <= s.last + gap and not self._is_late(s.end, reached)]
+        within = [s for s in sessions if s.first - gap <= at <= s.last + gap]
+        near = [s for s in within if not self._is_late(s.end, reached)]
         first, last = min([at] + [s.first for s in near]), max([at] + [s.last for s in near])
         if self._is_late(last + gap, reached):
             self.late += 1
             return
+        self.apart += len(near) < len(within)
         rows = sorted([pair for s in near for pair in s.rows], key=lambda pair: pair[0])
         self.taken += 1
         key = rest[:place] + ((first, last, "[]"),) + rest[place:]
