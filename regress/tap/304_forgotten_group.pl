@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $broker = KafkaViews::Broker->new;
-my $node = new_node('main', broker => $broker);
+my $node = new_node('main', broker => $broker, install_path => fault_build());
 
 open_passage($node, $broker);
 $node->safe_psql('postgres', 'INSERT INTO facts VALUES (1)');
@@ -21,19 +21,17 @@ my $prefix = $node->safe_psql('postgres', q{SELECT instance || '.' || kafka_data
 my $group = $node->safe_psql('postgres', "SELECT '$prefix.' || pipeline || '.' || token FROM kafka_state.pipeline");
 my $transactions = $node->safe_psql('postgres', "SELECT '$prefix.tx.broker.' || token FROM kafka_state.transaction_batch");
 
-# Stops the node at once while a lock keeps the publisher from noting what the code has it publish, and starts it when Kafka has
+# Stops the node at once when the publisher has published what the code gives it, and not noted it, and starts it when Kafka has
 # forgotten the group.
-sub forget_while_locked
+sub forget_before_note
 {
-	my ($table, $forgotten, $code) = @_;
-	my $session = $node->background_psql('postgres', on_error_die => 1);
+	my ($point, $forgotten, $code) = @_;
 
-	$session->query_safe("BEGIN; LOCK TABLE $table IN SHARE MODE");
+	arm_fault($node, $point);
 	$code->();
-	wait_until('the publisher to wait', sub { return $node->safe_psql('postgres',
-		"SELECT count(*) FROM pg_locks WHERE relation = '$table'::regclass AND NOT granted") eq '1' });
+	wait_for_fault($node);
 	$node->stop('immediate');
-	eval { $session->quit };
+	release_fault($node);
 	$broker->forget_group($forgotten);
 	$node->start;
 	return;
@@ -70,7 +68,7 @@ wait_for_view($node, 'passed');
 is(ids('output'), '1 2 0', 'the hint followed: it goes on');
 
 # a batch of a pipeline
-forget_while_locked('kafka_state.published', $group, sub {
+forget_before_note('note_before', $group, sub {
 	$broker->produce('input', '\N' . qq(\t{"id":3}));
 	wait_for_sink($broker, 'output', 4);
 });
@@ -83,7 +81,7 @@ $node->safe_psql('postgres', "SELECT kafka.resume('passed', published => $all)")
 wait_for_view($node, 'passed');
 is(ids('output'), '1 2 0 3 4', 'told that all is out, it publishes what comes after');
 
-forget_while_locked('kafka_state.published', $group, sub {
+forget_before_note('note_before', $group, sub {
 	$broker->produce('input', '\N' . qq(\t{"id":5}));
 	wait_for_sink($broker, 'output', 6);
 });
@@ -93,14 +91,12 @@ $node->safe_psql('postgres', "SELECT kafka.resume('passed', published => $none)"
 wait_for_view($node, 'passed');
 is(ids('output'), '1 2 0 3 4 5 5', 'told that nothing is out, it publishes what waited');
 
-# a batch of ordinary transactions; the publisher is stopped until the lock is there, because the lock stands in the way of the INSERT too
+# a batch of ordinary transactions
 for my $published ('true', 'false')
 {
 	my $id = $published eq 'true' ? 3 : 4;
-	my $publisher = kill_worker($node, 'publisher', 'STOP');
-	$node->safe_psql('postgres', "INSERT INTO facts VALUES ($id)");
-	forget_while_locked('kafka_state.transaction_outbox', $transactions, sub {
-		kill 'CONT', $publisher;
+	forget_before_note('transactions_published', $transactions, sub {
+		$node->safe_psql('postgres', "INSERT INTO facts VALUES ($id)");
 		wait_for_sink($broker, 'facts', $id);
 	});
 	wait_until('the publisher to stop', sub { publisher_error() =~ /Kafka has forgotten/ });

@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $broker = KafkaViews::Broker->new;
-my $node = new_node('lost', broker => $broker, conf => "kafka.instance = 'part'\nkafka.transaction_size = 64kB", init => [ allows_streaming => 1 ]);
+my $node = new_node('lost', broker => $broker, install_path => fault_build(), conf => "kafka.instance = 'part'\nkafka.transaction_size = 64kB", init => [ allows_streaming => 1 ]);
 my $rows = 5000;
 
 $broker->create($_, 2, 'retention.ms=-1') for qw(input output);
@@ -24,14 +24,11 @@ wait_until('the positions to be noted too, behind which no batch without message
 	WHERE b.batch = (SELECT batch FROM kafka_state.pipeline)) AND (SELECT batch FROM kafka_state.published) = (SELECT batch FROM kafka_state.pipeline)}) eq 't' });
 $node->backup('base');
 
-# a lock lets the publisher send the first part and not note it
-my $session = $node->background_psql('postgres', on_error_die => 1);
-$session->query_safe('BEGIN; LOCK TABLE kafka_state.published IN SHARE MODE');
+# the first part is out and not noted
+arm_fault($node, 'note_before');
 $node->safe_psql('postgres', q{SELECT kafka.attach_sink('passed', 'output')});
-wait_until('the publisher to wait', sub { return $node->safe_psql('postgres',
-	"SELECT count(*) FROM pg_locks WHERE relation = 'kafka_state.published'::regclass AND NOT granted") eq '1' });
+wait_for_fault($node);
 $node->stop('immediate');
-eval { $session->quit };
 my $out = $broker->consume('output');
 cmp_ok($out, '>', 0, 'a part is out');
 cmp_ok($out, '<', $rows, 'and no more than a part');

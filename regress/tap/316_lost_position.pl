@@ -33,7 +33,6 @@ my $session = $node->background_psql('postgres', on_error_die => 1);
 $session->query_safe('BEGIN; LOCK TABLE kafka_state.published IN SHARE MODE');
 feed('kept', 3);
 wait_for_sink($broker, 'output', 3);
-wait_until('the publisher to wait', sub { sql("SELECT count(*) FROM pg_locks WHERE relation = 'kafka_state.published'::regclass AND NOT granted") eq '1' });
 $node->stop('immediate');
 eval { $session->quit };
 $broker->delete('lost');

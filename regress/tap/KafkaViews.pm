@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node add_extension open_passage wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask
-  fault_build kill_unwritten check_nothing_lost lines_of_loss);
+  arm_fault fault_build release_fault wait_for_fault kill_unwritten check_nothing_lost lines_of_loss);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
@@ -166,6 +166,27 @@ sub fault_build
 	chomp $path;
 	return $path;
 }
+
+# Has the next process that comes to a fault point stand still there (a node of fault_build).
+sub arm_fault
+{
+	my ($node, $point) = @_;
+	my $file = $node->data_dir . '/kafka_fault';
+
+	append_to_file("$file.new", "$point wait\n");
+	rename "$file.new", $file or die "could not rename $file.new: $!";
+	return;
+}
+
+# Waits until one stands there.
+sub wait_for_fault
+{
+	my ($node) = @_;
+	return wait_until('a process to stand at the fault point', sub { return glob $node->data_dir . '/kafka_fault.[0-9]*' });
+}
+
+# Lets it go on.
+sub release_fault { my ($node) = @_; return unlink glob $node->data_dir . '/kafka_fault.[0-9]*' }
 
 # Waits until a sink topic has so many records for a read_committed consumer; returns them as lines (see Broker::consume).
 sub wait_for_sink
