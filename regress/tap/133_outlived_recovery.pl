@@ -12,7 +12,6 @@ append_to_file($properties, "transaction.abort.timed.out.transaction.cleanup.int
 local $ENV{KAFKA_PROPERTIES} = $properties;
 my $broker = KafkaViews::Broker->new;
 my $node = new_node('main', broker => $broker, install_path => fault_build());
-my $point = $node->data_dir . '/kafka_fault';
 
 # How far the broker's own topic of committed offsets is: a record of the transaction, then the marker that ends it.
 sub commits { my $sum = 0; $sum += $_->[1] for $broker->end('__consumer_offsets'); return $sum }
@@ -22,13 +21,12 @@ $node->safe_psql('postgres', q{ALTER SERVER broker OPTIONS (ADD transaction_time
 $broker->produce('input', qq(\\N\t{"id":1}));
 wait_for_view($node, 'passed');
 
-append_to_file("$point.new", "kafka_offsets_sent wait\n");
-rename "$point.new", $point or die "could not rename $point.new: $!";
+arm_fault($node, 'kafka_offsets_sent');
 kill_worker($node, 'publisher', 'TERM');
-wait_until('the next publisher to stand there', sub { return glob "$point.[0-9]*" });
+wait_for_fault($node);
 my $before = commits();
 wait_until('the broker to abort the transaction', sub { return commits() > $before });
-unlink glob "$point.[0-9]*";
+release_fault($node);
 
 $broker->produce('input', qq(\\N\t{"id":2}));
 wait_for_view($node, 'passed');

@@ -11,11 +11,9 @@ use Test::More;
 
 my $broker = KafkaViews::Broker->new;
 my $node = new_node('main', broker => $broker, install_path => fault_build());
-my $point = $node->data_dir . '/kafka_fault';
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 sub feed { my ($topic, @ids) = @_; $broker->produce($topic, map { '\N' . qq(\t{"id":$_}) } @ids); return }
-sub arm { append_to_file("$point.new", "$_[0] wait\n"); rename "$point.new", $point or die "could not rename $point.new: $!"; return }
 sub ids { return join ' ', sort { $a <=> $b } map { /(\d+)/ } $broker->consume('output', format => '%v') }
 sub error { return sql('SELECT publish_error FROM kafka.pipelines') }
 
@@ -49,10 +47,10 @@ my ($statement) = sql('SELECT publish_error_hint FROM kafka.pipelines') =~ /was 
 
 # what the worker does then would bring the position back
 kill_worker($node, 'kafka_views worker', 'STOP');
-arm('recover_note_read');
-wait_until('the next attempt', sub { return glob "$point.[0-9]*" });
+arm_fault($node, 'recover_note_read');
+wait_for_fault($node);
 sql($statement);
-unlink glob "$point.[0-9]*";
+release_fault($node);
 wait_until('the output to go on', sub { return error() eq '' && sql(q{SELECT count(*) FROM kafka_state.processes() WHERE kind = 'output' AND phase = 'live'}) eq '1' });
 ok(has_position($group), 'resumed as a whole: Kafka has the position again');
 
@@ -61,11 +59,11 @@ feed('kept', 3);
 wait_for_view($node, 'passed');
 is(ids(), '1 2 3', 'every change is in the sink once');
 
-arm('recover_fenced');
+arm_fault($node, 'recover_fenced');
 kill_worker($node, 'publisher', 'TERM');
-wait_until('the publisher to have a producer', sub { return glob "$point.[0-9]*" });
+wait_for_fault($node);
 $broker->freeze;
-unlink glob "$point.[0-9]*";
+release_fault($node);
 is(wait_until('a status', sub { return error() }), 'publishing waits for server "broker" to tell what has been published', 'a broker that stands still is named');
 $broker->thaw;
 # one that stood still has no topics for a moment when it is missed
