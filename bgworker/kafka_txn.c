@@ -10,7 +10,8 @@
  *
  * Who opens a producer wants to know next what its group has committed. Kafka may answer that from some time ago, without an error:
  * after its coordinator has changed, and until somebody writes to that partition of __consumer_offsets (seen with 4.1.1 for three
- * minutes, with no offset at all). So an offset is written, which is acknowledged when it is to be seen with all before it, and taken back.
+ * minutes, with no offset at all). So an offset is written, at which it notices, and taken back. It does not notice where the end of a transaction was written
+ * there first; then an answer that is older than the note is not believed (made_again.c) until the broker is started once more.
  * Not before somebody has asked for the group's offsets, which waits for the coordinator: if it is not there when a transaction needs it, as in a new
  * cluster, librdkafka (2.0.2) may wait without end.
  *

@@ -38,12 +38,7 @@ query(<<~'SQL');
 SQL
 feed(4);
 wait_for_view($node, $_) for qw(passed shares);
-$node->backup('base');
-my $copy = PostgreSQL::Test::Cluster->new('copy');
-$copy->init_from_backup($node, 'base');
-$copy->start;
-$copy->safe_psql('postgres', 'SELECT kafka.adopt()');
-wait_until('the copy to publish', sub { $copy->safe_psql('postgres', q(SELECT count(*) FROM kafka_state.pipeline WHERE compared = '')) eq '0' });
+my $copy = start_adopted_copy($node);
 
 # nothing has come meanwhile, so the original has not seen it yet
 query(q(SELECT kafka.attach_sink('passed', 'more')));

@@ -144,18 +144,14 @@ like(times_of(), qr/ $produced:2$/, 'after kafka.fork() in the original both go 
 is(facts(5), '0 1 2 3 4', 'and so do ordinary transactions');
 
 # while the publisher is about to make the next batch of ordinary transactions
-$node->safe_psql('shop', qq{
-	BEGIN;
-	SELECT FROM kafka_state.transaction_batch FOR UPDATE;
-	\\! psql -X -q -d "${\ $node->connstr('shop')}" -c 'INSERT INTO facts VALUES (5)'
-	DO \$\$ BEGIN
-		WHILE NOT EXISTS (SELECT FROM kafka_state.processes() WHERE kind = 'publisher' AND error ~ 'has locked their batch') LOOP
-			PERFORM pg_sleep(0.01);
-		END LOOP;
-	END \$\$;
-	SELECT kafka.fork();
-	COMMIT;
-});
+my $session = $node->background_psql('shop', on_error_die => 1);
+$session->query_safe('BEGIN; SELECT FROM kafka_state.transaction_batch FOR UPDATE');
+$node->safe_psql('shop', 'INSERT INTO facts VALUES (5)');
+wait_until('the publisher to find the batch locked', sub { return $node->safe_psql('shop',
+	q{SELECT count(*) FROM kafka_state.processes() WHERE kind = 'publisher' AND error ~ 'has locked their batch'}) eq '1' });
+$session->query_safe('SELECT kafka.fork()');
+$session->query_safe('COMMIT');
+$session->quit;
 is(facts(6), '0 1 2 3 4 5', 'kafka.fork() leaves no message behind');
 
 # nothing is to be adopted where the database is the one that Kafka knows

@@ -16,7 +16,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node add_extension open_passage wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask
-  arm_fault fault_build release_fault wait_for_fault kill_unwritten check_nothing_lost lines_of_loss);
+  start_adopted_copy arm_fault fault_build release_fault wait_for_fault kill_unwritten check_nothing_lost lines_of_loss);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
@@ -66,6 +66,20 @@ sub open_passage
 		COMMIT;
 	});
 	return;
+}
+
+# Starts a copy of a node that takes its place in Kafka; returns it when it publishes.
+sub start_adopted_copy
+{
+	my ($node) = @_;
+	my $copy = PostgreSQL::Test::Cluster->new('copy');
+
+	$node->backup('base');
+	$copy->init_from_backup($node, 'base');
+	$copy->start;
+	$copy->safe_psql('postgres', 'SELECT kafka.adopt()');
+	wait_until('the copy to publish', sub { $copy->safe_psql('postgres', q(SELECT count(*) FROM kafka_state.pipeline WHERE compared = '')) eq '0' });
+	return $copy;
 }
 
 # Polls until the code returns something true, and returns that; dies with what the test waited for after the timeout.
