@@ -24,6 +24,7 @@
 
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/wait_event.h"
 
@@ -87,13 +88,21 @@ kv_fault_calls_hang(bool wait)
 	return access(HANG, F_OK) == 0;
 }
 
-/* A stop ends it as it would end the work behind the point: where interrupts are held, later. */
+/*
+ * A stop, and the end of the postmaster, end it as they would end the work behind the point: where interrupts are held, as
+ * between a commit and its transaction's end, later. An exit there would abort what has been committed, and panic.
+ */
 static void
 stand_still(const char *taken)
 {
 	while (access(taken, F_OK) == 0 && !ShutdownRequestPending && !ProcDiePending)
 	{
-		(void) WaitLatch(NULL, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS, PG_WAIT_EXTENSION);
+		if (WaitLatch(NULL, WL_TIMEOUT | WL_POSTMASTER_DEATH, LOOK_MS, PG_WAIT_EXTENSION) & WL_POSTMASTER_DEATH)
+		{
+			if (INTERRUPTS_CAN_BE_PROCESSED())
+				proc_exit(1);
+			return;
+		}
 		CHECK_FOR_INTERRUPTS();
 	}
 }

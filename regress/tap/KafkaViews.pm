@@ -10,6 +10,7 @@ package KafkaViews;
 use strict;
 use warnings;
 use Exporter 'import';
+use File::Basename qw(basename);
 use Time::HiRes qw(usleep);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -446,10 +447,13 @@ sub group
 	return map { [ split /\t/, $_, 4 ] } split /\n/, $self->kv_kafka('', 'group', $group);
 }
 
+package KafkaViews;
+
 # What a test kills is killed by signal 9: whatever ends otherwise has crashed, and restarted everything, which a test may not notice.
+# The other tests' logs are in the same folder.
 sub crashes
 {
-	my $logs = join ' ', glob "$PostgreSQL::Test::Utils::log_path/*.log";
+	my $logs = join ' ', glob "$PostgreSQL::Test::Utils::log_path/" . basename($0, '.pl') . '_*.log';
 
 	return $logs ? grep { !/signal 9\b/ } qx(grep -hE 'was terminated by signal|PANIC:|TRAP:|Assertion .* failed' $logs) : ();
 }
