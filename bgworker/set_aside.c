@@ -86,6 +86,7 @@ static void
 insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 			  int sqlstate, const char *message, const char *detail)
 {
+	static KvPlan *plan;
 	static const char text[] =
 		"INSERT INTO kafka_state.dead_letter (pipeline, relation, view, topic, partition, record_offset, record_time, "
 		"key, value, headers, sqlstate, message, detail, attempts, upper_rows, rows_only) "
@@ -124,7 +125,7 @@ insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 	nulls[14] = upper_rows ? ' ' : 'n';
 	values[15] = BoolGetDatum(is_for_another(source->kept));
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 16, types, values, nulls);
+	kv_plan_run_kept(&plan, text, 16, types, values, nulls);
 	kv_sql_leave(&sql);
 }
 
@@ -202,6 +203,7 @@ row_as_json(PipelineView *view, TupleDesc desc, Tuplestorestate *row)
 void
 kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 view, int input)
 {
+	static KvPlan *plan;
 	static const char text[] =
 		"INSERT INTO kafka_state.skipped (pipeline, relation, partition, record_offset, view, input) "
 		"VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -221,6 +223,6 @@ kv_set_aside_skip(Pipeline *pipeline, Partition *partition, int64 offset, int64 
 	values[5] = Int32GetDatum(input);
 	nulls[5] = input == SKIPPED_EVERY_INPUT ? 'n' : ' ';
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 6, types, values, nulls);
+	kv_plan_run_kept(&plan, text, 6, types, values, nulls);
 	kv_sql_leave(&sql);
 }

@@ -202,10 +202,14 @@ enter(KvSql *sql, Oid role, int security_flags)
 		elog(ERROR, "could not connect to SPI");
 }
 
-/* Sets a parameter until the current nest level ends. */
+/* Sets a parameter until the current nest level ends. One that is as it should be is left: to check a value may mean to read a file. */
 static void
 set_local(const char *name, const char *value)
 {
+	const char *current = GetConfigOption(name, false, false);
+
+	if (current != NULL && strcmp(current, value) == 0)
+		return;
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
