@@ -45,6 +45,8 @@ static TimestampTz greatest_frontier(Pipeline *pipeline, const TopicInput *input
 static void set_view_watermark(Pipeline *pipeline, PipelineView *view);
 static bool closing_due(const PipelineView *view);
 static void apply_rows_of(Pipeline *pipeline, PipelineView *view, int number);
+static void set_untimed_aside(const ClosedRows *closed, PipelineView *upper);
+static void refuse_untimed(Tuplestorestate *rows, int64 nrows, void *arg);
 static void apply_input_rows(Tuplestorestate *rows, int64 nrows, void *arg);
 static bool eviction_due(const PipelineView *view);
 
@@ -343,12 +345,34 @@ apply_rows_of(Pipeline *pipeline, PipelineView *view, int number)
 		if (inputs[i].relid == inputs[number].relid)
 			return;
 	input.upper = kv_pipeline_view(pipeline, inputs[number].relid);
-	kv_delta_of_view(pipeline, input.upper);
+	kv_delta_of_view(pipeline, input.upper, true);
 	closed.source = input.upper->row->relation;
+	if (input.upper->untimed != NULL)
+		set_untimed_aside(&closed, input.upper);
 	closed.desc = input.upper->delta_desc;
 	closed.rows = input.upper->delta;
 	closed.nrows = input.upper->delta_rows;
 	kv_closed_rows_apply(&closed);
+}
+
+/* Sets the rows aside, for a view that reads them, which have no event time. */
+static void
+set_untimed_aside(const ClosedRows *closed, PipelineView *upper)
+{
+	ClosedRows	untimed = *closed;
+
+	untimed.desc = upper->row_desc;
+	untimed.rows = upper->untimed;
+	untimed.nrows = tuplestore_tuple_count(upper->untimed);
+	untimed.apply = refuse_untimed;
+	untimed.arg = upper;
+	kv_closed_rows_apply(&untimed);
+}
+
+static void
+refuse_untimed(Tuplestorestate *rows, int64 nrows, void *arg)
+{
+	kv_delta_refuse_untimed(arg);
 }
 
 /* Runs the view's statements over some rows of one view that it reads, as if nothing else had got any. */

@@ -146,7 +146,7 @@ apply_inputs(Pipeline *pipeline, PipelineView *view)
 		ViewInput  *input = &view->view->inputs[i];
 
 		if (kv_input_is_view(input))
-			kv_delta_of_view(pipeline, kv_pipeline_view(pipeline, input->relid));
+			kv_delta_of_view(pipeline, kv_pipeline_view(pipeline, input->relid), false);
 		nrows += input_rows(pipeline, input);
 	}
 	if (nrows == 0)

@@ -521,7 +521,7 @@ read_view_rows(Pipeline *pipeline, PipelineView *upper)
 		kv_plan_run(plan, kv_size_class(1e9), NULL, NULL, upper->rows);
 		kv_sql_leave(&sql);
 	}
-	kv_delta_of_view(pipeline, upper);
+	kv_delta_of_view(pipeline, upper, true);
 }
 
 static void

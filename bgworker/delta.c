@@ -28,6 +28,7 @@
 
 static void end_store(Tuplestorestate **store);
 static Tuplestorestate *begin_delta_of_view(Pipeline *pipeline);
+static AttrNumber time_column(const PipelineView *view);
 static Tuplestorestate *filter_delta(TopicInput *input, DeltaFilter keep, void *arg, int64 *nrows);
 
 
@@ -105,11 +106,14 @@ kv_delta_add_source(Pipeline *pipeline, RowSource source, TimestampTz time)
 {
 	if (pipeline->nsources == pipeline->max_sources)
 	{
-		pipeline->max_sources = Max(pipeline->max_sources * 2, 1024);
+		int64		most = Max(pipeline->max_sources * 2, 1024);
+
+		/* noted only when it is there: where memory ends, a smaller batch of the same run goes on (batch_size.c) */
 		if (pipeline->sources == NULL)
-			pipeline->sources = MemoryContextAllocHuge(pipeline->context, pipeline->max_sources * sizeof(RowSource));
+			pipeline->sources = MemoryContextAllocHuge(pipeline->context, most * sizeof(RowSource));
 		else
-			pipeline->sources = repalloc_huge(pipeline->sources, pipeline->max_sources * sizeof(RowSource));
+			pipeline->sources = repalloc_huge(pipeline->sources, most * sizeof(RowSource));
+		pipeline->max_sources = most;
 	}
 	pipeline->sources[pipeline->nsources++] = source;
 	if (source.partition->input->is_table)
@@ -266,7 +270,7 @@ kv_delta_begin_views(Pipeline *pipeline)
 		if (view->given != NULL)
 			kv_delta_append(view->rows, view->given, view->row_desc);
 		view->published = 0;
-		view->delta = NULL;
+		view->delta = view->untimed = NULL;
 		view->delta_rows = 0;
 	}
 	MemoryContextSwitchTo(old);
@@ -292,6 +296,7 @@ kv_delta_end_views(Pipeline *pipeline)
 	{
 		end_store(&pipeline->views[i].rows);
 		end_store(&pipeline->views[i].delta);
+		end_store(&pipeline->views[i].untimed);
 	}
 	kv_delta_forget_views(pipeline);
 }
@@ -301,7 +306,7 @@ void
 kv_delta_forget_views(Pipeline *pipeline)
 {
 	for (int i = 0; i < pipeline->nviews; i++)
-		pipeline->views[i].rows = pipeline->views[i].delta = NULL;
+		pipeline->views[i].rows = pipeline->views[i].delta = pipeline->views[i].untimed = NULL;
 	if (pipeline->rows_context != NULL)
 		MemoryContextDelete(pipeline->rows_context);
 	pipeline->rows_context = NULL;
@@ -309,15 +314,15 @@ kv_delta_forget_views(Pipeline *pipeline)
 
 /*
  * Makes the delta that readers of a view see of the rows it got in this (sub)batch. A row of a stream
- * without an event time has no place in the readers' time and is the reader's bad row. Rows of a keyed view have no time;
- * the last one of a key counts, as with a topic.
+ * without an event time has no place in the readers' time and is the reader's bad row: an error, by which the record is found that made it,
+ * or put aside where none did. Rows of a keyed view have no time; the last one of a key counts, as with a topic.
  */
 void
-kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
+kv_delta_of_view(Pipeline *pipeline, PipelineView *view, bool set_aside)
 {
 	bool		keyed = view->view->shape == SHAPE_KEYED;
 	int			natts = view->row_desc->natts - (keyed ? 1 : 0);
-	AttrNumber	time_attno = 0;
+	AttrNumber	time_attno = time_column(view);
 	TupleTableSlot *slot;
 	Tuplestorestate *delta;
 	Datum	   *values;
@@ -327,9 +332,6 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 
 	if (view->delta != NULL)
 		return;
-	for (int i = 0; i < view->view->time_attno; i++)
-		time_attno += TupleDescAttr(view->view->result, i)->attisdropped ? 0 : 1;
-
 	old = MemoryContextSwitchTo(pipeline->rows_context);
 	delta = begin_delta_of_view(pipeline);
 	slot = MakeSingleTupleTableSlot(view->row_desc, &TTSOpsMinimalTuple);
@@ -344,11 +346,15 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 		memcpy(nulls, slot->tts_isnull, sizeof(bool) * natts);
 		if (!keyed && (time_attno == 0 || nulls[time_attno - 1]))
 		{
-			tuplestore_end(delta);
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("a row of continuous view %s has no event time", view->view->name),
-					 errhint("Filter such rows out in the view, or name another column by its option kafka.event_time.")));
+			if (!set_aside)
+			{
+				tuplestore_end(delta);
+				kv_delta_refuse_untimed(view);
+			}
+			if (view->untimed == NULL)
+				view->untimed = begin_delta_of_view(pipeline);
+			tuplestore_puttupleslot(view->untimed, slot);
+			continue;
 		}
 		values[natts] = keyed ? TimestampTzGetDatum(DT_NOBEGIN) : values[time_attno - 1];
 		values[natts + 1] = TimestampTzGetDatum(DT_NOBEGIN);
@@ -362,6 +368,27 @@ kv_delta_of_view(Pipeline *pipeline, PipelineView *view)
 	view->delta = delta;
 	view->delta_rows = nrows;
 	MemoryContextSwitchTo(old);
+}
+
+/* Gives the place of a view's event time in its rows, which have no dropped columns; 0: it has none. */
+static AttrNumber
+time_column(const PipelineView *view)
+{
+	AttrNumber	attno = 0;
+
+	for (int i = 0; i < view->view->time_attno; i++)
+		attno += TupleDescAttr(view->view->result, i)->attisdropped ? 0 : 1;
+	return attno;
+}
+
+/* See the header. */
+void
+kv_delta_refuse_untimed(const PipelineView *view)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("a row of continuous view %s has no event time", view->view->name),
+			 errhint("Filter such rows out in the view, or name another column by its option kafka.event_time.")));
 }
 
 /* Begins a store that outlives the subtransaction of the reader that asked for it first: its temporary file is for all readers. */

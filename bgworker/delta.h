@@ -41,8 +41,10 @@ extern void kv_delta_show_given(Pipeline *pipeline, DeltaSaved *saved);
 extern void kv_delta_begin_views(Pipeline *pipeline);
 extern void kv_delta_end_views(Pipeline *pipeline);
 extern void kv_delta_forget_views(Pipeline *pipeline);
-/* Makes the delta of a view of the rows it got; does nothing the second time. */
-extern void kv_delta_of_view(Pipeline *pipeline, PipelineView *view);
+/* Makes the delta of a view of the rows it got; does nothing the second time. set_aside: those without an event time go to view->untimed. */
+extern void kv_delta_of_view(Pipeline *pipeline, PipelineView *view, bool set_aside);
+/* Raises the error of such a row. */
+extern void kv_delta_refuse_untimed(const PipelineView *view) pg_attribute_noreturn();
 
 /* Appends the rows of one store to another. */
 extern void kv_delta_append(Tuplestorestate *target, Tuplestorestate *rows, TupleDesc desc);

@@ -141,6 +141,7 @@ typedef struct PipelineView
 	TupleDesc	delta_desc;		/* its columns + kv_time, kv_before, kv_row (+ kv_deleted) */
 	Tuplestorestate *delta;		/* made of rows by the first reader; NULL: not yet */
 	int64		delta_rows;
+	Tuplestorestate *untimed;	/* rows that readers cannot take, for want of an event time, where time made them; NULL: none */
 } PipelineView;
 
 /* A record that was kept aside, while it is tried again (retry.c) or put back into buffers (reload.c). */
