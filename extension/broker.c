@@ -76,7 +76,10 @@ ask_partitions(KvClient *client, const char *topic, int timeout_ms, int *count, 
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			*count = metadata->topics[0].partition_cnt;
-			*leaders = palloc0(sizeof(int32) * Max(*count, 1));
+			*leaders = palloc(sizeof(int32) * Max(*count, 1));
+			/* one that the answer leaves out has none, as far as it says */
+			for (int i = 0; i < *count; i++)
+				(*leaders)[i] = -1;
 			for (int i = 0; i < *count; i++)
 			{
 				const rd_kafka_metadata_partition_t *partition = &metadata->topics[0].partitions[i];
