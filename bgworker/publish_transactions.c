@@ -301,6 +301,7 @@ find_out(TransactionOutput *output, const List *offsets)
 		else if (kv_place_is_before(own, metadata.place))
 			own = metadata.place;
 	}
+	kv_my_slot->undecided = 0;
 	output->known = Max(own.batch, others);
 	output->asked = true;
 	output->fenced = false;
@@ -384,10 +385,11 @@ stop_replaced(const TransactionOutput *output)
 					 "If that one is gone for good, kafka.adopt(take_over => true) goes on in its place.")));
 }
 
-/* Raises the error of a batch of which nobody knows whether it is out. */
+/* Raises the error of a batch of which nobody knows whether it is out, and lets a person decide. */
 static void
 stop_forgotten(const TransactionBatch *current)
 {
+	kv_my_slot->undecided = current->batch;
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("Kafka has forgotten whether messages of ordinary transactions have been published to server \"%s\"", current->server),

@@ -261,7 +261,8 @@ kafka_resume_published(PG_FUNCTION_ARGS)
 }
 
 /*
- * Decides about the batch of ordinary transactions that may be out or not: deletes its messages, or lets them be published. The
+ * Decides about the batch of ordinary transactions that may be out or not: deletes its messages, or lets them be published. Only about
+ * the one that the publisher has asked about: any other is on its way, and its messages would be lost or go out again. The
  * publisher is at the same point again and again, so its back-off may end at once.
  */
 Datum
@@ -271,16 +272,19 @@ kafka_resume_transactions(PG_FUNCTION_ARGS)
 	ForeignServer *server = GetForeignServerByName(name, false);
 	const Oid	types[] = {TEXTOID};
 	Datum		value = CStringGetTextDatum(server->servername);
+	bool		undecided;
 	KvSlot	   *slot = kv_slot_get(SLOT_PUBLISHER, MyDatabaseId, server->serverid, false);
 	KvSql		sql;
 
 	if (!pg_foreign_server_ownercheck(server->serverid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_SERVER, server->servername);
 	kv_sql_enter_engine(&sql);
-	if (kv_sql_run("SELECT FROM kafka_state.transaction_batch WHERE server = $1 AND NOT published FOR UPDATE", 1, types, &value, NULL) == 0)
+	undecided = kv_sql_run("SELECT batch FROM kafka_state.transaction_batch WHERE server = $1 AND NOT published FOR UPDATE", 1, types, &value, NULL) > 0 &&
+		slot != NULL && slot->undecided == kv_sql_int8(0, 1);
+	if (!undecided)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("no batch of ordinary transactions waits on server \"%s\"", name),
+				 errmsg("no batch of ordinary transactions waits for a decision on server \"%s\"", name),
 				 errhint("Its publisher goes on by itself; what stops it, if anything does, is publish_error in kafka.topics.")));
 	if (PG_GETARG_BOOL(1))
 	{
@@ -291,8 +295,7 @@ kafka_resume_transactions(PG_FUNCTION_ARGS)
 	else
 		kv_sql_run("UPDATE kafka_state.transaction_batch SET claimed = false, part = 0 WHERE server = $1", 1, types, &value, NULL);
 	kv_sql_leave(&sql);
-	if (slot != NULL)
-		kv_slot_clear_error(slot);
+	kv_slot_clear_error(slot);
 	kv_wake_at_commit(SLOT_PUBLISHER, MyDatabaseId, server->serverid);
 	PG_RETURN_VOID();
 }

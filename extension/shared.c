@@ -207,6 +207,7 @@ kv_slot_attach(KvSlot *slot)
 	slot->pid = MyProcPid;
 	slot->latch = MyLatch;
 	slot->stop_requested = slot->lacks_output = false;
+	slot->undecided = 0;
 	slot->phase = PIPELINE_STARTING;
 	slot->batches = slot->records = slot->dead_letters = slot->null_values = 0;
 	slot->published_messages = slot->buffered_records = 0;

@@ -48,6 +48,7 @@ typedef struct KvSlot
 	PipelinePhase phase;
 	bool		recovered;		/* output: its publisher knows what Kafka has, and has noted what has to be done again */
 	bool		lacks_output;	/* publisher: a pipeline finds no slot for its output; written by the owner only */
+	int64		undecided;		/* publisher: the batch of ordinary transactions that a person is asked about, 0: none; written by the owner only */
 	/* counters since the process started; written by the owner only, read without a lock */
 	uint64		batches;
 	uint64		records;

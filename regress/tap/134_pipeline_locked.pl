@@ -147,7 +147,7 @@ wait_until('it to be noted', sub { return query(q{SELECT published_batch FROM ka
 $broker->freeze;
 feed('facts');
 wait_until('the batch to be under way', sub { return query('SELECT NOT published FROM kafka_state.transaction_batch') eq 't' });
-$session->query_safe("BEGIN; SELECT kafka.resume_transactions('broker', published => false)");
+$session->query_safe('BEGIN; SELECT FROM kafka_state.transaction_batch FOR UPDATE');
 $broker->thaw;
 wait_until('the publisher to say what it waits for', sub {
 	return query(q(SELECT publish_error FROM kafka.topics WHERE topic = 'facts')) =~ /has locked their batch/ });

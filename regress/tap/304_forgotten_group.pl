@@ -110,4 +110,18 @@ $node->safe_psql('postgres', 'INSERT INTO facts VALUES (5)');
 wait_for_sink($broker, 'facts', 6);
 is(ids('facts'), '1 2 3 4 4 5', 'and it goes on');
 
+# the statement once more, while a batch that nobody has asked about is under way
+$broker->stop;
+$node->safe_psql('postgres', 'INSERT INTO facts VALUES (6)');
+wait_until('the batch to be under way', sub { $node->safe_psql('postgres', 'SELECT published FROM kafka_state.transaction_batch') eq 'f' });
+kill_worker($node, 'publisher', 'TERM');
+for my $published ('true', 'false')
+{
+	my (undef, undef, $error) = $node->psql('postgres', "SELECT kafka.resume_transactions('broker', published => $published)");
+	like($error, qr/no batch of ordinary transactions waits for a decision on server "broker"/, "nothing to decide, published => $published");
+}
+$broker->start;
+wait_for_sink($broker, 'facts', 7);
+is(ids('facts'), '1 2 3 4 4 5 6', 'and nothing is lost by a decision that nobody has asked for');
+
 done_testing();
