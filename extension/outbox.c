@@ -303,13 +303,14 @@ write_buffers(const OutboxTarget *target)
 /*
  * Puts a buffer's bytes into the table as one row. Straight into the heap: SPI would cost more
  * than the row, and the writer of a topic needs no rights in kafka_state. A pipeline that was dropped in
- * this transaction has no outbox any more, and its messages go with it.
+ * this transaction has no outbox any more, and its messages go with it; so do those to a server that was.
  */
 static void
 write_row(OutboxBuffer *buffer)
 {
 	const OutboxTarget *target = &buffer->target;
 	Oid			schema = get_namespace_oid(KV_STATE_SCHEMA, false);
+	ForeignServer *server = NULL;
 	char		name[NAMEDATALEN] = "transaction_outbox";
 	Oid			relid;
 	Relation	rel;
@@ -329,7 +330,15 @@ write_row(OutboxBuffer *buffer)
 	save = MemoryContextSwitchTo(row_context);
 	/* who renames the server has to see this row, or be seen by it: the row has the server's name */
 	if (target->pipeline == 0)
+	{
 		LockDatabaseObject(ForeignServerRelationId, target->serverid, 0, AccessShareLock);
+		server = GetForeignServerExtended(target->serverid, FSV_MISSING_OK);
+		if (server == NULL)
+		{
+			MemoryContextSwitchTo(save);
+			return;
+		}
+	}
 	rel = table_open(relid, RowExclusiveLock);
 	messages = palloc(VARHDRSZ + buffer->bytes.len);
 	SET_VARSIZE(messages, VARHDRSZ + buffer->bytes.len);
@@ -344,7 +353,7 @@ write_row(OutboxBuffer *buffer)
 	{
 		Oid			sequence = get_relname_relid("transaction_outbox_seq_seq", schema);
 
-		values[n++] = CStringGetTextDatum(GetForeignServer(target->serverid)->servername);
+		values[n++] = CStringGetTextDatum(server->servername);
 		values[n++] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 		values[n++] = Int64GetDatum(nextval_internal(sequence, false));
 	}

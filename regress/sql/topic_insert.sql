@@ -119,6 +119,17 @@ SELECT server, batch > 1 AS goes_on FROM kafka_state.transaction_batch WHERE ser
 INSERT INTO last VALUES (4);
 SELECT kafka_test.poll('EXISTS (SELECT FROM last WHERE n = 4)');
 
+-- what a transaction has written to a server that it drops goes with it
+CREATE SERVER topic_insert_gone FOREIGN DATA WRAPPER kafka OPTIONS (bootstrap_servers 'localhost:1');
+CREATE FOREIGN TABLE gone (n int) SERVER topic_insert_gone OPTIONS (topic 'topic_insert_gone');
+BEGIN;
+INSERT INTO last VALUES (5);
+INSERT INTO gone VALUES (1);
+DROP FOREIGN TABLE gone;
+DROP SERVER topic_insert_gone;
+COMMIT;
+SELECT kafka_test.poll('EXISTS (SELECT FROM last WHERE n = 5)');
+
 SET client_min_messages = warning;
 DROP SCHEMA topic_insert CASCADE;
 DROP SERVER topic_insert_2;
