@@ -87,6 +87,23 @@ kv_advance_waits_for_leader(Pipeline *pipeline, TimestampTz now)
 	return false;
 }
 
+/* See the header. */
+const Partition *
+kv_advance_held_open(Pipeline *pipeline, TimestampTz now)
+{
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		{
+			const Partition *partition = &pipeline->topics[i].partitions[n];
+
+			if (partition->uncommitted && has_been_idle(partition, now))
+				return partition;
+		}
+	}
+	return NULL;
+}
+
 /* Computes the watermarks of topics and views and each view's next frontier. */
 void
 kv_advance_frontiers(Pipeline *pipeline, TimestampTz now)

@@ -9,6 +9,9 @@
  * librdkafka gives one answer for all leaders, which one of them spoils: then each is asked by itself. Those that gave no answer the last time come
  * last and by themselves, so that the others need not wait for them.
  *
+ * A leader's answer is for committed records: where a transaction is open, a partition ends to all readers before what that has written first, whatever
+ * is behind it. How far the log goes comes with what is fetched, so the client knows; such a partition is not idle either.
+ *
  * Invariant: the thread writes an Ask before it counts it in ready, and never after; the worker reads only what is counted.
  */
 #include "postgres.h"
@@ -66,7 +69,8 @@ static void ask_each(KafkaCall *call, int from, int until);
 static bool ask_some(KafkaCall *call, int from, int until, int limit_ms);
 static bool ask_once(KafkaCall *call, int from, int until, int limit_ms);
 static int	elapsed_ms(const struct timespec *since);
-static void note_answer(const Ask *ask, TimestampTz asked_at);
+static void note_answer(const Pipeline *pipeline, const Ask *ask, TimestampTz asked_at);
+static bool has_uncommitted(const Pipeline *pipeline, const Partition *partition);
 
 
 /* See the header. Runs: either. Blocks: no. */
@@ -265,7 +269,7 @@ kv_ends_answered(Pipeline *pipeline)
 	if (ready == question->taken && !over)
 		return false;
 	while (question->taken < ready)
-		note_answer(&question->asks[question->taken++], question->asked_at);
+		note_answer(pipeline, &question->asks[question->taken++], question->asked_at);
 	if (over)
 	{
 		pipeline->ends = NULL;
@@ -274,17 +278,27 @@ kv_ends_answered(Pipeline *pipeline)
 	return true;
 }
 
-/* Notes what a leader has said: there is no more than what was fetched; there is, so it comes; nothing. */
+/* Notes what a leader has said: there is no more than what was fetched; there is, so it comes, or will when it is committed; nothing. */
 static void
-note_answer(const Ask *ask, TimestampTz asked_at)
+note_answer(const Pipeline *pipeline, const Ask *ask, TimestampTz asked_at)
 {
 	Partition  *partition = ask->partition;
+	bool		nothing_new = ask->end >= 0 && partition->at_end && ask->end <= Max(partition->fetched_offset, partition->eof_offset);
 
 	partition->unanswered = ask->end < 0;
-	if (ask->end >= 0 && partition->at_end && ask->end <= Max(partition->fetched_offset, partition->eof_offset))
-		partition->confirmed_at = asked_at;
-	else
-		partition->confirmed_at = 0;
+	partition->uncommitted = nothing_new && has_uncommitted(pipeline, partition);
+	partition->confirmed_at = nothing_new && !partition->uncommitted ? asked_at : 0;
+}
+
+/* Tells whether the log went on behind the end of a partition when it was last fetched of. */
+static bool
+has_uncommitted(const Pipeline *pipeline, const Partition *partition)
+{
+	int64		low = 0;
+	int64		high = 0;
+
+	return rd_kafka_get_watermark_offsets(pipeline->consumer->rk, partition->input->topic->topic, partition->number, &low, &high) ==
+		RD_KAFKA_RESP_ERR_NO_ERROR && high > Max(partition->fetched_offset, partition->eof_offset);
 }
 
 /* See the header. */

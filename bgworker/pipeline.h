@@ -58,6 +58,7 @@ typedef struct Partition
 	int32		leader;			/* the broker that served it when they were asked last; below 0: none */
 	bool		leaderless;		/* none did then: it may have more records than anybody can tell */
 	bool		unanswered;		/* ends.c: its leader gave no answer when it was asked last: the same */
+	bool		uncommitted;	/* ends.c: a transaction was open in it when its leader answered last: the same */
 
 	/* merge.c: the decoded record that is next */
 	bool		head_valid;
@@ -206,7 +207,7 @@ typedef struct Pipeline
 	TimestampTz clock;			/* when it, or the last one, began; 0: none has in this run */
 	bool		broker_silent;	/* it did not answer when it was asked last */
 	struct EndsQuestion *ends;	/* ends.c: what leaders are being asked; NULL: nothing */
-	bool		cut_off;		/* broker_silent, or some partition is leaderless or unanswered: the slot says so until it is over */
+	bool		cut_off;		/* broker_silent, or some partition has records that nobody sees: the slot says so until it is over */
 	/* dead_letter.c: the record at which on_error 'stop' ends a batch, so that what comes before it is committed; NULL: none */
 	Partition  *stop_partition;
 	int64		stop_offset;

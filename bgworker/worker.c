@@ -95,9 +95,9 @@ static void retry(Pipeline *pipeline, LoopClock *clock, TimestampTz now);
 static void count_batch(Pipeline *pipeline, LoopClock *clock);
 static void initialize(Pipeline *pipeline);
 static bool look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end);
-static void ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed);
+static void ask_broker(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *changed);
 static void ask_leaders(Pipeline *pipeline, LoopClock *clock, TimestampTz now);
-static void show_cut_off(Pipeline *pipeline, const char *silence);
+static void show_cut_off(Pipeline *pipeline, TimestampTz now, const char *silence);
 static bool definitions_changed(int64 id);
 static void report_failure(ErrorData *error);
 static void back_off(void);
@@ -467,7 +467,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	if (now - clock->asked_broker >= METADATA_EVERY * INT64CONST(1000))
 	{
 		clock->asked_broker = now;
-		ask_broker(pipeline, clock, &changed);
+		ask_broker(pipeline, clock, now, &changed);
 	}
 	ask_leaders(pipeline, clock, now);
 	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->cut_off)
@@ -485,7 +485,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 
 /* Asks the broker whether it is there and whether topics have more partitions or are configured otherwise. */
 static void
-ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
+ask_broker(Pipeline *pipeline, LoopClock *clock, TimestampTz now, bool *changed)
 {
 	/* a run may last for months */
 	MemoryContext memory = AllocSetContextCreate(pipeline->context, "kv broker's answers", ALLOCSET_SMALL_SIZES);
@@ -494,7 +494,7 @@ ask_broker(Pipeline *pipeline, LoopClock *clock, bool *changed)
 
 	*changed = kv_consumer_partitions_changed(pipeline, &error);
 	pipeline->broker_silent = error != NULL;
-	show_cut_off(pipeline, error);
+	show_cut_off(pipeline, now, error);
 	clock->ask_leaders = !pipeline->broker_silent;
 	if (error == NULL && !*changed)
 		kv_buffer_logging_check(pipeline);
@@ -510,22 +510,23 @@ static void
 ask_leaders(Pipeline *pipeline, LoopClock *clock, TimestampTz now)
 {
 	if (kv_ends_answered(pipeline) && !pipeline->broker_silent)
-		show_cut_off(pipeline, NULL);
+		show_cut_off(pipeline, now, NULL);
 	if ((clock->ask_leaders || kv_advance_waits_for_leader(pipeline, now)) && kv_ends_ask(pipeline, now, clock->ask_leaders))
 		clock->ask_leaders = false;
 }
 
 /* Says in the slot why records may be missing that nobody sees, until that is over. silence: why no broker answers, or NULL. */
 static void
-show_cut_off(Pipeline *pipeline, const char *silence)
+show_cut_off(Pipeline *pipeline, TimestampTz now, const char *silence)
 {
 	MemoryContext memory = AllocSetContextCreate(pipeline->context, "kv words", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(memory);
 	bool		was_cut_off = pipeline->cut_off;
 	const Partition *leaderless = kv_consumer_leaderless(pipeline);
 	char	   *unanswered = kv_ends_unanswered(pipeline);
+	const Partition *held_open = kv_advance_held_open(pipeline, now);
 
-	pipeline->cut_off = silence != NULL || leaderless != NULL || unanswered != NULL;
+	pipeline->cut_off = silence != NULL || leaderless != NULL || unanswered != NULL || held_open != NULL;
 	if (silence != NULL)
 		kv_slot_set_error(kv_my_slot, "could not reach the Kafka server", silence,
 						  "Check that the brokers run. The pipeline goes on by itself when they answer.");
@@ -537,6 +538,10 @@ show_cut_off(Pipeline *pipeline, const char *silence)
 		kv_slot_set_error(kv_my_slot, psprintf("could not reach the leader of %s", unanswered),
 						  "What has come there since is not known, so time does not go on without it.",
 						  "Check that all brokers run, and that this server can connect to each by the address that it advertises. The pipeline goes on by itself when they answer.");
+	else if (held_open != NULL)
+		kv_slot_set_error(kv_my_slot, psprintf("a transaction is open in topic \"%s\" partition %d", held_open->input->topic->topic, held_open->number),
+						  "Nobody sees what was written there since it began, so it holds the time of the views back.",
+						  "Its producer ends it, or the broker does after the producer's transaction.timeout.ms. The pipeline goes on by itself then.");
 	else if (was_cut_off)
 		kv_slot_clear_error(kv_my_slot);
 	MemoryContextSwitchTo(old);

@@ -30,11 +30,12 @@ static const char usage_text[] =
 "  trim TOPIC                     deletes its records\n"
 "  topics                         name <tab> partitions, sorted by name\n"
 "  leaders                        topic <tab> partition <tab> broker that leads it\n"
-"  produce TOPIC [--partition N] [--hex|--copy] [--full]\n"
+"  produce TOPIC [--partition N] [--hex|--copy] [--full] [--transaction ID]\n"
 "      standard input, a record a line: [partition=N ][ts=MS ][header=NAME:VALUE ]KEY<tab>VALUE\n"
 "      no tab: no key; \\N alone: null; --hex: key and value are hex digits;\n"
 "      --copy: as COPY writes text (backslash escapes), here and in consume;\n"
 "      --full: each line is PARTITION<tab>MS<tab>KEY<tab>VALUE, \\N for the default\n"
+"      --transaction: all of it is one transaction, which is open until the input ends\n"
 "  consume TOPIC ... [--partition N] [--isolation read_committed|read_uncommitted] [--format F] [--hex|--copy]\n"
 "      from the start to the end as it is now, topic by topic and partition by partition;\n"
 "      F: %p partition %o offset %t timestamp (ms) %k key %v value %h headers (NAME=VALUE, by comma)\n"
@@ -110,6 +111,7 @@ main(int argc, char **argv)
 		{"hex", no_argument, NULL, 'x'},
 		{"copy", no_argument, NULL, 'c'},
 		{"full", no_argument, NULL, 'F'},
+		{"transaction", required_argument, NULL, 't'},
 		{NULL, 0, NULL, 0}
 	};
 	static const struct
@@ -160,6 +162,9 @@ main(int argc, char **argv)
 				break;
 			case 'F':
 				options.full_lines = true;
+				break;
+			case 't':
+				options.transaction = optarg;
 				break;
 			default:
 				usage();

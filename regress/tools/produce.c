@@ -174,6 +174,14 @@ check_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *opaque)
 		die("not delivered to \"%s\": %s", rd_kafka_topic_name(msg->rkt), rd_kafka_message_errstr(msg));
 }
 
+/* Ends the program at an error of a transaction. */
+static void
+check_transaction(rd_kafka_error_t *error)
+{
+	if (error != NULL)
+		die("%s", rd_kafka_error_string(error));
+}
+
 void
 produce(int argc, char **argv)
 {
@@ -193,19 +201,34 @@ produce(int argc, char **argv)
 	rd_kafka_conf_set(conf, "message.timeout.ms", "600000", NULL, 0);
 	rd_kafka_conf_set(conf, "message.max.bytes", "16000000", NULL, 0);
 	rd_kafka_conf_set(conf, "log_level", "3", NULL, 0);
+	if (options.transaction)
+	{
+		rd_kafka_conf_set(conf, "transactional.id", options.transaction, NULL, 0);
+		rd_kafka_conf_set(conf, "transaction.timeout.ms", "600000", NULL, 0);
+	}
 	rd_kafka_conf_set_dr_msg_cb(conf, check_delivery);
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, errstr, sizeof(errstr));
 	if (rk == NULL)
 		die("%s", errstr);
 	require_topic(rk, argv[0]);
+	if (options.transaction)
+	{
+		check_transaction(rd_kafka_init_transactions(rk, TIMEOUT_MS));
+		check_transaction(rd_kafka_begin_transaction(rk));
+	}
 	while ((length = getline(&line, &size, stdin)) >= 0)
 	{
 		if (length > 0 && line[length - 1] == '\n')
 			line[length - 1] = '\0';
 		record = parse_line(line);
 		produce_record(rk, argv[0], &record);
+		/* it is in the topic, and not committed, while the next one is waited for */
+		if (options.transaction && rd_kafka_flush(rk, TIMEOUT_MS))
+			die("%d records were not acknowledged", rd_kafka_outq_len(rk));
 	}
 	free(line);
 	if (rd_kafka_flush(rk, 2 * TIMEOUT_MS))
 		die("%d records were not acknowledged", rd_kafka_outq_len(rk));
+	if (options.transaction)
+		check_transaction(rd_kafka_commit_transaction(rk, TIMEOUT_MS));
 }
