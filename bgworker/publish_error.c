@@ -39,6 +39,9 @@ hint_for(rd_kafka_resp_err_t code)
 			return "Grant the Kafka user of the user mapping Write and Describe on the transactional ids that begin with the instance's name.";
 		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
 			return "Grant the Kafka user of the user mapping Read on the groups that begin with the instance's name.";
+		case RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT:
+			return "Set option transaction_timeout_ms of the foreign server to no more than transaction.max.timeout.ms of the brokers, or raise that to 300000. "
+				"Publishing goes on by itself.";
 		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
 			return "Raise max.message.bytes of the topic in Kafka, or set message_max_bytes of the foreign server to no more than that: many small messages "
 				"travel as one. Publishing goes on by itself.";

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $properties = PostgreSQL::Test::Utils::tempdir('properties') . '/properties';
-append_to_file($properties, "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n");
+append_to_file($properties, "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\ntransaction.max.timeout.ms=10000\n");
 local $ENV{KAFKA_PROPERTIES} = $properties;
 my $broker = KafkaViews::Broker->new;
 my $node = new_node('main', broker => $broker);
@@ -44,8 +44,12 @@ sub wait_for_all
 }
 
 $broker->create($_, 1, 'on=1') for qw(input near near_facts);
-query("ALTER SERVER broker OPTIONS (ADD transaction_timeout_ms '5000')");
 query("CREATE FOREIGN TABLE $_ (id int) SERVER broker OPTIONS (topic '$_')") for 'input', @topics;
+# a broker that lets no transaction live as long as we ask for
+query('INSERT INTO near_facts VALUES (1)');
+wait_until('the publisher to say so', sub { return query(q{SELECT publish_error_hint FROM kafka.topics WHERE topic = 'near_facts'}) =~ /Set option transaction_timeout_ms/ });
+query("ALTER SERVER broker OPTIONS (ADD transaction_timeout_ms '5000')");
+wait_until('the message', sub { return ids('near_facts') eq '1' });
 # the coordinators of transactions and groups come to be on the first broker, the only one so far
 query(<<~'SQL');
 	BEGIN;
@@ -54,8 +58,7 @@ query(<<~'SQL');
 	COMMIT;
 	SQL
 $broker->produce('input', qq(\\N\t{"id":1}));
-query('INSERT INTO near_facts VALUES (1)');
-wait_until('the first records', sub { return ids('near') eq '1' && ids('near_facts') eq '1' });
+wait_until('the first record', sub { return ids('near') eq '1' });
 
 my $second = $broker->second;
 query("ALTER SERVER broker OPTIONS (SET bootstrap_servers '" . $broker->address . ',' . $second->address . "')");
