@@ -20,6 +20,7 @@
 #include "catalog.h"
 #include "ddl.h"
 #include "fault_point.h"
+#include "identity.h"
 #include "incomplete.h"
 #include "outbox.h"
 #include "run_sql.h"
@@ -52,7 +53,8 @@ static void warn_of_empty_views(void);
 /*
  * Refuses direct writes to a result table, and to the state of a view in kafka_state. Maintenance itself passes: kv_maintaining
  * is set and no trigger stands between the statement and this one, so a user's trigger that
- * runs within the maintenance cannot write either.
+ * runs within the maintenance cannot write either. So do the rows of a dump whose data come after its triggers: where nothing is
+ * maintained yet, a superuser puts them in.
  */
 Datum
 kafka_refuse_write(PG_FUNCTION_ARGS)
@@ -66,6 +68,8 @@ kafka_refuse_write(PG_FUNCTION_ARGS)
 				 errmsg("kafka_state.refuse_write() can only be called as a trigger")));
 	InitFunctionCallInfoData(*depth, NULL, 0, InvalidOid, NULL, NULL);
 	if (kv_maintaining && DatumGetInt32(pg_trigger_depth(depth)) == 1)
+		return PointerGetDatum(NULL);
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && TRIGGER_FIRED_BEFORE(trigger->tg_event) && superuser() && !kv_identity_is_settled())
 		return PointerGetDatum(NULL);
 	if (RelationGetNamespace(trigger->tg_relation) == get_namespace_oid(KV_STATE_SCHEMA, true))
 		ereport(ERROR,

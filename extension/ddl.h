@@ -9,8 +9,6 @@
 #include "catalog.h"
 #include "view_options.h"
 
-#define KV_REFUSE_TRIGGER "kafka_refuse_write"	/* on every result table and unstored view */
-
 extern void kv_ddl_init(void);	/* installs the hook; by _PG_init */
 
 /* create_view.c */

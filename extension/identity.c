@@ -166,14 +166,30 @@ kv_identity_matches(char **reason)
 	return *reason == NULL;
 }
 
+/* See the header. */
+bool
+kv_identity_is_settled(void)
+{
+	char	   *reason;
+	bool		found;
+	KvSql		sql;
+
+	kv_sql_enter_engine(&sql);
+	found = kv_sql_read("SELECT FROM kafka_state.identity", 0, NULL, NULL, NULL, 1) > 0;
+	kv_sql_leave(&sql);
+	return found && kv_identity_matches(&reason);
+}
+
 /*
- * Tells whether the fingerprint must have been there, since there is what is made only after it: a restore of several jobs brings it when it
- * likes. Inside the engine's scope, where there is none.
+ * Tells whether the fingerprint must have been there, since there is what is made only after it, or messages with numbers that this database has
+ * not given: a restore of several jobs brings it when it likes, and sequences last. Inside the engine's scope, where there is none.
  */
 static bool
 is_lost(void)
 {
-	return kv_sql_read("SELECT FROM kafka_state.pipeline UNION ALL SELECT FROM kafka_state.transaction_batch", 0, NULL, NULL, NULL, 1) > 0;
+	return kv_sql_read("SELECT FROM kafka_state.pipeline UNION ALL SELECT FROM kafka_state.transaction_batch"
+					   " UNION ALL SELECT FROM kafka_state.transaction_outbox o, kafka_state.transaction_outbox_seq_seq s"
+					   " WHERE o.seq > s.last_value OR NOT s.is_called", 0, NULL, NULL, NULL, 1) > 0;
 }
 
 /*

@@ -15,5 +15,7 @@ extern void kv_identity_ensure(void);
 /* Makes this database, as it is now, the one that is known to Kafka; new_tokens: under new names (kafka.fork). */
 extern void kv_identity_take(bool new_names);
 extern bool kv_identity_matches(char **reason);	/* *reason: why not, with a HINT's worth of words */
+/* Is this database known to Kafka as it is? Not a copy before kafka.adopt() or kafka.fork(), nor one that is being restored, nor a new one. */
+extern bool kv_identity_is_settled(void);
 
 #endif							/* KV_IDENTITY_H */

@@ -14,6 +14,7 @@
 #define KV_FDW "kafka"
 #define KV_SCHEMA "kafka"
 #define KV_STATE_SCHEMA "kafka_state"
+#define KV_REFUSE_TRIGGER "kafka_refuse_write"	/* on every result table and unstored view */
 #define KV_OPTION_NAMESPACE "kafka"
 
 /* Columns that every delta has behind the topic's own (delta.c fills them). */

@@ -429,6 +429,12 @@ kv_outbox_end_batch(void)
 	return batch_state.written;
 }
 
+bool
+kv_outbox_in_batch(void)
+{
+	return batch_state.active;
+}
+
 /* Writes everything that is still in memory; raises no error for what a dropped extension leaves behind. */
 static void
 write_all(void)

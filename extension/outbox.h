@@ -21,6 +21,7 @@ extern void kv_outbox_append(const TopicDef *topic, const OutboxMessage *message
  */
 extern void kv_outbox_begin_batch(int64 pipeline, int64 batch);
 extern bool kv_outbox_end_batch(void);
+extern bool kv_outbox_in_batch(void);
 /* While held back, kafka.publish and INSERTs into topics by this backend write nothing (DESIGN.md 5.1, 5.4). */
 extern bool kv_outbox_held_back;
 /* Event time of the rows that are being written now, for messages without a time of their own; DT_NOBEGIN: none. */

@@ -29,6 +29,7 @@
 #include "catalog.h"
 #include "converter.h"
 #include "encode.h"
+#include "identity.h"
 #include "outbox.h"
 #include "publish.h"
 #include "row_time.h"
@@ -66,6 +67,7 @@ static StringInfoData value_bytes;
 
 static HTAB *plans = NULL;
 
+static bool is_restored(TriggerData *trigger);
 static PublishPlan *get_plan(TriggerData *trigger);
 static void make_plan(PublishPlan *plan, TriggerData *trigger);
 static void invalidate_plans(Datum arg, Oid relid);
@@ -103,12 +105,28 @@ kafka_publish(PG_FUNCTION_ARGS)
 				 errmsg("kafka.publish must be fired AFTER INSERT, UPDATE or DELETE"),
 				 errdetail("TRUNCATE does not say which rows it removes, and before the change a row may still become another one."),
 				 errhint("Create the trigger with AFTER INSERT, AFTER UPDATE or AFTER DELETE.")));
+	if (is_restored(trigger))
+		return PointerGetDatum(NULL);
 	plan = get_plan(trigger);
 	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		publish_row(plan, trigger);
 	else
 		publish_statement(plan, trigger);
 	return PointerGetDatum(NULL);
+}
+
+/* Are these rows of a continuous view that come from a dump? They were published, or are in the outbox, which comes with them. */
+static bool
+is_restored(TriggerData *trigger)
+{
+	const TriggerDesc *triggers = trigger->tg_relation->trigdesc;
+	bool		of_view = false;
+
+	if (kv_outbox_in_batch() || kv_outbox_held_back)
+		return false;
+	for (int i = 0; i < triggers->numtriggers && !of_view; i++)
+		of_view = strcmp(triggers->triggers[i].tgname, KV_REFUSE_TRIGGER) == 0;
+	return of_view && !kv_identity_is_settled();
 }
 
 /* Gives the trigger's plan, made anew if what it rests on has changed. */

@@ -69,11 +69,11 @@ is($node->safe_psql('restored', q{SELECT count(*) FROM pg_class WHERE relnamespa
 	'DROP takes what belongs to the view');
 $node->safe_psql('postgres', 'DROP DATABASE restored');
 
-# schema and data one after the other: what the views had is refused, and nobody is to go on without knowing that
+# a restore that lacks a view's rows: nobody is to go on without knowing that
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
-for my $part (qw(--schema-only --data-only))
+for my $part ([ '--schema-only' ], [ '--data-only', '--exclude-table-data', 'sums' ])
 {
-	$node->run_log([ 'pg_dump', $part, '-f', $dump, $node->connstr('postgres') ]);
+	$node->run_log([ 'pg_dump', @$part, '-f', $dump, $node->connstr('postgres') ]);
 	$node->run_log([ 'psql', '-X', '-q', '-f', $dump, $node->connstr('restored') ]);
 }
 (undef, undef, $error) = $node->psql('restored', 'SELECT kafka.fork()');
