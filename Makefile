@@ -63,7 +63,8 @@ MODULE_big = kafka_views
 DATA = $(wildcard sql/kafka_views--*.sql)
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard extension/*.c bgworker/*.c))) extension/format_json.o
 TEST_TOOL = regress/tools/kv_kafka
-EXTRA_CLEAN = $(TEST_TOOL)
+CLOCK_TOOL = regress/tools/set_clock.so
+EXTRA_CLEAN = $(TEST_TOOL) $(CLOCK_TOOL)
 
 PG_CPPFLAGS = -Iextension -Ibgworker
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare \
@@ -92,14 +93,17 @@ extension/format_json.o: extension/format_json.cc
 	@mkdir -p $(DEPDIR)
 	$(CXX) -std=c++17 -fno-exceptions -fno-rtti -O2 -g -fPIC -Wall -Wextra -Werror -Iextension -MMD -MP -MF $(DEPDIR)/format_json.Po -c -o $@ $<
 
-$(TEST_TOOL): $(wildcard regress/tools/*.c regress/tools/*.h)
+$(TEST_TOOL): $(filter-out %/set_clock.c,$(wildcard regress/tools/*.c regress/tools/*.h))
 	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -o $@ $(filter %.c,$^) -lrdkafka
 
-all: $(TEST_TOOL)
+$(CLOCK_TOOL): regress/tools/set_clock.c
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -fPIC -shared -Wall -Wextra -Wno-unused-parameter -Werror -o $@ $<
+
+all: $(TEST_TOOL) $(CLOCK_TOOL)
 
 # pg_regress, isolation, pgTAP, TAP and randomised tests, on an installed build
 .PHONY: installcheck
-installcheck: $(TEST_TOOL)
+installcheck: $(TEST_TOOL) $(CLOCK_TOOL)
 	regress/run
 
 else

@@ -46,6 +46,7 @@
 #include "redo.h"
 #include "retry.h"
 #include "run_sql.h"
+#include "steady_clock.h"
 
 /* Records of a partition between two marks: a reload reads at most so many too much. */
 #define MARK_EVERY 10000
@@ -104,7 +105,7 @@ run(Pipeline *pipeline, int64 (*collect_next) (Pipeline *))
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	old = MemoryContextSwitchTo(pipeline->batch);
-	pipeline->clock = GetCurrentTimestamp();
+	pipeline->clock = kv_steady_now();
 	pipeline->outbox_written = false;
 	pipeline->singles = 0;
 	begin_numbered(pipeline);

@@ -23,6 +23,7 @@
 #include "utils/wait_event.h"
 
 #include "group_offsets.h"
+#include "steady_clock.h"
 
 #define LIMIT_MS 30000
 #define PAUSE_MS 20
@@ -61,7 +62,7 @@ kv_group_ask(MemoryContext parent, Oid serverid, Oid role, const char *group, co
 	GroupQuestion *question = MemoryContextAllocZero(parent, sizeof(GroupQuestion));
 
 	question->group = MemoryContextStrdup(parent, group);
-	question->began_at = GetCurrentTimestamp();
+	question->began_at = kv_steady_now();
 	question->deadline = TimestampTzPlusMilliseconds(question->began_at, LIMIT_MS);
 	question->expected = expected;
 	question->nexpected = nexpected;
@@ -83,7 +84,7 @@ begin(GroupQuestion *question, int pause_ms)
 	KafkaCall  *call = &question->client->call;
 
 	call->pause_ms = pause_ms;
-	call->timeout_ms = Max(1000, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), question->deadline));
+	call->timeout_ms = Max(1000, TimestampDifferenceMilliseconds(kv_steady_now(), question->deadline));
 	kv_call_start(call);
 }
 
@@ -137,7 +138,7 @@ kv_group_answered(GroupQuestion *question, List **offsets)
 		return false;
 	}
 	/* a broker that has just started loads its groups first, and librdkafka does not ask again by itself */
-	if (kv_error_kind(err) == KAFKA_STOP || err == RD_KAFKA_RESP_ERR__TIMED_OUT || GetCurrentTimestamp() > question->deadline)
+	if (kv_error_kind(err) == KAFKA_STOP || err == RD_KAFKA_RESP_ERR__TIMED_OUT || kv_steady_now() > question->deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_ERROR),
 				 errmsg("could not read what has been published to server \"%s\"", client->server_name),
@@ -166,7 +167,7 @@ has_expected(const GroupQuestion *question, const List *offsets)
 static bool
 is_past_doubt(GroupQuestion *question)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = kv_steady_now();
 
 	if (question->doubt_until == 0)
 		question->doubt_until = TimestampTzPlusMilliseconds(now, DOUBT_MS);
@@ -186,7 +187,7 @@ kv_group_waits_for(GroupQuestion *question, int limit_ms, char **detail)
 {
 	char	   *words;
 
-	if (GetCurrentTimestamp() < TimestampTzPlusMilliseconds(question->began_at, limit_ms))
+	if (kv_steady_now() < TimestampTzPlusMilliseconds(question->began_at, limit_ms))
 		return NULL;
 	words = kv_client_last_error(question->client);
 	*detail = words != NULL ? psprintf("librdkafka: %s", words) : NULL;

@@ -35,6 +35,7 @@
 #include "fault_point.h"
 #include "kafka_txn.h"
 #include "publish_error.h"
+#include "steady_clock.h"
 
 /* Calls that librdkafka goes on with when they are made again return after so long, for a process that ends. */
 #define SLICE_MS 1000
@@ -160,7 +161,7 @@ kv_txn_open(MemoryContext parent, Oid serverid, Oid role, const char *name)
 	kv_call_guard(&client->call, context);
 	KV_FAULT_POINT("kafka_before_init");
 	txn->state = TXN_STARTING;
-	txn->began_at = GetCurrentTimestamp();
+	txn->began_at = kv_steady_now();
 	txn->deadline = deadline_in(CALL_LIMIT_MS);
 	call(txn, call_init, SLICE_MS);
 	return txn;
@@ -264,7 +265,7 @@ kv_txn_settle(KafkaTxn *txn, const char *topic, int32 partition)
 	Assert(txn->state == TXN_OPEN);
 	MemoryContextReset(txn->sending);
 	txn->offsets = make_list(txn->sending, &offset, 1, NULL);
-	txn->began_at = GetCurrentTimestamp();
+	txn->began_at = kv_steady_now();
 	txn->deadline = deadline_in(CALL_LIMIT_MS);
 	begin(txn);
 	txn->state = TXN_WRITING;
@@ -309,7 +310,7 @@ kv_txn_publish(KafkaTxn *txn, MessageSet *messages, const KafkaOffset *offsets, 
 	txn->learned = 0;
 	txn->failure = RD_KAFKA_RESP_ERR_NO_ERROR;
 	txn->state = TXN_LEARNING;
-	txn->began_at = GetCurrentTimestamp();
+	txn->began_at = kv_steady_now();
 	txn->deadline = deadline_in(TOPIC_LIMIT_MS);
 	learn_topics(txn);
 }
@@ -353,7 +354,7 @@ after_learning(KafkaTxn *txn)
 	}
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		learn_topics(txn);
-	else if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || kv_error_kind(err) == KAFKA_STOP || GetCurrentTimestamp() > txn->deadline)
+	else if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || kv_error_kind(err) == KAFKA_STOP || kv_steady_now() > txn->deadline)
 		raise_error(txn, err, rd_kafka_err2str(err), "find", txn->asked->name);
 	else
 	{
@@ -434,7 +435,7 @@ after_delivery(KafkaTxn *txn)
 		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
 	if (rd_kafka_outq_len(txn->client->rk) > 0)
 	{
-		if (GetCurrentTimestamp() > txn->deadline)
+		if (kv_steady_now() > txn->deadline)
 			raise_error(txn, RD_KAFKA_RESP_ERR__TIMED_OUT, "the broker did not take all messages in time", "write messages", NULL);
 		call(txn, call_flush, DELIVERY_SLICE_MS);
 		return;
@@ -490,7 +491,7 @@ kv_txn_abort(KafkaTxn *txn)
 {
 	if (txn->state == TXN_STARTING || txn->state == TXN_WRITING || txn->state == TXN_TAKING_BACK)
 		txn->dead = true;
-	txn->began_at = GetCurrentTimestamp();
+	txn->began_at = kv_steady_now();
 	txn->deadline = deadline_in(ABORT_LIMIT_MS);
 	txn->asked = NULL;
 	if (txn->dead || !txn->in_transaction)
@@ -513,7 +514,7 @@ static void
 after_abort(KafkaTxn *txn)
 {
 	KafkaCall  *call = &txn->client->call;
-	bool		again = call->error != NULL && kv_error_kind_txn(call->error) == KAFKA_RETRY && GetCurrentTimestamp() < txn->deadline;
+	bool		again = call->error != NULL && kv_error_kind_txn(call->error) == KAFKA_RETRY && kv_steady_now() < txn->deadline;
 
 	txn->dead = call->error != NULL && !again;
 	kv_call_forget(call);
@@ -578,7 +579,7 @@ kv_txn_waits_for(KafkaTxn *txn, int limit_ms, char **detail)
 	};
 	char	   *words;
 
-	if (txn->state >= lengthof(waits) || waits[txn->state] == NULL || GetCurrentTimestamp() < TimestampTzPlusMilliseconds(txn->began_at, limit_ms))
+	if (txn->state >= lengthof(waits) || waits[txn->state] == NULL || kv_steady_now() < TimestampTzPlusMilliseconds(txn->began_at, limit_ms))
 		return NULL;
 	words = kv_client_last_error(txn->client);
 	*detail = words != NULL ? psprintf("librdkafka: %s", words) : NULL;
@@ -604,7 +605,7 @@ succeeded(KafkaTxn *txn, const char *what)
 	words = pstrdup(rd_kafka_error_string(call->error));
 	kv_call_forget(call);
 	/* begin() is no call that can be made again */
-	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && txn->state != TXN_OPEN && GetCurrentTimestamp() < txn->deadline)
+	if (kind == KAFKA_RETRY && txn->state != TXN_LEARNING && txn->state != TXN_OPEN && kv_steady_now() < txn->deadline)
 	{
 		pfree(words);
 		call->pause_ms = PAUSE_MS;
@@ -640,5 +641,5 @@ raise_error(KafkaTxn *txn, rd_kafka_resp_err_t code, const char *words, const ch
 static TimestampTz
 deadline_in(int limit_ms)
 {
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), limit_ms);
+	return TimestampTzPlusMilliseconds(kv_steady_now(), limit_ms);
 }

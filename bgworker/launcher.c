@@ -30,6 +30,7 @@
 
 #include "fault_point.h"
 #include "processes.h"
+#include "steady_clock.h"
 
 /* How often new databases are looked for. */
 #define CYCLE_MS 10000
@@ -136,7 +137,7 @@ look_after(const ListedDatabase *listed)
 {
 	KnownDatabase *entry = find_known(listed->database);
 	KvSlot	   *slot;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = kv_steady_now();
 
 	entry->seen = true;
 	if (kv_database_is_held(listed->database) || is_running(entry))
@@ -212,7 +213,7 @@ start_supervisor(KnownDatabase *entry, const ListedDatabase *listed)
 		return CYCLE_MS;
 	entry->handle = NULL;
 	kv_process_no_place(slot, name);
-	return Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), slot->retry_at));
+	return Max(1, TimestampDifferenceMilliseconds(kv_steady_now(), slot->retry_at));
 }
 
 /* Forgets databases that are gone, with all their slots. */

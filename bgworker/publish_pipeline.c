@@ -35,6 +35,7 @@
 #include "publish_pipeline.h"
 #include "recovery.h"
 #include "run_sql.h"
+#include "steady_clock.h"
 
 /* After so long kafka.pipelines says that Kafka is waited for, and librdkafka's words why. */
 #define SLOW_MS 5000
@@ -155,7 +156,7 @@ look(Output *output)
 	KV_FAULT_POINT("publish_read");
 	if (load->end.batch != 0)
 		publish(output);
-	else if (!load->locked && output->noffsets > 0 && GetCurrentTimestamp() > TimestampTzPlusMilliseconds(output->committed_at, kv_idle_commit_interval_ms))
+	else if (!load->locked && output->noffsets > 0 && kv_steady_now() > TimestampTzPlusMilliseconds(output->committed_at, kv_idle_commit_interval_ms))
 	{
 		output->question = kv_recovery_ask(output, output->load_context);
 		output->state = OUTPUT_CHECKING;
@@ -211,7 +212,7 @@ after_publishing(Output *output)
 		output->published = load->end;
 	if (load->noffsets > 0)
 		keep_offsets(output, load);
-	output->committed_at = GetCurrentTimestamp();
+	output->committed_at = kv_steady_now();
 	output->slot->batches++;
 	output->slot->published_messages += kv_txn_produced(output->txn);
 	output->slot->last_batch_at = output->committed_at;
@@ -433,7 +434,7 @@ kv_output_tell(Output *output)
 static void
 tell_lock(const Output *output)
 {
-	if (GetCurrentTimestamp() < TimestampTzPlusMilliseconds(output->locked_at, SLOW_MS))
+	if (kv_steady_now() < TimestampTzPlusMilliseconds(output->locked_at, SLOW_MS))
 		return;
 	kv_process_waits(output->slot, psprintf("publishing waits for a transaction that has locked pipeline \"%s\"", output->name),
 					 "It is that of a session, for example after kafka.attach_sink or kafka.fork, or a batch of the pipeline itself.",

@@ -41,6 +41,7 @@
 #include "metadata.h"
 #include "processes.h"
 #include "publish_transactions.h"
+#include "steady_clock.h"
 
 /* A claim holds so long in this process: far less than Kafka remembers. */
 #define CLAIM_MS (60 * 60 * 1000)
@@ -166,7 +167,7 @@ look(TransactionOutput *output)
 	if (!current->locked)
 		output->locked_at = 0;
 	else if (output->locked_at == 0)
-		output->locked_at = GetCurrentTimestamp();
+		output->locked_at = kv_steady_now();
 	if (!output->due)
 	{
 		/* it may have been locked when the last batch was out */
@@ -431,7 +432,7 @@ is_claimed(TransactionOutput *output, const char *topic)
 		Claim	   *found = lfirst(cell);
 
 		if (strcmp(found->topic, topic) == 0)
-			return GetCurrentTimestamp() < TimestampTzPlusMilliseconds(found->at, CLAIM_MS);
+			return kv_steady_now() < TimestampTzPlusMilliseconds(found->at, CLAIM_MS);
 	}
 	return false;
 }
@@ -454,7 +455,7 @@ note_claim(TransactionOutput *output, const char *topic)
 		pfree(found);
 	}
 	made = palloc(offsetof(Claim, topic) + strlen(topic) + 1);
-	made->at = GetCurrentTimestamp();
+	made->at = kv_steady_now();
 	strcpy(made->topic, topic);
 	output->claims = lappend(output->claims, made);
 	MemoryContextSwitchTo(save);
@@ -515,7 +516,7 @@ kv_transactions_tell(TransactionOutput *output)
 
 	if (output->locked_at != 0)
 	{
-		if (GetCurrentTimestamp() >= TimestampTzPlusMilliseconds(output->locked_at, SLOW_MS))
+		if (kv_steady_now() >= TimestampTzPlusMilliseconds(output->locked_at, SLOW_MS))
 			kv_process_waits(kv_my_slot, "messages of ordinary transactions have been locked by a session",
 							 "It renames or drops the server, or rewrites the tables that they are in, and has not committed.",
 							 "Publishing goes on by itself when it ends.");

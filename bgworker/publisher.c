@@ -31,6 +31,7 @@
 #include "processes.h"
 #include "publish_pipeline.h"
 #include "publish_transactions.h"
+#include "steady_clock.h"
 
 /* The catalogs are looked at again this long after the last time, if anything woke us. */
 #define REFRESH_MS 200
@@ -80,7 +81,7 @@ kv_publisher_main(Datum main_arg)
 
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now = kv_steady_now();
 		TimestampTz next;
 		TimestampTz due_at;
 		ListCell   *cell;
@@ -427,7 +428,7 @@ look_at_all(void)
 static bool
 wait_for_work(TimestampTz until)
 {
-	long		timeout_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+	long		timeout_ms = TimestampDifferenceMilliseconds(kv_steady_now(), until);
 	int			event = WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 										  kv_call_fd(), timeout_ms, PG_WAIT_EXTENSION);
 

@@ -44,6 +44,7 @@
 #include "metadata.h"
 #include "recovery.h"
 #include "redo.h"
+#include "steady_clock.h"
 
 /* Between two looks at a row that is locked: a tenth of the time that it has been so, within these. */
 #define ROW_PAUSE_MS 20
@@ -274,7 +275,7 @@ after_commit(Output *output)
 		return;
 	if (output->noffsets > 0)
 	{
-		output->committed_at = GetCurrentTimestamp();
+		output->committed_at = kv_steady_now();
 		keep_owner(output, NULL);
 	}
 	KV_FAULT_POINT("recover_owner_committed");
@@ -469,7 +470,7 @@ note_compared(Output *output)
 void
 kv_recovery_note_lock(Output *output, bool locked)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = kv_steady_now();
 
 	if (!locked)
 	{

@@ -35,6 +35,7 @@
 #include "outbox.h"
 #include "processes.h"
 #include "run_sql.h"
+#include "steady_clock.h"
 
 /* How often everything is compared without a wake-up. */
 #define CYCLE_MS 5000
@@ -101,7 +102,7 @@ kv_supervisor_main(Datum main_arg)
 	cycle_context = AllocSetContextCreate(TopMemoryContext, "kv supervisor cycle", ALLOCSET_DEFAULT_SIZES);
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now = kv_steady_now();
 		TimestampTz next = TimestampTzPlusMilliseconds(now, CYCLE_MS);
 		Survey		survey = {0};
 
@@ -134,7 +135,7 @@ kv_supervisor_main(Datum main_arg)
 		}
 
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Max(10, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next)), PG_WAIT_EXTENSION);
+						 Max(10, TimestampDifferenceMilliseconds(kv_steady_now(), next)), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		kv_process_reload();
@@ -239,7 +240,7 @@ want_publishers(Survey *survey)
 static bool
 has_waited(bool locked)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = kv_steady_now();
 
 	if (!locked)
 		locked_at = 0;
@@ -284,7 +285,7 @@ compare(List *wanted)
 		if (slot->pid == 0)
 			kv_slot_free(slot);
 		else
-			next = Min(next, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 100));
+			next = Min(next, TimestampTzPlusMilliseconds(kv_steady_now(), 100));
 	}
 	foreach(cell, wanted)
 		next = Min(next, look_after(lfirst(cell)));
@@ -341,7 +342,7 @@ look_after(const Wanted *wanted)
 	}
 	if (slot->pid != 0 || (child != NULL && !ended))
 		return DT_NOEND;
-	if (slot->retry_at > GetCurrentTimestamp())
+	if (slot->retry_at > kv_steady_now())
 		return slot->retry_at;
 	start_child(wanted, slot);
 	return slot->retry_at > 0 ? slot->retry_at : DT_NOEND;
@@ -377,7 +378,7 @@ has_ended(Child *child, KvSlot *slot)
 
 	if (slot->stop_requested)
 		return true;
-	if (GetCurrentTimestamp() > TimestampTzPlusMilliseconds(started_at, SETTLED_MS))
+	if (kv_steady_now() > TimestampTzPlusMilliseconds(started_at, SETTLED_MS))
 		slot->failures = 0;
 	if (slot->error_at >= started_at)
 		(void) kv_slot_back_off(slot);
@@ -397,7 +398,7 @@ start_child(const Wanted *wanted, KvSlot *slot)
 
 	child->kind = wanted->kind;
 	child->id = wanted->id;
-	child->started_at = GetCurrentTimestamp();
+	child->started_at = kv_steady_now();
 	KV_FAULT_POINT("child_before_start");
 	slot->stop_requested = false;
 	if (kv_process_start(is_worker ? "kv_worker_main" : "kv_publisher_main",

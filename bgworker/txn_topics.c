@@ -8,6 +8,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "steady_clock.h"
 #include "txn_topics.h"
 
 /* How long a topic's number of partitions is taken as it was; new ones are seen after that. */
@@ -54,7 +55,7 @@ kv_topics_get(TxnTopics *topics, const char *name)
 bool
 kv_topic_is_stale(const TxnTopic *topic)
 {
-	return topic->npartitions == 0 || topic->known_at < GetCurrentTimestamp() - PARTITIONS_KNOWN_MS * INT64CONST(1000);
+	return topic->npartitions == 0 || topic->known_at < kv_steady_now() - PARTITIONS_KNOWN_MS * INT64CONST(1000);
 }
 
 /* See the header. */
@@ -62,7 +63,7 @@ void
 kv_topic_set_partitions(TxnTopic *topic, int npartitions)
 {
 	topic->npartitions = npartitions;
-	topic->known_at = GetCurrentTimestamp();
+	topic->known_at = kv_steady_now();
 }
 
 /* See the header. */

@@ -47,6 +47,7 @@
 #include "redo.h"
 #include "reload.h"
 #include "retry.h"
+#include "steady_clock.h"
 
 /* Milliseconds. */
 #define PUBLISHER_POLL 50		/* whether the publisher knows what Kafka has */
@@ -317,12 +318,12 @@ loop(Pipeline *pipeline)
 	LoopClock	clock = {0};
 	RunEnd		end;
 
-	clock.began = clock.looked = clock.asked_broker = clock.rate_since = GetCurrentTimestamp();
+	clock.began = clock.looked = clock.asked_broker = clock.rate_since = kv_steady_now();
 	clock.rate_records = kv_my_slot->records;
 	for (;;)
 	{
 		bool		got = kv_consumer_poll(pipeline);
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now = kv_steady_now();
 		bool		must_run = false;
 
 		CHECK_FOR_INTERRUPTS();
@@ -398,7 +399,7 @@ retry(Pipeline *pipeline, LoopClock *clock, TimestampTz now)
 static void
 count_batch(Pipeline *pipeline, LoopClock *clock)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = kv_steady_now();
 	KvSlot	   *slot = kv_my_slot;
 	double		ms = (now - clock->batch_began) / 1000.0;
 	bool		took_records = pipeline->uncommitted_records > 0;
@@ -583,7 +584,7 @@ report_failure(ErrorData *error)
 static void
 back_off(void)
 {
-	long		wait_ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), kv_my_slot->retry_at);
+	long		wait_ms = TimestampDifferenceMilliseconds(kv_steady_now(), kv_my_slot->retry_at);
 
 	pgstat_report_activity(STATE_IDLE, NULL);
 	kv_process_rest(Max(wait_ms, 1));

@@ -31,6 +31,7 @@
 #include "commands/defrem.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "steady_clock.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -291,14 +292,14 @@ end_handle(void *arg)
 static void
 end_live_handles(int code, Datum arg)
 {
-	TimestampTz limit = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CALL_LIMIT_MS);
+	TimestampTz limit = TimestampTzPlusMilliseconds(kv_steady_now(), CALL_LIMIT_MS);
 
 	while (!dlist_is_empty(&live_handles))
 	{
 		ClientHandle *handle = dlist_head_element(ClientHandle, node, &live_handles);
 
 		kv_call_cancel(&handle->client.call);
-		if (kv_call_wait(&handle->client.call, Max(0, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), limit))))
+		if (kv_call_wait(&handle->client.call, Max(0, TimestampDifferenceMilliseconds(kv_steady_now(), limit))))
 			MemoryContextDelete(handle->client.context);
 		else
 		{
@@ -414,7 +415,7 @@ note_log(ClientHandle *handle, rd_kafka_event_t *event)
 static bool
 is_news(ClientHandle *handle, const char *line)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = kv_steady_now();
 
 	if (strncmp(handle->last_line, line, sizeof(handle->last_line) - 1) == 0 && now < TimestampTzPlusMilliseconds(handle->last_line_at, REPEAT_MS))
 		return false;

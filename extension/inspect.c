@@ -30,6 +30,7 @@
 #include "position.h"
 #include "run_sql.h"
 #include "shared.h"
+#include "steady_clock.h"
 #include "topic.h"
 #include "view_relations.h"
 
@@ -121,12 +122,12 @@ put_process(ReturnSetInfo *result, const char *kind, const KvSlot *slot)
 	values[i++] = Int64GetDatum((int64) slot->reload_total);
 	values[i++] = Float8GetDatum(slot->batch_ms);
 	values[i++] = Float8GetDatum(slot->records_per_second);
-	values[i] = time_or_null(slot->last_batch_at, &nulls[i]);
+	values[i] = time_or_null(kv_steady_as_clock(slot->last_batch_at), &nulls[i]);
 	i++;
 	values[i++] = Int32GetDatum(slot->failures);
-	values[i] = time_or_null(slot->retry_at, &nulls[i]);
+	values[i] = time_or_null(kv_steady_as_clock(slot->retry_at), &nulls[i]);
 	i++;
-	values[i] = time_or_null(slot->error_at, &nulls[i]);
+	values[i] = time_or_null(kv_steady_as_clock(slot->error_at), &nulls[i]);
 	i++;
 	values[i] = text_or_null(slot->error, &nulls[i]);
 	i++;
@@ -301,7 +302,7 @@ kafka_wait_for_view(PG_FUNCTION_ARGS)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_MATVIEW, get_rel_name(relid));
 
 	until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													TimestampTzGetDatum(GetCurrentTimestamp()),
+													TimestampTzGetDatum(kv_steady_now()),
 													IntervalPGetDatum(timeout)));
 	PG_RETURN_BOOL(wait_until_applied(view->view, view->pipeline, list_ends(view->pipeline), until) &&
 				   wait_until_published(view->pipeline, until));
@@ -470,7 +471,7 @@ is_published(int64 pipeline, int64 batch)
 static bool
 poll_again(TimestampTz until)
 {
-	if (GetCurrentTimestamp() >= until)
+	if (kv_steady_now() >= until)
 		return false;
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, POLL_MS, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);

@@ -22,6 +22,7 @@
 
 #include "fault_point.h"
 #include "kafka_call.h"
+#include "steady_clock.h"
 
 /* No limit is longer: that of a transaction is the broker's, that of a request socket.timeout.ms, 300 s at most. */
 #define LOST_MS 330000
@@ -57,7 +58,7 @@ kv_call_try_start(KafkaCall *call)
 	call->err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	call->cancelled = false;
 	call->ended = false;
-	call->began_at = GetCurrentTimestamp();
+	call->began_at = kv_steady_now();
 	if (ended_fd < 0)
 		return false;			/* nobody would hear of its end */
 	sigfillset(&all);
@@ -108,7 +109,7 @@ is_lost(const KafkaCall *call)
 	if (kv_fault_calls_hang(false))
 		limit_ms = 1000;		/* no test waits that long */
 #endif
-	return GetCurrentTimestamp() > TimestampTzPlusMilliseconds(call->began_at, limit_ms);
+	return kv_steady_now() > TimestampTzPlusMilliseconds(call->began_at, limit_ms);
 }
 
 /* See the header. */

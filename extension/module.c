@@ -22,6 +22,7 @@
 #include "kafka_views.h"
 #include "outbox.h"
 #include "shared.h"
+#include "steady_clock.h"
 
 PG_MODULE_MAGIC;
 
@@ -64,6 +65,7 @@ _PG_init(void)
 	if (IsBinaryUpgrade || !process_shared_preload_libraries_in_progress)
 		return;
 
+	kv_steady_start();
 	define_settings();
 	previous_shmem_request = shmem_request_hook;
 	shmem_request_hook = request_shared_memory;

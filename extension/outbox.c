@@ -47,6 +47,7 @@
 #include "outbox.h"
 #include "run_sql.h"
 #include "shared.h"
+#include "steady_clock.h"
 
 /* Packed bytes that fill a page with the row's header and its other columns. */
 #define ROW_BYTES 8000
@@ -399,9 +400,9 @@ warn_of_limit(Relation rel, Oid serverid)
 		return;
 	publisher = kv_slot_get(SLOT_PUBLISHER, MyDatabaseId, serverid, false);
 	if ((publisher != NULL && publisher->pid != 0 && publisher->error[0] == '\0') ||
-		GetCurrentTimestamp() < TimestampTzPlusMilliseconds(warned_at, WARN_AGAIN_MS))
+		kv_steady_now() < TimestampTzPlusMilliseconds(warned_at, WARN_AGAIN_MS))
 		return;
-	warned_at = GetCurrentTimestamp();
+	warned_at = kv_steady_now();
 	ereport(WARNING,
 			(errmsg("messages to server \"%s\" wait to be published", GetForeignServer(serverid)->servername),
 			 errdetail("The outbox of ordinary transactions is larger than kafka.outbox_limit (%d MB). It goes on growing.", kv_outbox_limit_mb),

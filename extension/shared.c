@@ -26,6 +26,7 @@
 
 #include "fault_point.h"
 #include "shared.h"
+#include "steady_clock.h"
 
 #define TRANCHE "kafka_views"
 
@@ -244,7 +245,7 @@ kv_slot_set_error(KvSlot *slot, const char *message, const char *detail, const c
 	copy_text(slot->error, message);
 	copy_text(slot->error_detail, detail);
 	copy_text(slot->error_hint, hint);
-	slot->error_at = GetCurrentTimestamp();
+	slot->error_at = kv_steady_now();
 	LWLockRelease(shared->lock);
 }
 
@@ -459,11 +460,11 @@ kv_database_hold(Oid database)
 static void
 wait_for_processes(Oid database)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), HOLD_TIMEOUT_MS);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(kv_steady_now(), HOLD_TIMEOUT_MS);
 
 	while (stop_database_processes(database) > 0)
 	{
-		if (GetCurrentTimestamp() > deadline)
+		if (kv_steady_now() > deadline)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("processes of %s in this database did not end in time", KV_EXTENSION),
@@ -552,7 +553,7 @@ void
 kv_slot_wait(KvSlot *slot, long wait_ms)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	slot->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	slot->retry_at = TimestampTzPlusMilliseconds(kv_steady_now(), wait_ms);
 	slot->phase = PIPELINE_WAITING;
 	LWLockRelease(shared->lock);
 }
@@ -564,7 +565,7 @@ kv_slot_back_off(KvSlot *slot)
 	TimestampTz retry_at;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000 * Min(60, 1 << Min(slot->failures, 6)));
+	retry_at = TimestampTzPlusMilliseconds(kv_steady_now(), 1000 * Min(60, 1 << Min(slot->failures, 6)));
 	slot->failures++;
 	slot->retry_at = retry_at;
 	slot->phase = PIPELINE_FAILED;

@@ -24,6 +24,7 @@
 #include "utils/wait_event.h"
 
 #include "broker.h"
+#include "steady_clock.h"
 
 #define ANSWER_TIMEOUT_MS 10000
 #define STALL_TIMEOUT_MS 60000	/* without any record or event the brokers are taken to be gone */
@@ -223,7 +224,7 @@ finish_partition(TopicReader *reader, int partition)
 static void
 fill(TopicReader *reader)
 {
-	TimestampTz since = GetCurrentTimestamp();
+	TimestampTz since = kv_steady_now();
 
 	reader->count = 0;
 	reader->next = 0;
@@ -255,7 +256,7 @@ wait_for_records(TopicReader *reader, TimestampTz since)
 		ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	kv_client_drain_logs(reader->client);
-	if (TimestampDifferenceExceeds(since, GetCurrentTimestamp(), STALL_TIMEOUT_MS))
+	if (TimestampDifferenceExceeds(since, kv_steady_now(), STALL_TIMEOUT_MS))
 	{
 		char	   *words = kv_client_last_error(reader->client);
 
