@@ -75,6 +75,8 @@ static bool is_claimed(TransactionOutput *output, const char *topic);
 static void note_claim(TransactionOutput *output, const char *topic);
 static void publish_part(TransactionOutput *output);
 static void after_publishing(TransactionOutput *output);
+static void note(TransactionOutput *output, OutboxPlace place);
+static void note_owed(TransactionOutput *output);
 static void finish(TransactionOutput *output);
 static void close_producer(TransactionOutput *output);
 
@@ -176,6 +178,11 @@ look(TransactionOutput *output)
 		return;
 	}
 	KV_FAULT_POINT("transactions_read");
+	if (output->owed.batch != 0)
+	{
+		note_owed(output);
+		return;
+	}
 	if (strncmp(output->kafka_name, current->kafka_name, MAX_NAME - 1) != 0)
 	{
 		close_producer(output);
@@ -494,7 +501,39 @@ after_publishing(TransactionOutput *output)
 	}
 	output->topic_of = output->current.batch;
 	strlcpy(output->topic, output->current.topic, MAX_TOPIC);
-	kv_transaction_batch_note_part(&output->current, output->end);
+	note(output, (OutboxPlace) {output->current.batch, output->end});
+}
+
+/*
+ * Notes that the batch is out, all of it or a part. Where a session has locked it that is owed. Under the name by which it went out Kafka says the
+ * same, if the note is lost; not so under another one.
+ */
+static void
+note(TransactionOutput *output, OutboxPlace place)
+{
+	bool		renamed;
+
+	output->owed = place;
+	if (place.part == 0)
+		renamed = kv_transaction_batch_finish(&output->current);
+	else
+		renamed = kv_transaction_batch_note_part(&output->current, place.part);
+	if (renamed)
+		kv_drain_flush();
+	output->owed = (OutboxPlace) {0, 0};
+}
+
+/* Notes what the last attempt could not, if the batch is still the one that it had, whatever its name is now. */
+static void
+note_owed(TransactionOutput *output)
+{
+	OutboxPlace owed = output->owed;
+
+	output->owed = (OutboxPlace) {0, 0};
+	if (output->current.published || output->current.batch != owed.batch)
+		return;
+	note(output, owed);
+	kv_drain_flush();
 }
 
 /* Notes that the batch is out. */
@@ -502,7 +541,7 @@ static void
 finish(TransactionOutput *output)
 {
 	KV_FAULT_POINT("transactions_published");
-	kv_transaction_batch_finish(&output->current);
+	note(output, (OutboxPlace) {output->current.batch, 0});
 	KV_FAULT_POINT("transactions_noted");
 	kv_drain_truncate(0, 0);
 }

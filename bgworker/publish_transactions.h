@@ -40,6 +40,7 @@ typedef struct TransactionOutput
 	int64		end;			/* seq up to which it is being published; 0: all of it */
 	int64		topic_of;		/* number of a batch that is out in part; 0: none is */
 	char		topic[MAX_TOPIC];	/* of its first message */
+	OutboxPlace owed;			/* what is out and to be noted before anything else, for kafka.fork() may be giving other names; batch 0: nothing */
 	GroupQuestion *question;	/* while FINDING or ASKING */
 	MemoryContext batch;		/* of one batch, or a part of it */
 	TransactionRows *rows;		/* of one that goes out in parts */

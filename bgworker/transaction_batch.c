@@ -8,8 +8,8 @@
  * A process publishes no batch that is not noted as its own (owner) before; it may have to get another number for that (publish_transactions.c).
  *
  * A session that has decided about a batch, and not committed, holds its row. All other outputs of the process would wait for it
- * with this one, so a change gives up, and the output tries again with back-off: Kafka tells it what it has not noted. So it is with a session that
- * renames the server, or locks the tables.
+ * with this one, so a change gives up, and the output tries again with back-off, first of all what it owes: that session may be giving the
+ * server a name under which Kafka has no sign of the batch. So it is with a session that renames the server, or locks the tables.
  */
 #include "postgres.h"
 
@@ -39,7 +39,8 @@ static void insert_batch_row(const TransactionBatch *batch);
 static void read_topic(TransactionBatch *batch);
 static void set_owner(TransactionBatch *batch);
 static void begin_change(const TransactionBatch *batch);
-static void update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, Oid type, Datum value);
+static bool update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, Oid type, Datum value);
+static bool is_renamed(const TransactionBatch *batch);
 
 
 /* See the header. */
@@ -299,27 +300,33 @@ kv_transaction_batch_note_claim(TransactionBatch *batch)
 	static KvRowPlan plan;
 	Datum		token = CStringGetTextDatum(batch->token);
 
-	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET claimed = true WHERE %s AND batch = $2 AND token = $3", TEXTOID, token);
+	(void) update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET claimed = true WHERE %s AND batch = $2 AND token = $3 RETURNING token",
+						TEXTOID, token);
 	pfree(DatumGetPointer(token));
 	batch->claimed = true;
 }
 
 /* See the header. */
-void
-kv_transaction_batch_note_part(TransactionBatch *batch, int64 end)
+bool
+kv_transaction_batch_note_part(const TransactionBatch *batch, int64 end)
 {
 	static KvRowPlan plan;
 
-	update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET part = $3 WHERE %s AND batch = $2 AND NOT published", INT8OID, Int64GetDatum(end));
+	return update_batch(batch, &plan, "UPDATE kafka_state.transaction_batch SET part = $3 WHERE %s AND batch = $2 AND NOT published RETURNING token",
+						INT8OID, Int64GetDatum(end));
 }
 
-/* Changes the batch's row, where it is still that of number $2, with a value $3. In a transaction of its own. */
-static void
+/*
+ * Changes the batch's row, where it is still that of number $2, with a value $3; the statement returns its token. In a transaction of its own.
+ * True: that is another one.
+ */
+static bool
 update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, Oid type, Datum value)
 {
 	const Oid	types[] = {TEXTOID, INT8OID, type};
 	MemoryContext save = CurrentMemoryContext;
 	Datum		values[3];
+	bool		renamed;
 	KvSql		sql;
 
 	begin_change(batch);
@@ -327,22 +334,31 @@ update_batch(const TransactionBatch *batch, KvRowPlan *plan, const char *text, O
 	values[1] = Int64GetDatum(batch->batch);
 	values[2] = value;
 	kv_sql_enter_engine(&sql);
-	kv_plan_change_row(plan, text, THE_BATCH, 3, types, values, NULL);
+	renamed = kv_plan_change_row(plan, text, THE_BATCH, 3, types, values, NULL) > 0 && is_renamed(batch);
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
+	return renamed;
+}
+
+/* Is the token that a statement has returned another one than the batch's? */
+static bool
+is_renamed(const TransactionBatch *batch)
+{
+	return strcmp(kv_sql_text(0, 1), batch->token) != 0;
 }
 
 /* See the header. */
-void
+bool
 kv_transaction_batch_finish(const TransactionBatch *batch)
 {
 	static KvRowPlan plan;
-	static const char text[] = "UPDATE kafka_state.transaction_batch SET published = true WHERE %s AND batch = $2 AND NOT published";
+	static const char text[] = "UPDATE kafka_state.transaction_batch SET published = true WHERE %s AND batch = $2 AND NOT published RETURNING token";
 	const Oid	types[] = {TEXTOID, INT8OID};
 	MemoryContext save = CurrentMemoryContext;
 	Datum		values[2];
+	bool		renamed = false;
 	KvSql		sql;
 
 	begin_change(batch);
@@ -350,10 +366,14 @@ kv_transaction_batch_finish(const TransactionBatch *batch)
 	values[1] = Int64GetDatum(batch->batch);
 	kv_sql_enter_engine(&sql);
 	if (kv_plan_change_row(&plan, text, THE_BATCH, 2, types, values, NULL) > 0)
+	{
+		renamed = is_renamed(batch);
 		kv_transaction_rows_delete(batch->server);
+	}
 	KV_FAULT_POINT("transactions_rows_deleted");
 	kv_sql_leave(&sql);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(save);
+	return renamed;
 }

@@ -43,9 +43,14 @@ extern bool kv_transaction_batch_begin(TransactionBatch *batch, int64 known);
 extern bool kv_transaction_batch_take(TransactionBatch *batch, int64 number);
 /* Notes that the batch may be out from now on; flushed by who publishes it, as everything is. */
 extern void kv_transaction_batch_note_claim(TransactionBatch *batch);
-/* Notes that the batch's rows up to seq end are out. */
-extern void kv_transaction_batch_note_part(TransactionBatch *batch, int64 end);
-/* Notes that the batch is out and deletes its rows, and no others; also where kafka.fork() has given it another name meanwhile. */
-extern void kv_transaction_batch_finish(const TransactionBatch *batch);
+/*
+ * Both also where kafka.fork() has given the batch another name meanwhile. True: so it is, and Kafka has no sign of it under that one, so the note must
+ * be durable before anything goes out.
+ *
+ * Notes that the batch's rows up to seq end are out.
+ */
+extern bool kv_transaction_batch_note_part(const TransactionBatch *batch, int64 end);
+/* Notes that the batch is out and deletes its rows, and no others. */
+extern bool kv_transaction_batch_finish(const TransactionBatch *batch);
 
 #endif							/* KV_TRANSACTION_BATCH_H */
