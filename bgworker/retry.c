@@ -67,7 +67,7 @@ kv_retry_prepare(Pipeline *pipeline)
 	order_records(retry);
 	MemoryContextSwitchTo(old);
 	CommitTransactionCommand();
-	MemoryContextSwitchTo(old);
+	MemoryContextSwitchTo(pipeline->context);
 	if (retry->nrecords == 0)
 		pipeline->retry = NULL;
 	return pipeline->retry != NULL;
