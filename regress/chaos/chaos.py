@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Chaos: faults at random, every few seconds, under steady load on all kinds of views, with backups, vacuum, readers and DDL beside.
+"""Chaos: faults and failovers at random, every few seconds, under steady load on all kinds of views, with backups, vacuum, readers and DDL beside.
 
 `make chaos` runs it for TIME seconds (an hour). Every minute or so faults stop until all is applied and published, which may take
 RECOVERY seconds (300) at most, and a line says what has happened so far. In the end every view is compared with its oracle and every sink with what
@@ -7,7 +7,8 @@ it must hold (world.py, compare.py); the last line counts faults, records, messa
 where nothing is wrong.
 
 SEED=... makes the same choices, though not at the same moments; RATE is the number of records a second (250); BROKERS=2 has two of them;
-FAULTS=REGEX keeps to some kinds; TAMPER=1 shows at the end that each comparison can fail; KEEP=1 keeps the folder with all logs, which is kept after a failure too.
+FAULTS=REGEX keeps to some kinds; HA=1 or 0 is with kafka.instance or without, LOSSY=1 or 0 with failovers that lose transactions or without them
+(default: as the seed has it); TAMPER=1 shows at the end that each comparison can fail; KEEP=1 keeps the folder with all logs, which is kept after a failure too.
 """
 import os
 import random
@@ -23,12 +24,15 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "random", "support"))
 import psycopg2
 from beside import Backup, Consumers, Definitions, Reader, Vacuum
+from changes import Changes
 from compare import Compare
+from dead_letters import DeadLetters
+from failover import Failover, Reserve
 from faults import Faults
 from harness import Failed, kv_kafka
 from load import Load
 from servers import Servers, create_topics, wait
-from sessions import TOLERATED, Session
+from sessions import TOLERATED, Session, is_incomplete
 from world import FACT_TOPICS, PIPELINES, SCHEMA, TOPICS, VIEWS, create_statements
 
 BURST_S = 50
@@ -46,12 +50,21 @@ class Chaos:
         self.seconds = seconds
         self.rng = random.Random(f"{seed}/faults")
         self.servers = Servers(int(os.environ.get("BROKERS") or 1))
+        # what all members of a cluster share; a copy then goes on by itself, and must be told so otherwise
+        ha = bool(int(os.environ.get("HA") or self.rng.randrange(2)))
+        lossy = bool(int(os.environ.get("LOSSY") or self.rng.randrange(2)))
+        print(f"{'with' if ha else 'without'} kafka.instance, failovers {'may' if lossy else 'do not'} lose transactions", flush=True)
+        self.reserve = Reserve(self.servers, seed)
+        self.failover = Failover(self.servers, self.reserve, ha, lossy)
         self.load = Load(seed, int(os.environ.get("RATE") or 250), seconds)
-        self.faults = Faults(self.servers, self.rng, os.environ.get("FAULTS") or "")
+        self.faults = Faults(self.servers, self.rng, os.environ.get("FAULTS") or "", self.failover)
         self.sessions = [Session(self.servers, seed, number) for number in range(1, 5)]
         self.definitions = Definitions(self.servers, seed, self.load)
-        self.beside = [self.definitions, Vacuum(self.servers, seed), Reader(self.servers, seed, 1), Reader(self.servers, seed, 2),
-                       Consumers(self.servers, seed), Backup(self.servers, seed, max(20, seconds / 15))]
+        self.changes = Changes(self.servers, seed)
+        self.dead_letters = DeadLetters(self.servers, seed, not lossy)
+        self.put_back = [self.changes, self.definitions, self.dead_letters]
+        self.beside = [*self.put_back, Vacuum(self.servers, seed), Reader(self.servers, seed, 1), Reader(self.servers, seed, 2),
+                       Consumers(self.servers, seed), self.reserve, Backup(self.servers, seed, max(20, seconds / 15))]
         self.last = self.longest = 0
         self.doubted_at = None
         self.old_answers = 0
@@ -69,7 +82,7 @@ class Chaos:
         return self._finish()
 
     def _open(self):
-        self.servers.start()
+        self.servers.start("kafka.instance = 'chaos'\n" if self.failover.ha else "")
         create_topics({**TOPICS, **FACT_TOPICS, **{f"{name}_sink": 2 for name in VIEWS}})
         session = self.servers.connect("120s")
         with session.cursor() as cursor:
@@ -93,6 +106,7 @@ class Chaos:
 
     def _recover(self):
         """Waits until everything is applied and published again; raises where it is not in time."""
+        self.changes.resting.set()
         self.faults.end_all()
         started = time.monotonic()
         for pipeline, views in PIPELINES.items():
@@ -101,6 +115,7 @@ class Chaos:
         self._until("transactions to be published", started, "SELECT NOT EXISTS (SELECT FROM kafka_state.transaction_outbox WHERE seq <= %s)", (last,))
         self.last = time.monotonic() - started
         self.longest = max(self.longest, self.last)
+        self.changes.resting.clear()
 
     def _until(self, what, started, query, arguments=None):
         """Asks until the answer is true; gives it."""
@@ -113,7 +128,7 @@ class Chaos:
         try:
             return self.servers.rows(query, arguments)[0][0]
         except psycopg2.Error as error:
-            if error.pgcode not in TOLERATED:
+            if error.pgcode not in TOLERATED and not is_incomplete(error):
                 raise
             return None
 
@@ -153,7 +168,7 @@ class Chaos:
         self._put_right()
         self._recover()
         kv_kafka("settle", *[f"{name}_sink" for name in VIEWS], *FACT_TOPICS)
-        compare = Compare(self.servers, self.load)
+        compare = Compare(self.servers, self.load, self.failover.cuts)
         compare.read_topics()
         counts = compare.run()
         counts["differences"] += compare.verify()
@@ -170,21 +185,27 @@ class Chaos:
 
     def _put_right(self):
         """What was cut off in the middle: DDL, two-phase commits."""
-        for thread in [self.definitions, *self.sessions]:
+        for thread in [*self.put_back, *self.sessions]:
             thread.session = self.servers.connect("120s")
-            (thread.put_back if thread is self.definitions else thread.connected)()
+            thread.connected()
+            if thread in self.put_back:
+                thread.put_back()
             thread.close()
+        # a key whose last transaction a failover has lost has its message
+        self.servers.rows("INSERT INTO state SELECT k, nextval('versions') FROM generate_series(0, 19) k ON CONFLICT (k) DO UPDATE SET n = excluded.n")
 
     def _wrong(self):
         """What threads have found, errors that no fault explains, and what the servers' log must not have."""
         found = [line for thread in self.beside for line in thread.wrong]
         found += [line for thread in [*self.sessions, *self.beside] for line in thread.unexpected]
-        bad = re.compile(r"TRAP:|PANIC:|terminated by signal (?!9:|15:)|(ERROR|FATAL):  XX\d\d\d|\bXX\d\d\d\b|exited with exit code [^01]|lacks what was published from")
+        bad = re.compile(r"TRAP:|PANIC:|terminated by signal (?!9:|15:)|(ERROR|FATAL):  XX\d\d\d|\bXX\d\d\d\b|exited with exit code [^01]")
         found += [f"server log: {line}" for line in self.servers.log() if bad.search(line)][:20]
+        found += [f"server log: {line}" for line in self.servers.log(unless_lossy=True) if "lacks what was published from" in line][:20]
         return found
 
     def _conclude(self, compare, counts, wrong):
         print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(self.faults.counts.items())))
+        print("changes: " + ", ".join(f"{name} {count}" for name, count in sorted(self.changes.counts.items())))
         print("records: " + ", ".join(f"{topic} {count}" for topic, count in self.load.produced.items()))
         print("messages: " + ", ".join(f"{topic} {count}" for topic, count in compare.messages.items() if not topic.startswith("detached")))
         print(f"beside: {sum(s.done for s in self.sessions)} transactions, {sum(s.lost for s in self.sessions)} cut off, "

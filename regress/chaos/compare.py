@@ -3,6 +3,9 @@
 What another client reads from the topics is loaded into tables: all messages into `got`, records as the oracles read them into schema
 `truth`. Each comparison has a kind, of which the last line counts the rows found: differences, losses, duplicates. `tampered` changes these tables
 and wants every comparison to notice.
+
+Failovers cut the topics of ordinary transactions into epochs: in one of them each message is there once and in order. A message that had
+waited may be there again after a cut, and one of a transaction that a cut has lost has no row.
 """
 import subprocess
 from dataclasses import dataclass
@@ -21,8 +24,8 @@ class Comparison:
 
 
 class Compare:
-    def __init__(self, servers, load):
-        self.servers, self.load = servers, load
+    def __init__(self, servers, load, cuts):
+        self.servers, self.load, self.cuts = servers, load, cuts
         self.session = servers.connect("30min")
         self.messages = {}               # of each sink
         self.list = []
@@ -37,10 +40,11 @@ class Compare:
         detached = [topic for topic, in self.sql("SELECT DISTINCT topic FROM detached")]
         sinks = [f"{name}_sink" for name in VIEWS] + list(FACT_TOPICS) + detached
         self.sql('CREATE TABLE got (topic text, committed boolean, partition int, "offset" bigint, timestamp_ms bigint, key text, value text,'
-                 ' headers text, PRIMARY KEY (topic, partition, "offset"))')
+                 ' headers text, epoch int NOT NULL DEFAULT 0, PRIMARY KEY (topic, partition, "offset"))')
         for topic in [*TOPICS, *sinks]:
             self._read(topic)
         self.sql("ANALYZE got")
+        self._cut()
         self.sql("CREATE SCHEMA truth")
         for topic, columns in TRUTH.items():
             source = f"SELECT key, value FROM got WHERE topic = '{topic}' AND committed"
@@ -52,6 +56,16 @@ class Compare:
         for topic in sinks:
             self.messages[topic] = self.sql(f"SELECT count(*) FROM got WHERE topic = '{topic}' AND committed")[0][0]
         self._make_list(detached)
+
+    def _cut(self):
+        """A message of epoch 2 came after two cuts; a cut has the number of the epoch that it ends."""
+        self.sql('CREATE TABLE cut (number int, lossy boolean, topic text, partition int, "offset" bigint)')
+        for number, cut in enumerate(self.cuts):
+            for (topic, partition), offset in cut.ends.items():
+                self.sql(f"INSERT INTO cut VALUES ({number}, {cut.lossy}, '{topic}', {partition}, {offset})")
+        self.sql('UPDATE got SET epoch = c.epoch FROM (SELECT g.topic, g.partition, g."offset", count(*) AS epoch FROM got g'
+                 ' JOIN cut c ON c.topic = g.topic AND c.partition = g.partition AND c."offset" <= g."offset" GROUP BY 1, 2, 3) c'
+                 ' WHERE (got.topic, got.partition, got."offset") = (c.topic, c.partition, c."offset")')
 
     def _read(self, topic):
         """Committed messages, and of the others those that only uncommitted readers see."""
@@ -78,15 +92,16 @@ class Compare:
             else:
                 self._folded(f"sink of {name}", f"{name}_sink", expected, view.grows)
         for topic, table in FACTS.items():
-            self._appended(topic, topic, f"TABLE {table}")
+            self._facts(topic, table)
             self._add("duplicates", f"order of {topic}", self._order(topic, "n", "bigint"))
         self._folded("states", "states", "TABLE state", "n")
         for topic in detached:
             self._both(f"sink {topic}", f"SELECT to_jsonb(m) FROM ({self._rows(topic, f'{topic}_table')}) m",
                        f"SELECT row_data FROM detached WHERE topic = '{topic}'", "duplicates", "losses")
-        self._both("dead letters", "SELECT topic, partition, record_offset, view::text FROM kafka_state.dead_letter",
-                   f"SELECT topic, partition, \"offset\", NULL FROM got WHERE topic = 'events' AND committed AND value LIKE '{BAD}%' UNION ALL"
-                   " SELECT topic, partition, \"offset\", 'shares' FROM (SELECT * FROM got WHERE topic = 'events' AND committed"
+        self._both("dead letters", 'SELECT pipeline, topic, partition, "offset", view::text FROM kafka.dead_letters UNION ALL'
+                   ' SELECT pipeline, topic, partition, "offset", NULL FROM discarded',
+                   f"SELECT p, topic, partition, \"offset\", NULL FROM got, unnest('{{events,named}}'::text[]) p WHERE topic = 'events' AND committed AND value LIKE '{BAD}%'"
+                   " UNION ALL SELECT 'events', topic, partition, \"offset\", 'shares' FROM (SELECT * FROM got WHERE topic = 'events' AND committed"
                    f" AND value NOT LIKE '{BAD}%') g WHERE value::jsonb @> '{{\"kind\": \"a\", \"value\": 0}}'", "differences", "differences")
         self._add("differences", "late rows", "SELECT relation, late_rows FROM kafka_state.view WHERE late_rows <> 0")
 
@@ -106,6 +121,17 @@ class Compare:
         messages = messages or f"SELECT value FROM got WHERE topic = '{topic}' AND committed"
         return f"SELECT {', '.join(sink_column(*column) for column in columns)} FROM (SELECT value::jsonb AS v FROM ({messages}) g WHERE value IS NOT NULL) g"
 
+    def _facts(self, topic, table):
+        """Each row is a message, in an epoch once; of what is lost, messages may be there, committed or aborted."""
+        messages = f"SELECT (value::jsonb->>'session')::int AS session, (value::jsonb->>'n')::bigint AS n, epoch FROM got WHERE topic = '{topic}' AND committed"
+        lost = "EXISTS (SELECT FROM cut c WHERE c.lossy AND c.number >= m.epoch)"
+        self._add("losses", f"{topic}: missing", f"SELECT session, n FROM {table} EXCEPT SELECT session, n FROM ({messages}) m")
+        self._add("duplicates", f"{topic}: twice", f"SELECT session, n, epoch, count(*) FROM ({messages}) m GROUP BY 1, 2, 3 HAVING count(*) > 1")
+        self._add("differences", f"{topic}: too much", f"SELECT * FROM ({messages}) m WHERE NOT {lost}"
+                  f" AND NOT EXISTS (SELECT FROM {table} t WHERE (t.session, t.n) = (m.session, m.n))")
+        self._add("losses", f"{topic}: aborted for good", f"SELECT value FROM got m WHERE topic = '{topic}' AND NOT committed AND NOT {lost} AND NOT EXISTS"
+                  f" (SELECT FROM got c WHERE c.topic = '{topic}' AND c.committed AND c.key IS NOT DISTINCT FROM m.key AND c.value = m.value)")
+
     def _appended(self, name, topic, expected):
         """Each row is a message, once; what only uncommitted readers see came again in a transaction that committed."""
         self._both(name, self._rows(topic, topic), expected, "duplicates", "losses")
@@ -120,9 +146,9 @@ class Compare:
 
     def _order(self, topic, grows, type_name):
         return (f"SELECT key, version, before, partition FROM (SELECT key, partition, version, lag(version) OVER w AS before, lag(partition) OVER w AS other FROM"
-                f" (SELECT key, partition, \"offset\", (value::jsonb->>'{grows}')::{type_name} AS version FROM got"
+                f" (SELECT key, partition, \"offset\", epoch, (value::jsonb->>'{grows}')::{type_name} AS version FROM got"
                 f" WHERE topic = '{topic}' AND committed AND value IS NOT NULL) g"
-                " WINDOW w AS (PARTITION BY key ORDER BY partition, \"offset\")) g WHERE version <= before OR partition <> other")
+                " WINDOW w AS (PARTITION BY key, epoch ORDER BY partition, \"offset\")) g WHERE version <= before OR partition <> other")
 
     def run(self):
         """Gives {kind: number of rows}, and prints what is wrong."""

@@ -15,11 +15,12 @@ from sessions import TOLERATED
 from world import PIPELINES, VIEWS
 
 OURS = {"worker": "kafka_views worker", "publisher": "kafka_views publisher", "supervisor": "kafka_views supervisor", "launcher": "kafka_views launcher"}
+UNDEFINED_TABLE = "42P01"
 SESSION = r"^postgres: postgres postgres 127\.0\.0\.1"
 
 
 class Faults:
-    def __init__(self, servers, rng, pattern):
+    def __init__(self, servers, rng, pattern, failover):
         self.servers, self.rng = servers, rng
         self.counts = Counter()
         self.lasting = []                # (when it ends, name, what ends it)
@@ -39,9 +40,11 @@ class Faults:
         self.kinds["paused pipeline"] = self._pause
         self.kinds["locked view"] = self._lock
         self.kinds["sink that refuses"] = self._break_sink
+        for name, kind in failover.kinds().items():
+            self.kinds[name] = lambda kind=kind: not self._broker_is_away() and kind()
         self.kinds = {name: kind for name, kind in self.kinds.items() if re.search(pattern, name)}
         # the costly ones come less often
-        self.weights = {name: 1 if "broker" in name or "restart" in name or "postmaster" in name else 2 for name in self.kinds}
+        self.weights = {name: 1 if re.search("broker|restart|postmaster|fork", name) else 2 for name in self.kinds}
 
     def one(self):
         """Does one at random; gives its name, or None where there was nothing to do it to."""
@@ -49,7 +52,8 @@ class Faults:
         try:
             done = self.kinds[name]()
         except psycopg2.Error as error:
-            if error.pgcode not in TOLERATED:
+            # a view that it names may be called otherwise at the moment
+            if error.pgcode not in TOLERATED | {UNDEFINED_TABLE}:
                 raise
             return None
         if done is False:

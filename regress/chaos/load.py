@@ -11,7 +11,8 @@ from datetime import datetime, timedelta, timezone
 
 from harness import Failed
 from producer import Producer
-from world import BAD, CUSTOMERS, DEVICES, DISORDER_S, LAST_STEP_S, REGIONS, SPEED, TOPICS
+from servers import wait
+from world import BAD, CUSTOMERS, DEVICES, DISORDER_S, KINDS, LAST_STEP_S, REGIONS, SHARES, SPEED, TOPICS
 
 TICK_S = 0.2
 
@@ -31,13 +32,16 @@ class Load(threading.Thread):
         self.failure = None
 
     def begin(self, directory):
-        """Starts the producers, and gives the tables their first rows."""
+        """Starts the producers, and gives the tables their first rows, which are there before a stream's first row looks them up."""
         for topic in TOPICS:
             self.producers[topic] = Producer(topic, directory)
         for customer in range(CUSTOMERS):
             self._customer(customer)
         for region in range(REGIONS):
             self._region(region)
+        for topic, rows in ("customers", CUSTOMERS), ("regions", REGIONS):
+            self.producers[topic].flush()
+            wait(f"the first rows of {topic}", lambda: sum(self.producers[topic].ends().values()) == rows, 60)
 
     @property
     def produced(self):
@@ -115,7 +119,7 @@ class Load(threading.Thread):
         rng = self.rng
         self.events += 1
         device = rng.randrange(DEVICES)
-        event = {"event_id": self.events, "device": device, "kind": rng.choice("aab"), "value": rng.randrange(300), "at": self._time(self.now, self.events)}
+        event = {"event_id": self.events, "device": device, "kind": rng.choices(KINDS, SHARES)[0], "value": rng.randrange(300), "at": self._time(self.now, self.events)}
         self._write("events", rng.randrange(self.partitions["events"]), device, f"{BAD}{self.events}" if rng.random() < 0.003 else event)
 
     def _customer(self, customer):

@@ -70,7 +70,7 @@ class Producer:
             pass
         self.lost += 1
         print(f"the producer of {self.topic} is lost, and another one goes on: {self._last_words()}", flush=True)
-        ends = self._ends()
+        ends = self._settled_ends()
         self.process = self._start()
         self._send([line for partition, lines in self.lines.items() for line in lines[ends.get(partition, 0):]])
 
@@ -78,14 +78,18 @@ class Producer:
         with open(self.output, errors="replace") as output:
             return ([line for line in output.read().splitlines() if line.startswith("kv_kafka:")] or ["nothing"])[-1]
 
-    def _ends(self):
-        """The number of records of each partition, once what was on its way has arrived: as many as the last time."""
+    def ends(self):
+        """The number of records of each partition."""
+        return {int(partition): int(high) for partition, _, high in (line.split("\t") for line in kv_kafka("end", self.topic).splitlines())}
+
+    def _settled_ends(self):
+        """The same, once what was on its way has arrived: as many as the last time."""
         before = None
 
         def ends():
             nonlocal before
             try:
-                found = {int(partition): int(high) for partition, _, high in (line.split("\t") for line in kv_kafka("end", self.topic).splitlines())}
+                found = self.ends()
             except Failed:
                 return None
             same, before = found == before, found

@@ -20,7 +20,8 @@ log_line_prefix = '%m [%p] %b %e %q%a '
 log_error_verbosity = verbose
 max_prepared_transactions = 20
 wal_level = replica
-max_wal_senders = 4
+max_wal_senders = 8
+wal_keep_size = '1GB'
 jit = off
 deadlock_timeout = 500ms
 kafka.idle_timeout = 0
@@ -42,14 +43,27 @@ class Servers:
         self.bindir = run(os.environ.get("PG_CONFIG", "pg_config"), "--bindir").strip()
         os.environ["PATH"] = f"{HERE}/regress/tools:{self.bindir}:{os.environ['PATH']}"
         self.brokers = [f"{self.dir}/broker{number + 1}" for number in range(brokers)]
-        self.cluster = f"{self.dir}/cluster"
-        self.data = f"{self.cluster}/data"
+        self.clusters = [f"{self.dir}/cluster"]      # the one that runs is the last; of its predecessors only the logs are there
+        self.lossy = [False]             # whether each of them was behind Kafka when it began
+        self.forks = 0                   # how often kafka.fork() was called, or may have been
         self.port = None
 
-    def start(self):
+    @property
+    def cluster(self):
+        return self.clusters[-1]
+
+    @property
+    def data(self):
+        return f"{self.cluster}/data"
+
+    @property
+    def generation(self):
+        return len(self.clusters) - 1
+
+    def start(self, settings):
         self._write("properties", "broker.session.timeout.ms=4000\n" + ("default.replication.factor=2\noffsets.topic.replication.factor=2\ntransaction.state.log.replication.factor=2\n"
                     "min.insync.replicas=1\n" if len(self.brokers) > 1 else ""))
-        self._write("conf", CONF)
+        self._write("conf", CONF + settings)
         os.environ.update(KAFKA_PROPERTIES=f"{self.dir}/properties", CLUSTER_CONF=f"{self.dir}/conf")
         addresses = []
         for broker in self.brokers:
@@ -88,7 +102,40 @@ class Servers:
         self.port = int(self._script("cluster", "start", self.cluster).rsplit(":", 1)[1])
 
     def kill_cluster(self):
+        # a process that is held would not end
+        for pid in self.processes(""):
+            signal_process(pid, signal.SIGCONT)
         self._script("cluster", "kill", self.cluster)
+
+    def backup(self, directory, *options):
+        run(*self.owner(), f"{self.bindir}/pg_basebackup", "-D", directory, "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-X", "stream", "-c", "fast",
+            *options)
+
+    def configure(self, directory, **settings):
+        """Settings of a copy, which also take the place of those by ALTER SYSTEM that it has come with."""
+        with open(f"{directory}/data/postgresql.auto.conf", "a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def start_copy(self, directory):
+        return int(self._script("cluster", "start", directory).rsplit(":", 1)[1])
+
+    def promote(self, directory):
+        run(*self.owner(), f"{self.bindir}/pg_ctl", "-D", f"{directory}/data", "-w", "-t", "120", "-s", "promote")
+
+    def succeed(self, directory, lossy):
+        """A copy goes on in place of the cluster, which has ended; one that is not yet promoted is waited for."""
+        with open(f"{directory}/port" if os.path.exists(f"{directory}/port") else os.devnull) as file:
+            self.port = int(file.read() or 0)
+        self.clusters.append(directory)
+        self.lossy.append(lossy)
+        if not self.port:
+            self.start_cluster()
+        wait("the end of recovery", lambda: self.rows("SELECT NOT pg_is_in_recovery()")[0][0], 180)
+
+    def end_cluster(self, directory):
+        """Kills a cluster if it runs."""
+        if os.path.exists(f"{directory}/data"):
+            self._script("cluster", "kill", directory)
 
     def restart_cluster(self, how):
         """Stops the cluster as pg_ctl does with a signal, and starts it."""
@@ -135,15 +182,21 @@ class Servers:
         """The words before a command that run it as the owner of the cluster, who is not root."""
         return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "env", f"HOME={self.dir}"] if os.getuid() == 0 else []
 
-    def log(self):
-        with open(f"{self.cluster}/log", errors="replace") as file:
-            return file.read().splitlines()
+    def log(self, unless_lossy=False):
+        """The lines of all logs; unless_lossy: of those who were not behind Kafka."""
+        lines = []
+        for directory, lossy in zip(self.clusters, self.lossy):
+            if not (lossy and unless_lossy):
+                with open(f"{directory}/log", errors="replace") as file:
+                    lines += file.read().splitlines()
+        return lines
 
     def end(self):
         for pid in self.processes(""):
             # a backend in the middle of a long query would not notice that the postmaster has gone
             signal_process(pid, signal.SIGKILL)
-        for name, directory in [("cluster", self.cluster)] + [("broker", broker) for broker in self.brokers]:
+        copies = [f"{self.dir}/{name}" for name in os.listdir(self.dir) if name.startswith("copy") and os.path.exists(f"{self.dir}/{name}/data")]
+        for name, directory in [("cluster", directory) for directory in {self.cluster, *copies}] + [("broker", broker) for broker in self.brokers]:
             try:
                 self._script(name, "kill", directory)
             except Failed as failed:

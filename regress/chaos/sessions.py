@@ -12,7 +12,13 @@ import psycopg2
 
 # what faults may do to any statement: connections end, servers start and stop, deadlocks and timeouts happen
 LOST = {None, "57P01", "57P02", "57P03", "57P05", "08000", "08001", "08003", "08006", "53300"}
-TOLERATED = LOST | {"40001", "40P01", "55P03", "57014"}
+# ... and a successor takes nothing before its recovery has ended
+TOLERATED = LOST | {"40001", "40P01", "55P03", "57014", "25006"}
+
+
+def is_incomplete(error):
+    """A view is not read or given a sink while it may be behind what was published, after a failover."""
+    return error.pgcode == "55000" and "published from" in str(error)
 
 
 class Repeating(threading.Thread):
