@@ -39,6 +39,7 @@
 #include "fault_point.h"
 #include "identity.h"
 #include "incomplete.h"
+#include "marks.h"
 #include "members.h"
 #include "merge.h"
 #include "outbox.h"
@@ -47,9 +48,6 @@
 #include "retry.h"
 #include "run_sql.h"
 #include "steady_clock.h"
-
-/* Records of a partition between two marks: a reload reads at most so many too much. */
-#define MARK_EVERY 10000
 
 /* Positions go to Kafka so often (ms) though nothing moves. */
 #define OFFSETS_IDLE_MS (60 * 60 * 1000)
@@ -62,8 +60,6 @@ static void apply(Pipeline *pipeline);
 static void finish(Pipeline *pipeline);
 static bool store_positions(Pipeline *pipeline);
 static void store_frontier(PipelineView *view);
-static void store_marks(Pipeline *pipeline);
-static bool is_mark_due(const Partition *partition, int64 stay_us);
 static void store_outbox_batch(Pipeline *pipeline, bool stands_still);
 static char *positions_json(Pipeline *pipeline);
 static char *frontiers_json(Pipeline *pipeline);
@@ -192,6 +188,7 @@ kv_batch_failed(Pipeline *pipeline)
 	pipeline->only_view = NULL;
 	for (int i = 0; i < pipeline->nviews; i++)
 		pipeline->views[i].given = NULL;
+	pipeline->marks = NIL;
 	MemoryContextReset(pipeline->batch);
 }
 
@@ -251,6 +248,7 @@ take_head(Pipeline *pipeline, Partition *partition, Bitmapset **seen)
 			break;
 	}
 	kv_merge_consume(partition);
+	kv_marks_note(pipeline, partition);
 	partition->given_at = pipeline->clock;
 	pipeline->uncommitted_records++;
 	return true;
@@ -288,7 +286,7 @@ finish(Pipeline *pipeline)
 	KV_FAULT_POINT("batch_positions_stored");
 	for (int i = 0; i < pipeline->nviews; i++)
 		store_frontier(&pipeline->views[i]);
-	store_marks(pipeline);
+	kv_marks_store(pipeline);
 	if (pipeline->redo)
 	{
 		if (kv_redo_is_over(pipeline))
@@ -352,40 +350,6 @@ store_frontier(PipelineView *view)
 
 	if (moved || view->late_rows > 0)
 		kv_view_set_progress(view->row->view, view->needs_frontier ? view->next_frontier : DT_NOBEGIN, view->late_rows);
-}
-
-/* Notes places in topics with unlogged buffers from which these can be reloaded. */
-static void
-store_marks(Pipeline *pipeline)
-{
-	for (int i = 0; i < pipeline->ntopics; i++)
-	{
-		TopicInput *input = &pipeline->topics[i];
-
-		for (int n = 0; input->has_buffers && n < input->npartitions; n++)
-		{
-			Partition  *partition = &input->partitions[n];
-
-			if (!is_mark_due(partition, kv_pipeline_longest_stay(pipeline, input)))
-				continue;
-			kv_mark_insert(pipeline->row->pipeline, input->topic->relid, n, partition->next_offset, partition->stream_time);
-			partition->last_mark = partition->next_offset;
-			partition->last_mark_time = partition->stream_time;
-		}
-	}
-}
-
-/*
- * Tells whether a partition wants a mark: where it has moved in this run without one, after many records, and after as much time as
- * buffers keep rows. So a reload of few records in a long time does not begin where the topic has deleted them long ago.
- */
-static bool
-is_mark_due(const Partition *partition, int64 stay_us)
-{
-	if (partition->stream_time == DT_NOBEGIN || partition->next_offset == partition->last_mark)
-		return false;
-	return partition->last_mark_time == DT_NOBEGIN || partition->next_offset - partition->last_mark >= MARK_EVERY ||
-		partition->stream_time - partition->last_mark_time >= stay_us;
 }
 
 /* Stores what the Kafka commit of this batch carries besides its messages; stands_still: it has some, and moves no position (diverged.c). */

@@ -66,11 +66,11 @@ gives_back(Pipeline *pipeline, TopicInput *topic, const TopicConfig *config)
 		return true;
 	kept_us = config->retention_ms * 1000 - MARGIN_US;
 	/* what is read late, or stays because nothing new comes, is older by the clock: brokers delete by that */
-	return kv_pipeline_longest_stay(pipeline, topic) <= kept_us && oldest_needed(pipeline, topic) >= GetCurrentTimestamp() - kept_us;
+	return kv_pipeline_longest_stay(pipeline, topic) <= kept_us - topic->mark_every_us && oldest_needed(pipeline, topic) >= GetCurrentTimestamp() - kept_us;
 }
 
 /*
- * Gives the time of the oldest record that buffers need, DT_NOEND: none. While time stands still they need all, which are as old as this
+ * Gives the time of the oldest record that a reload of buffers may ask for (marks.c), DT_NOEND: none. While time stands still they need all, which are as old as this
  * run, or older than can be known.
  */
 static TimestampTz
@@ -85,7 +85,9 @@ oldest_needed(Pipeline *pipeline, TopicInput *topic)
 			if (topic->partitions[n].committed_offset != topic->partitions[n].start_offset)
 				topic->buffers_since = DT_NOBEGIN;
 	}
-	return bound == DT_NOBEGIN ? topic->buffers_since : bound;
+	if (bound == DT_NOBEGIN)
+		return topic->buffers_since;
+	return bound == DT_NOEND ? bound : bound - topic->mark_every_us;
 }
 
 /* Makes the buffers of a topic logged that are not. */

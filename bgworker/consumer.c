@@ -219,8 +219,8 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	}
 	partition->committed_offset = partition->next_offset;
 	partition->committed_stream_time = partition->stream_time;
-	partition->last_mark = partition->next_offset;
-	partition->last_mark_time = DT_NOBEGIN;
+	partition->last_mark = partition->committed_mark = partition->next_offset;
+	partition->last_mark_time = partition->committed_mark_time = DT_NOBEGIN;
 	partition->fifo_size = 1024;
 	partition->fifo = palloc0(sizeof(rd_kafka_message_t *) * partition->fifo_size);
 	partition->head_values = palloc0(sizeof(Datum) * natts);
@@ -488,6 +488,8 @@ kv_consumer_release(Pipeline *pipeline)
 			partition->fifo_given = 0;
 			partition->committed_offset = partition->next_offset;
 			partition->committed_stream_time = partition->stream_time;
+			partition->committed_mark = partition->last_mark;
+			partition->committed_mark_time = partition->last_mark_time;
 		}
 	}
 }
@@ -508,6 +510,8 @@ kv_consumer_rewind(Pipeline *pipeline)
 			partition->head_valid = false;
 			partition->next_offset = partition->committed_offset;
 			partition->stream_time = partition->committed_stream_time;
+			partition->last_mark = partition->committed_mark;
+			partition->last_mark_time = partition->committed_mark_time;
 		}
 	}
 }

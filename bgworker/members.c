@@ -33,6 +33,7 @@
 #include "converter.h"
 #include "delta.h"
 #include "lineage.h"
+#include "marks.h"
 #include "members.h"
 #include "rights.h"
 #include "sink_list.h"
@@ -220,6 +221,7 @@ load_topics(Pipeline *pipeline)
 	for (int i = 0; i < pipeline->ntopics; i++)
 		load_topic(pipeline, &pipeline->topics[i]);
 	order_topics(pipeline);
+	kv_marks_set_distances(pipeline);
 }
 
 /*

@@ -77,6 +77,10 @@ typedef struct Partition
 	/* committed state, to go back to when a batch fails */
 	int64		committed_offset;
 	TimestampTz committed_stream_time;
+	int64		committed_mark;
+	TimestampTz committed_mark_time;
+
+	/* marks.c */
 	int64		last_mark;		/* offset of the last mark of this run, or where it began */
 	TimestampTz last_mark_time; /* stream time there; DT_NOBEGIN: no mark in this run */
 } Partition;
@@ -88,6 +92,7 @@ typedef struct TopicInput
 	bool		is_table;		/* upsert: looked up */
 	Bitmapset  *not_behind;		/* places of topics whose records look up what this one's change: behind one of theirs its record begins a sub-batch */
 	bool		has_buffers;	/* some view keeps its rows in a buffer, which may be unlogged: needs marks */
+	int64		mark_every_us;	/* marks.c: after so much event time at the latest */
 	TimestampTz buffers_since;	/* buffer_logging.c: no record in buffers is older by the clock; 0: not known yet, DT_NOBEGIN: nobody knows */
 	Bitmapset  *wanted;			/* attnos that views use */
 	Decoder    *decoder;
@@ -225,6 +230,7 @@ typedef struct Pipeline
 	int64		batch_number;
 	int64		batch_size;		/* batch_size.c: most records of a batch; 0: kafka.batch_rows */
 	int64		singles;		/* records of the batch that were applied one by one */
+	List	   *marks;			/* marks.c: MarkRow * that the batch will store */
 	int			fitting_batches;	/* of that size, in a row */
 	bool		outbox_written;
 	KvPlan	   *outbox_size;	/* outbox_limit.c: counts what waits in the outbox; NULL: not needed so far */

@@ -206,7 +206,7 @@ begin_at(Partition *partition, int64 offset)
 	partition->start_offset = offset;
 	partition->next_offset = offset;
 	partition->committed_offset = offset;
-	partition->last_mark = offset;
+	partition->last_mark = partition->committed_mark = offset;
 }
 
 /* Stores resolved start positions, so that they are resolved once. Runs: outside. Blocks: no. */

@@ -70,6 +70,16 @@ kv_position_insert(int64 pipeline, const PositionRow *position)
 	kv_sql_leave(&sql);
 }
 
+/* Makes four arrays of columns: relations, partitions, offsets, times. */
+static void
+set_arrays(Datum *arrays, Datum *columns[4], int count)
+{
+	arrays[0] = PointerGetDatum(construct_array(columns[0], count, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+	arrays[1] = PointerGetDatum(construct_array(columns[1], count, INT4OID, 4, true, TYPALIGN_INT));
+	for (int i = 2; i < 4; i++)
+		arrays[i] = PointerGetDatum(construct_array(columns[i], count, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 /* Writes all changed positions by one statement. */
 void
 kv_position_update(int64 pipeline, PositionRow *positions, int npositions)
@@ -97,10 +107,7 @@ kv_position_update(int64 pipeline, PositionRow *positions, int npositions)
 		columns[3][i] = Int64GetDatum(positions[i].stream_time);
 	}
 	values[0] = Int64GetDatum(pipeline);
-	values[1] = PointerGetDatum(construct_array(columns[0], npositions, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
-	values[2] = PointerGetDatum(construct_array(columns[1], npositions, INT4OID, 4, true, TYPALIGN_INT));
-	values[3] = PointerGetDatum(construct_array(columns[2], npositions, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[4] = PointerGetDatum(construct_array(columns[3], npositions, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	set_arrays(&values[1], columns, npositions);
 	values[5] = Int64GetDatum(DT_NOBEGIN);
 
 	kv_sql_enter_engine(&sql);
@@ -112,21 +119,38 @@ kv_position_update(int64 pipeline, PositionRow *positions, int npositions)
 	kv_sql_leave(&sql);
 }
 
+/* Inserts marks, MarkRow *. */
 void
-kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 offset, TimestampTz stream_time)
+kv_mark_insert(int64 pipeline, List *marks)
 {
+	static KvPlan *plan;
 	static const char text[] =
 		"INSERT INTO kafka_state.mark (pipeline, relation, partition, record_offset, stream_time) "
-		"VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
-	const Oid	types[] = {INT8OID, REGCLASSOID, INT4OID, INT8OID, INT8OID};
-	Datum		values[] = {
-		Int64GetDatum(pipeline), ObjectIdGetDatum(relation), Int32GetDatum(partition), Int64GetDatum(offset),
-		Int64GetDatum(stream_time)
-	};
+		"SELECT $1, n.relation::pg_catalog.regclass, n.partition, n.record_offset, n.stream_time "
+		"FROM unnest($2, $3, $4, $5) AS n(relation, partition, record_offset, stream_time) ON CONFLICT DO NOTHING";
+	const Oid	types[] = {INT8OID, OIDARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+	int			nmarks = list_length(marks);
+	Datum	   *columns[4];
+	Datum		values[5];
+	ListCell   *cell;
 	KvSql		sql;
 
+	for (int i = 0; i < 4; i++)
+		columns[i] = palloc(sizeof(Datum) * Max(nmarks, 1));
+	foreach(cell, marks)
+	{
+		const MarkRow *mark = lfirst(cell);
+		int			i = foreach_current_index(cell);
+
+		columns[0][i] = ObjectIdGetDatum(mark->relation);
+		columns[1][i] = Int32GetDatum(mark->partition);
+		columns[2][i] = Int64GetDatum(mark->offset);
+		columns[3][i] = Int64GetDatum(mark->stream_time);
+	}
+	values[0] = Int64GetDatum(pipeline);
+	set_arrays(&values[1], columns, nmarks);
 	kv_sql_enter_engine(&sql);
-	kv_sql_run(text, 5, types, values, NULL);
+	kv_plan_run_kept(&plan, text, 5, types, values, NULL);
 	kv_sql_leave(&sql);
 }
 

@@ -17,11 +17,20 @@ typedef struct PositionRow
 	TimestampTz stream_time;	/* DT_NOBEGIN: no record yet */
 } PositionRow;
 
+/* A place in a topic from which buffers can be reloaded. */
+typedef struct MarkRow
+{
+	Oid			relation;
+	int32		partition;
+	int64		offset;
+	TimestampTz stream_time;	/* of all records before it */
+} MarkRow;
+
 extern List *kv_position_list(int64 pipeline);	/* PositionRow * by relation, partition */
 extern void kv_position_insert(int64 pipeline, const PositionRow *position);
 /* One statement for all changed partitions. */
 extern void kv_position_update(int64 pipeline, PositionRow *positions, int npositions);
-extern void kv_mark_insert(int64 pipeline, Oid relation, int32 partition, int64 offset, TimestampTz stream_time);
+extern void kv_mark_insert(int64 pipeline, List *marks);	/* MarkRow * */
 extern void kv_mark_prune(int64 pipeline, Oid relation, int32 partition, TimestampTz before);	/* keeps the last one below */
 extern void kv_mark_prune_others(int64 pipeline, Datum topics);
 extern bool kv_mark_find(int64 pipeline, Oid relation, int32 partition, TimestampTz before, int64 *offset, TimestampTz *stream_time);

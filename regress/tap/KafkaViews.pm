@@ -404,8 +404,8 @@ sub delete { my ($self, @topics) = @_; $self->kv_kafka('', 'delete', @topics); r
 # Sets settings of a topic; the others go back to the broker's defaults.
 sub configure { my ($self, $topic, @configs) = @_; $self->kv_kafka('', 'configure', $topic, @configs); return }
 
-# Deletes every record that a topic has.
-sub trim { my ($self, $topic) = @_; $self->kv_kafka('', 'trim', $topic); return }
+# Deletes every record that a topic has, or those before an offset.
+sub trim { my ($self, @arguments) = @_; $self->kv_kafka('', 'trim', @arguments); return }
 
 sub add_partitions { my ($self, $topic, $total) = @_; $self->kv_kafka('', 'add-partitions', $topic, $total); return }
 

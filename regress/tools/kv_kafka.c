@@ -27,7 +27,7 @@ static const char usage_text[] =
 "  delete TOPIC ...\n"
 "  add-partitions TOPIC NEW_TOTAL\n"
 "  configure TOPIC config=value ...   the rest goes back to the broker's defaults\n"
-"  trim TOPIC                     deletes its records\n"
+"  trim TOPIC [OFFSET]            deletes its records, or those before an offset\n"
 "  topics                         name <tab> partitions, sorted by name\n"
 "  leaders                        topic <tab> partition <tab> broker that leads it\n"
 "  produce TOPIC [--partition N] [--hex|--copy] [--full] [--transaction ID]\n"

@@ -184,7 +184,7 @@ trim_topic(int argc, char **argv)
 	rd_kafka_event_t *event;
 
 	for (int i = 0; i < partitions; i++)
-		rd_kafka_topic_partition_list_add(ends, argv[0], i)->offset = RD_KAFKA_OFFSET_END;
+		rd_kafka_topic_partition_list_add(ends, argv[0], i)->offset = argc > 1 ? parse_number(argv[1], "OFFSET") : RD_KAFKA_OFFSET_END;
 	request = rd_kafka_DeleteRecords_new(ends);
 	rd_kafka_DeleteRecords(rk, &request, 1, NULL, queue);
 	event = await_answer(queue);
