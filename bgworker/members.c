@@ -13,7 +13,7 @@
  *
  * Statements are texts, which Postgres reads again when a plan of theirs has become invalid, and then finds what has the names now. A view is made of
  * what had them at its creation. So a digest with all names is compared, too, when something changes that has a name in a statement: relations,
- * functions, types, operators, collations, schemas; before a batch, and before it commits, for it may have read a text again in between.
+ * functions, types, their attributes and labels, operators, collations, schemas; before a batch, and before it commits, for it may have read a text again in between.
  */
 #include "postgres.h"
 
@@ -21,6 +21,8 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_ts_config.h"
+#include "catalog/pg_ts_dict.h"
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "lib/stringinfo.h"
@@ -47,6 +49,8 @@ static uint32 server_hash;		/* as invalidations name them */
 static uint32 mapping_hash;
 static uint32 public_mapping_hash;
 static List *named_hashes = NIL;	/* of functions and the like in definitions; in TopMemoryContext */
+static List *named_classes = NIL;	/* of relations there that no query reads: row types with attributes, constants of regclass; the same */
+static const int named_caches[] = {PROCOID, TYPEOID, OPEROID, COLLOID, TSCONFIGOID, TSDICTOID, ENUMOID, NAMESPACEOID};
 static bool anything_changed = false;	/* perhaps: compare */
 static bool comparing = false;	/* so it stays after an error: not every one ends the run (attempt.c) */
 static volatile bool rights_changed = false;
@@ -64,6 +68,7 @@ static bool bootstrap_is_done(Pipeline *pipeline);
 static char *digest(Pipeline *pipeline);
 static List *named_relations(Pipeline *pipeline);
 static void watch_named(Pipeline *pipeline);
+static int	named_cache(Oid class);
 static Datum oid_array(const List *oids);
 static void note_relation(Datum arg, Oid relid);
 static void note_server(Datum arg, int cache, uint32 hash);
@@ -395,11 +400,8 @@ kv_members_watch(Pipeline *pipeline)
 	CacheRegisterSyscacheCallback(USERMAPPINGUSERSERVER, note_mapping, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, note_role, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, note_role, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, note_named, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, note_named, (Datum) 0);
-	CacheRegisterSyscacheCallback(OPEROID, note_named, (Datum) 0);
-	CacheRegisterSyscacheCallback(COLLOID, note_named, (Datum) 0);
-	CacheRegisterSyscacheCallback(NAMESPACEOID, note_named, (Datum) 0);
+	for (int i = 0; i < lengthof(named_caches); i++)
+		CacheRegisterSyscacheCallback(named_caches[i], note_named, (Datum) 0);
 	registered = true;
 }
 
@@ -422,7 +424,8 @@ watch_named(Pipeline *pipeline)
 		relations = lappend_oid(relations, pipeline->views[i].row->definition);
 	values[0] = oid_array(relations);
 	list_free(named_hashes);
-	named_hashes = NIL;
+	list_free(named_classes);
+	named_hashes = named_classes = NIL;
 	kv_sql_enter_engine(&sql);
 	count = kv_sql_read(text, 1, types, values, NULL, 0);
 	for (uint64 i = 0; i < count; i++)
@@ -430,16 +433,24 @@ watch_named(Pipeline *pipeline)
 		bool		isnull;
 		Oid			class = DatumGetObjectId(kv_sql_value(i, 1, &isnull));
 		Datum		object = kv_sql_value(i, 2, &isnull);
-		int			cache = class == ProcedureRelationId ? PROCOID : class == TypeRelationId ? TYPEOID :
-			class == OperatorRelationId ? OPEROID : class == CollationRelationId ? COLLOID : -1;
+		int			cache = named_cache(class);
 
-		if (cache < 0)
-			continue;
 		old = MemoryContextSwitchTo(TopMemoryContext);
-		named_hashes = lappend_int(named_hashes, (int) GetSysCacheHashValue1(cache, object));
+		if (class == RelationRelationId)
+			named_classes = lappend_oid(named_classes, DatumGetObjectId(object));
+		else if (cache >= 0)
+			named_hashes = lappend_int(named_hashes, (int) GetSysCacheHashValue1(cache, object));
 		MemoryContextSwitchTo(old);
 	}
 	kv_sql_leave(&sql);
+}
+
+/* Gives the cache whose invalidations name objects of a catalog; -1: none. Labels of enums, which have names too, are none that anything depends on. */
+static int
+named_cache(Oid class)
+{
+	return class == ProcedureRelationId ? PROCOID : class == TypeRelationId ? TYPEOID : class == OperatorRelationId ? OPEROID :
+		class == CollationRelationId ? COLLOID : class == TSConfigRelationId ? TSCONFIGOID : class == TSDictionaryRelationId ? TSDICTOID : -1;
 }
 
 /* Gives the relations that statements of the pipeline name. */
@@ -566,6 +577,8 @@ note_relation(Datum arg, Oid relid)
 	}
 	if (list_member_oid(watched->row_types, relid))
 		kv_members_invalid = true;
+	if (list_member_oid(named_classes, relid))
+		anything_changed = true;
 	for (int i = 0; i < watched->nviews; i++)
 	{
 		ListCell   *sink;
@@ -610,11 +623,11 @@ note_role(Datum arg, int cache, uint32 hash)
 	rights_changed = true;
 }
 
-/* Is told of changed functions and the like, and of schemas, any of which may be one of those that have something of ours. */
+/* Is told of changed functions and the like, and of schemas and labels of enums, any of which may be of something of ours. */
 static void
 note_named(Datum arg, int cache, uint32 hash)
 {
-	if (hash == 0 || cache == NAMESPACEOID || list_member_int(named_hashes, (int) hash))
+	if (hash == 0 || cache == NAMESPACEOID || cache == ENUMOID || list_member_int(named_hashes, (int) hash))
 		anything_changed = true;
 }
 
