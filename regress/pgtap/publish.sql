@@ -1,8 +1,8 @@
 -- Output: kafka.publish on ordinary tables and on views, row by row and by statement, tombstones, and the fate of messages
 -- whose transaction or savepoint rolls back (DESIGN.md 1.4, 5.3).
-SELECT plan(18);
+SELECT plan(20);
 SELECT kafka_test.create_server('broker') \g /dev/null
-SELECT kafka_test.create_topic(t, 1) FROM unnest('{publish_large,publish_all,publish_state,publish_in,publish_counts,publish_alarms}'::text[]) t \g /dev/null
+SELECT kafka_test.create_topic(t, 1) FROM unnest('{publish_large,publish_all,publish_state,publish_in,publish_counts,publish_alarms,publish_touched}'::text[]) t \g /dev/null
 -- whatever a database says of its sessions, the triggers of views fire in the workers
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET session_replication_role = replica', current_database()); END $$;
 
@@ -69,6 +69,16 @@ UPDATE stock SET article = CASE article WHEN 'bolt' THEN 'rivet' ELSE 'bolt' END
 SELECT results_eq($$SELECT split_part(m, ' {', 1) FROM sink('publish_state', 11) WITH ORDINALITY s(m, n) WHERE n > 8 AND m LIKE '%(null)'$$,
 	$$VALUES ('screw (null)')$$, 'a key that another row takes over in the same statement gets no tombstone');
 SELECT set_eq('SELECT article, pieces FROM state', 'SELECT article, pieces FROM stock', 'and has its new value');
+
+-- a trigger that changes the row again: what comes before it by name publishes the row as it was, then the row as it is
+CREATE TABLE touched (id int PRIMARY KEY, pieces int);
+CREATE FOREIGN TABLE touched_sink (id int OPTIONS (key 'true'), pieces int) SERVER broker OPTIONS (topic 'publish_touched', mode 'upsert');
+CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE public.touched SET pieces = pieces + 1 WHERE id = NEW.id; RETURN NULL; END $$;
+CREATE TRIGGER touch AFTER INSERT ON touched FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE TRIGGER before_touch AFTER INSERT OR UPDATE OR DELETE ON touched FOR EACH ROW EXECUTE FUNCTION kafka.publish('touched_sink');
+INSERT INTO touched SELECT i, 1 FROM generate_series(1, 3) i;
+SELECT is((SELECT count(*)::int FROM sink('publish_touched', 3)), 3, 'each row is in the topic');
+SELECT set_eq('SELECT * FROM touched_sink', 'SELECT * FROM touched', 'as it is in its table');
 
 -- INSERT and DELETE on the topics themselves
 BEGIN;
