@@ -431,7 +431,8 @@ serve_events(KafkaTxn *txn)
 static void
 after_delivery(KafkaTxn *txn)
 {
-	if (txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
+	/* where librdkafka has thrown messages away, the next call says why */
+	if (txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR && !kv_error_is_purge(txn->failure))
 		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
 	if (rd_kafka_outq_len(txn->client->rk) > 0)
 	{
@@ -451,6 +452,9 @@ after_offsets(KafkaTxn *txn)
 {
 	if (!succeeded(txn, "commit positions"))
 		return;
+	/* or if it does not: what is committed is complete */
+	if (txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
+		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
 	KV_FAULT_POINT("kafka_offsets_sent");
 	txn->state = TXN_COMMITTING;
 	call(txn, call_commit, SLICE_MS);
@@ -612,6 +616,8 @@ succeeded(KafkaTxn *txn, const char *what)
 		kv_call_start(call);
 		return false;
 	}
+	if (kind == KAFKA_ABORT && kv_error_is_purge(txn->failure))
+		raise_error(txn, code, words, "write to", txn->failed_topic);
 	if (kind == KAFKA_ABORT && txn->failure != RD_KAFKA_RESP_ERR_NO_ERROR)
 		raise_error(txn, txn->failure, rd_kafka_err2str(txn->failure), "write to", txn->failed_topic);
 	txn->dead = kind != KAFKA_ABORT;

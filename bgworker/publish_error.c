@@ -5,7 +5,7 @@
 
 #include "publish_error.h"
 
-static const char *hint_for(rd_kafka_resp_err_t code);
+static const char *hint_for(rd_kafka_resp_err_t code, const char *what);
 
 
 /* See the header. */
@@ -15,7 +15,7 @@ kv_publish_error(KvClient *client, rd_kafka_resp_err_t code, const char *words, 
 	bool		connection = code == RD_KAFKA_RESP_ERR__TIMED_OUT || code == RD_KAFKA_RESP_ERR__TRANSPORT ||
 		code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || code == RD_KAFKA_RESP_ERR__MSG_TIMED_OUT;
 	char	   *last = kv_client_last_error(client);
-	const char *hint = hint_for(code);
+	const char *hint = hint_for(code, what);
 
 	ereport(ERROR,
 			(errcode(connection ? ERRCODE_CONNECTION_FAILURE : ERRCODE_FDW_ERROR),
@@ -25,8 +25,16 @@ kv_publish_error(KvClient *client, rd_kafka_resp_err_t code, const char *words, 
 			 hint != NULL ? errhint("%s", hint) : 0));
 }
 
+/* See the header. */
+bool
+kv_error_is_purge(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR__PURGE_QUEUE || code == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+}
+
+/* Says what helps. */
 static const char *
-hint_for(rd_kafka_resp_err_t code)
+hint_for(rd_kafka_resp_err_t code, const char *what)
 {
 	switch (code)
 	{
@@ -34,7 +42,9 @@ hint_for(rd_kafka_resp_err_t code)
 		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
 			return "Create the topic in Kafka, or correct the option topic of the foreign table. Publishing goes on by itself.";
 		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-			return "Grant the Kafka user of the user mapping Write on the topic. Publishing goes on by itself.";
+			return strcmp(what, "commit positions") != 0 ? "Grant the Kafka user of the user mapping Write on the topic, and on others that it writes to. Publishing goes on by itself."
+				: "Grant the Kafka user of the user mapping Read on the topic, also where ordinary transactions write to it: Kafka asks for that of who commits a "
+				"position there. Publishing goes on by itself.";
 		case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
 			return "Grant the Kafka user of the user mapping Write and Describe on the transactional ids that begin with the instance's name.";
 		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
