@@ -23,6 +23,12 @@
 #include "utils/resowner.h"
 #include "utils/xml.h"
 
+/*
+ * Before this an event time is none, in us: 3700 years after the first of all times, some 1000 BC. From the times of records others are computed, by
+ * subtracting how long rows are kept (join_graph.c, view_options.c), and where there is no such time neither a batch nor its end can be.
+ */
+#define EARLIEST_TIME (MIN_TIMESTAMP + INT64CONST(3700) * 36525 * (USECS_PER_DAY / 100))
+
 TimestampTz kv_time_clock = 0;
 
 static DecodeResult decode_part(Decoder *decoder, DecodePart *part, const char *what, const char *bytes, size_t len,
@@ -363,7 +369,7 @@ event_time(Decoder *decoder, int64 record_ms, Datum *values, bool *nulls, Timest
 		*time_us = DT_NOEND;
 	else
 		*time_us = DatumGetTimestampTz(values[index]);
-	if (!TIMESTAMP_NOT_FINITE(*time_us) && IS_VALID_TIMESTAMP(*time_us))
+	if (!TIMESTAMP_NOT_FINITE(*time_us) && IS_VALID_TIMESTAMP(*time_us) && *time_us >= EARLIEST_TIME)
 		return true;
 	snprintf(bad->message, sizeof(bad->message), "record of %s without an event time", decoder->topic->relation_name);
 	snprintf(bad->detail, sizeof(bad->detail), "Its event time is %s.",

@@ -30,6 +30,9 @@ static const char *const captured_settings[] = {
 	"quote_all_identifiers", "xmlbinary", "xmloption"
 };
 
+/* As long as a bound of a join may be: subtracted from a time of a record (format.c) these all are times. */
+#define LONGEST_DAYS 366000
+
 /* Stored where no grace was given: kafka.default_grace of then. Not an option: who gives none has not asked windows to close. */
 #define RESOLVED_GRACE "default_grace"
 
@@ -241,11 +244,11 @@ parse_duration(const char *name, const char *value)
 				 errdetail("Months and years have no fixed length."),
 				 errhint("Give it in days or shorter units.")));
 	if (pg_mul_s64_overflow(interval->day, USECS_PER_DAY, &result) ||
-		pg_add_s64_overflow(result, interval->time, &result) || result < 0)
+		pg_add_s64_overflow(result, interval->time, &result) || result < 0 || result > LONGEST_DAYS * USECS_PER_DAY)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("option \"kafka.%s\" cannot be \"%s\"", name, value),
-				 errhint("It is an interval of 0 or more.")));
+				 errhint("It is an interval of 0 to %d days.", LONGEST_DAYS)));
 	return result;
 }
 
