@@ -29,6 +29,7 @@ from compare import Compare
 from dead_letters import DeadLetters
 from failover import Failover, Reserve
 from faults import Faults
+from fork import Fork
 from harness import Failed, kv_kafka
 from load import Load
 from servers import Servers, create_topics, wait
@@ -62,7 +63,7 @@ class Chaos:
         self.definitions = Definitions(self.servers, seed, self.load)
         self.changes = Changes(self.servers, seed)
         self.dead_letters = DeadLetters(self.servers, seed, not lossy)
-        self.put_back = [self.changes, self.definitions, self.dead_letters]
+        self.put_back = [self.changes, self.definitions, self.dead_letters, Fork(self.servers, seed, max(60, seconds / 15))]
         self.beside = [*self.put_back, Vacuum(self.servers, seed), Reader(self.servers, seed, 1), Reader(self.servers, seed, 2),
                        Consumers(self.servers, seed), self.reserve, Backup(self.servers, seed, max(20, seconds / 15))]
         self.last = self.longest = 0
@@ -154,7 +155,7 @@ class Chaos:
         total = sum(self.faults.counts.values())
         print(f"{time.monotonic() - self.began:5.0f} s: {total} faults, {sum(self.load.produced.values())} records,"
               f" {sum(s.done for s in self.sessions)} transactions ({sum(s.lost for s in self.sessions)} cut off), recovered in {self.last:.1f} s; "
-              + ", ".join(f"{b.name} {b.done}" for b in self.beside), flush=True)
+              + ", ".join(f"{b.name} {b.done} ({b.lost})" for b in self.beside), flush=True)
 
     def _finish(self):
         """Ends all that goes on, waits for the rest, and compares."""

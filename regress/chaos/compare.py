@@ -59,10 +59,10 @@ class Compare:
 
     def _cut(self):
         """A message of epoch 2 came after two cuts; a cut has the number of the epoch that it ends."""
-        self.sql('CREATE TABLE cut (number int, lossy boolean, topic text, partition int, "offset" bigint)')
+        self.sql('CREATE TABLE cut (number int, lossy boolean, topic text, partition int, "offset" bigint, at_ms bigint)')
         for number, cut in enumerate(self.cuts):
             for (topic, partition), offset in cut.ends.items():
-                self.sql(f"INSERT INTO cut VALUES ({number}, {cut.lossy}, '{topic}', {partition}, {offset})")
+                self.sql(f"INSERT INTO cut VALUES ({number}, {cut.lossy}, '{topic}', {partition}, {offset}, {cut.at_ms})")
         self.sql('UPDATE got SET epoch = c.epoch FROM (SELECT g.topic, g.partition, g."offset", count(*) AS epoch FROM got g'
                  ' JOIN cut c ON c.topic = g.topic AND c.partition = g.partition AND c."offset" <= g."offset" GROUP BY 1, 2, 3) c'
                  ' WHERE (got.topic, got.partition, got."offset") = (c.topic, c.partition, c."offset")')
@@ -129,7 +129,8 @@ class Compare:
         self._add("duplicates", f"{topic}: twice", f"SELECT session, n, epoch, count(*) FROM ({messages}) m GROUP BY 1, 2, 3 HAVING count(*) > 1")
         self._add("differences", f"{topic}: too much", f"SELECT * FROM ({messages}) m WHERE NOT {lost}"
                   f" AND NOT EXISTS (SELECT FROM {table} t WHERE (t.session, t.n) = (m.session, m.n))")
-        self._add("losses", f"{topic}: aborted for good", f"SELECT value FROM got m WHERE topic = '{topic}' AND NOT committed AND NOT {lost} AND NOT EXISTS"
+        self._add("losses", f"{topic}: aborted for good", f"SELECT value FROM got m WHERE topic = '{topic}' AND NOT committed AND NOT {lost}"
+                  " AND NOT EXISTS (SELECT FROM cut c WHERE c.lossy AND c.at_ms >= m.timestamp_ms) AND NOT EXISTS"
                   f" (SELECT FROM got c WHERE c.topic = '{topic}' AND c.committed AND c.key IS NOT DISTINCT FROM m.key AND c.value = m.value)")
 
     def _appended(self, name, topic, expected):

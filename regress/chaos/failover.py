@@ -6,6 +6,7 @@ at that moment, and whether what had been committed last is lost. A standby unde
 """
 import os
 import shutil
+import time
 from dataclasses import dataclass
 
 import psycopg2
@@ -26,14 +27,15 @@ class Copy:
 @dataclass
 class Cut:
     lossy: bool             # ordinary transactions of the last moments are gone, and their messages are not
-    ends: dict              # {(topic, partition): offset}
+    ends: dict              # {(topic, partition): offset}, behind which a transaction may be open
+    at_ms: int
 
 
 class Reserve(Beside):
     """Keeps a copy or two; a standby is synchronous until it is needed."""
 
     def __init__(self, servers, seed):
-        super().__init__(servers, seed, "reserve", 20)
+        super().__init__(servers, seed, "reserve", 8)
         self.copies = []
         self.number = 0
 
@@ -64,11 +66,7 @@ class Reserve(Beside):
 
     def _make(self, copy):
         servers = self.servers
-        os.mkdir(copy.directory)
-        if os.getuid() == 0:
-            shutil.chown(copy.directory, "postgres")
-        servers.backup(f"{copy.directory}/data", *(["-R"] if copy.standby else []))
-        servers.configure(copy.directory, synchronous_standby_names="", unix_socket_directories=copy.directory)
+        servers.make_copy(copy.directory, *(["-R"] if copy.standby else []))
         if copy.standby:
             servers.configure(copy.directory, cluster_name="standby")
             servers.start_copy(copy.directory)
@@ -134,7 +132,7 @@ class Failover:
         replaced = copy.generation < servers.generation
         servers.kill_cluster()
         if not (copy.standby and self.ha):
-            self.cuts.append(Cut(lossy, ends_of(FACT_TOPICS)))
+            self.cuts.append(Cut(lossy, ends_of(FACT_TOPICS), round(time.time() * 1000)))
         if copy.standby:
             servers.promote(copy.directory)
         else:

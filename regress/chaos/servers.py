@@ -5,6 +5,7 @@ repository start and kill; everything is in one temporary folder.
 """
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -110,6 +111,14 @@ class Servers:
     def backup(self, directory, *options):
         run(*self.owner(), f"{self.bindir}/pg_basebackup", "-D", directory, "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-X", "stream", "-c", "fast",
             *options)
+
+    def make_copy(self, directory, *options):
+        """A base backup in a folder of its own, to be started as a cluster of its own."""
+        os.mkdir(directory)
+        if os.getuid() == 0:
+            shutil.chown(directory, "postgres")
+        self.backup(f"{directory}/data", *options)
+        self.configure(directory, synchronous_standby_names="", unix_socket_directories=directory)
 
     def configure(self, directory, **settings):
         """Settings of a copy, which also take the place of those by ALTER SYSTEM that it has come with."""
