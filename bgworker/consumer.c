@@ -209,7 +209,7 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	partition->input = input;
 	partition->number = number;
 	partition->stream_time = DT_NOBEGIN;
-	partition->eof_offset = -1;
+	partition->eof_offset = partition->log_end = -1;
 	partition->limit = PG_INT64_MAX;
 	if (stored != NULL)
 	{

@@ -71,6 +71,7 @@ static bool ask_once(KafkaCall *call, int from, int until, int limit_ms);
 static int	elapsed_ms(const struct timespec *since);
 static void note_answer(const Pipeline *pipeline, const Ask *ask, TimestampTz asked_at);
 static bool has_uncommitted(const Pipeline *pipeline, const Partition *partition);
+static int64 end_of_log(const Pipeline *pipeline, const Partition *partition);
 
 
 /* See the header. Runs: either. Blocks: no. */
@@ -294,11 +295,38 @@ note_answer(const Pipeline *pipeline, const Ask *ask, TimestampTz asked_at)
 static bool
 has_uncommitted(const Pipeline *pipeline, const Partition *partition)
 {
+	return end_of_log(pipeline, partition) > Max(partition->fetched_offset, partition->eof_offset);
+}
+
+/* Gives where the log ended, committed or not, when it was last fetched of; 0: it has not been. */
+static int64
+end_of_log(const Pipeline *pipeline, const Partition *partition)
+{
 	int64		low = 0;
 	int64		high = 0;
 
 	return rd_kafka_get_watermark_offsets(pipeline->consumer->rk, partition->input->topic->topic, partition->number, &low, &high) ==
-		RD_KAFKA_RESP_ERR_NO_ERROR && high > Max(partition->fetched_offset, partition->eof_offset);
+		RD_KAFKA_RESP_ERR_NO_ERROR ? Max(high, 0) : 0;
+}
+
+/* See the header. Ends that move on while others are waited for are not waited for: some producers have a transaction open at all times. */
+bool
+kv_ends_tables_read(Pipeline *pipeline)
+{
+	bool		read = true;
+
+	for (int i = 0; i < pipeline->ntopics; i++)
+	{
+		for (int n = 0; pipeline->topics[i].is_table && n < pipeline->topics[i].npartitions; n++)
+		{
+			Partition  *partition = &pipeline->topics[i].partitions[n];
+
+			if (partition->log_end < 0)
+				partition->log_end = end_of_log(pipeline, partition);
+			read = read && Max(partition->next_offset, partition->eof_offset) >= Min(partition->log_end, partition->limit);
+		}
+	}
+	return read;
 }
 
 /* See the header. */

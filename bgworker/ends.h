@@ -11,6 +11,10 @@
 extern bool kv_ends_ask(Pipeline *pipeline, TimestampTz now, bool all);
 /* Notes in the partitions what has been answered since the last time; true: something was, or a leader gave no answer. */
 extern bool kv_ends_answered(Pipeline *pipeline);
+/*
+ * Have tables been read to where they ended when this was asked first, with what open transactions hid then? For when all that can be read has been.
+ */
+extern bool kv_ends_tables_read(Pipeline *pipeline);
 /* Names the partitions whose leaders gave no answer, palloc'd; NULL: all did. */
 extern char *kv_ends_unanswered(Pipeline *pipeline);
 

@@ -58,6 +58,7 @@ typedef struct Partition
 	int32		leader;			/* the broker that served it when they were asked last; below 0: none */
 	bool		leaderless;		/* none did then: it may have more records than anybody can tell */
 	bool		unanswered;		/* ends.c: its leader gave no answer when it was asked last: the same */
+	int64		log_end;		/* ends.c, of tables in bootstrap: where the log ended when all that could be read had been; -1: not yet */
 	bool		uncommitted;	/* ends.c: a transaction was open in it when its leader answered last: the same */
 
 	/* merge.c: the decoded record that is next */

@@ -340,7 +340,7 @@ loop(Pipeline *pipeline)
 		}
 		if (got)
 			continue;
-		if (!pipeline->bootstrap_done && kv_merge_at_end(pipeline))
+		if (!pipeline->bootstrap_done && kv_merge_at_end(pipeline) && kv_ends_tables_read(pipeline))
 			initialize(pipeline);
 		else if (kv_merge_ready(pipeline))
 			kv_consumer_wait(pipeline, Max(1, kv_batch_interval_ms - (now - clock.batch_began) / 1000));
