@@ -93,9 +93,12 @@ kv_advance_held_open(Pipeline *pipeline, TimestampTz now)
 {
 	for (int i = 0; i < pipeline->ntopics; i++)
 	{
-		for (int n = 0; n < pipeline->topics[i].npartitions; n++)
+		TopicInput *input = &pipeline->topics[i];
+
+		/* a table has no part in time; streams wait for it only at first */
+		for (int n = 0; n < input->npartitions && !(input->is_table && pipeline->bootstrap_done); n++)
 		{
-			const Partition *partition = &pipeline->topics[i].partitions[n];
+			const Partition *partition = &input->partitions[n];
 
 			if (partition->uncommitted && has_been_idle(partition, now))
 				return partition;

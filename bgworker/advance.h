@@ -8,7 +8,7 @@
 extern void kv_advance_note_idle(Pipeline *pipeline, TimestampTz now);
 /* Would a partition be idle if its leader confirmed that it has nothing new? */
 extern bool kv_advance_waits_for_leader(Pipeline *pipeline, TimestampTz now);
-/* Finds a partition that would be, if a transaction were not open in it; NULL: there is none. */
+/* Finds a partition that would be, if a transaction were not open in it, and holds something up; NULL: there is none. */
 extern const Partition *kv_advance_held_open(Pipeline *pipeline, TimestampTz now);
 /* Computes watermarks and every view's next_frontier from what merge has given out. */
 extern void kv_advance_frontiers(Pipeline *pipeline, TimestampTz now);

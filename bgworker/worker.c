@@ -541,6 +541,7 @@ show_cut_off(Pipeline *pipeline, TimestampTz now, const char *silence)
 						  "Check that all brokers run, and that this server can connect to each by the address that it advertises. The pipeline goes on by itself when they answer.");
 	else if (held_open != NULL)
 		kv_slot_set_error(kv_my_slot, psprintf("a transaction is open in topic \"%s\" partition %d", held_open->input->topic->topic, held_open->number),
+						  held_open->input->is_table ? "Nobody sees what was written there since it began, so streams wait for the end of this table." :
 						  "Nobody sees what was written there since it began, so it holds the time of the views back.",
 						  "Its producer ends it, or the broker does after the producer's transaction.timeout.ms. The pipeline goes on by itself then.");
 	else if (was_cut_off)

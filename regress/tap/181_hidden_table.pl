@@ -33,6 +33,7 @@ query(<<~'SQL');
 wait_until('the pipeline to say what it waits for', sub { query('SELECT error FROM kafka.pipelines') eq 'a transaction is open in topic "names" partition 0' ||
 	query('SELECT count(*) FROM named') > 0 });
 is(query('SELECT count(*) FROM named'), 0, 'no record of the stream is applied meanwhile');
+is(query('SELECT error_detail FROM kafka.pipelines'), 'Nobody sees what was written there since it began, so streams wait for the end of this table.', 'and why');
 $producer->finish or die 'kv_kafka failed';
 
 wait_for_view($node, 'named');
