@@ -30,11 +30,12 @@ static const char usage_text[] =
 "  trim TOPIC [OFFSET]            deletes its records, or those before an offset\n"
 "  topics                         name <tab> partitions, sorted by name\n"
 "  leaders                        topic <tab> partition <tab> broker that leads it\n"
-"  produce TOPIC [--partition N] [--hex|--copy] [--full] [--transaction ID]\n"
+"  produce TOPIC [--partition N] [--hex|--copy] [--full] [--linger MS] [--transaction ID]\n"
 "      standard input, a record a line: [partition=N ][ts=MS ][header=NAME:VALUE ]KEY<tab>VALUE\n"
 "      no tab: no key; \\N alone: null; --hex: key and value are hex digits;\n"
 "      --copy: as COPY writes text (backslash escapes), here and in consume;\n"
 "      --full: each line is PARTITION<tab>MS<tab>KEY<tab>VALUE, \\N for the default\n"
+"      --linger: so long a batch (1 MB at most) waits for more records; default 5\n"
 "      --transaction: all of it is one transaction, which is open until the input ends\n"
 "  consume TOPIC ... [--partition N] [--isolation read_committed|read_uncommitted] [--format F] [--hex|--copy]\n"
 "      from the start to the end as it is now, topic by topic and partition by partition;\n"
@@ -50,6 +51,7 @@ Options		options = {
 	.partition = -1,
 	.isolation = "read_committed",
 	.format = "%p\\t%o\\t%t\\t%k\\t%v\\t%h",
+	.linger_ms = "5",
 };
 
 /*
@@ -111,6 +113,7 @@ main(int argc, char **argv)
 		{"hex", no_argument, NULL, 'x'},
 		{"copy", no_argument, NULL, 'c'},
 		{"full", no_argument, NULL, 'F'},
+		{"linger", required_argument, NULL, 'l'},
 		{"transaction", required_argument, NULL, 't'},
 		{NULL, 0, NULL, 0}
 	};
@@ -165,6 +168,10 @@ main(int argc, char **argv)
 				break;
 			case 't':
 				options.transaction = optarg;
+				break;
+			case 'l':
+				(void) parse_number(optarg, "--linger");
+				options.linger_ms = optarg;
 				break;
 			default:
 				usage();

@@ -25,6 +25,7 @@ typedef struct Options
 	bool		hex;			/* key and value are hex digits */
 	bool		copy_text;		/* key and value are escaped as COPY does */
 	bool		full_lines;		/* partition, time, key and value on each line */
+	const char *linger_ms;		/* so long a batch waits for more records */
 	const char *transaction;	/* transactional id of what is produced, or NULL */
 } Options;
 

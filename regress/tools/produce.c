@@ -196,7 +196,7 @@ produce(int argc, char **argv)
 	rd_kafka_conf_set(conf, "bootstrap.servers", options.broker, NULL, 0);
 	rd_kafka_conf_set(conf, "partitioner", "murmur2_random", NULL, 0);
 	rd_kafka_conf_set(conf, "enable.idempotence", "true", NULL, 0);
-	rd_kafka_conf_set(conf, "linger.ms", "5", NULL, 0);
+	rd_kafka_conf_set(conf, "linger.ms", options.linger_ms, NULL, 0);
 	/* whoever writes for long outlives a broker that is away; the flush at the end has a bound of its own */
 	rd_kafka_conf_set(conf, "message.timeout.ms", "600000", NULL, 0);
 	rd_kafka_conf_set(conf, "message.max.bytes", "16000000", NULL, 0);
