@@ -1,19 +1,20 @@
 /*
  * buffer_share.c: divides kafka.buffer_limit over what holds the records of a pipeline.
  *
- * A record is in one of two places until its batch has committed: the queue of the client, one for all partitions, and then the ring of
- * its partition (consumer.c). What is in the queue cannot be chosen, so it only has to last for the time of a batch. What
+ * A record is in one of two places until its batch has committed: the queue of the client, one for all partitions, and then, as a copy, the
+ * ring of its partition (ring.c). What is in the queue cannot be chosen, so it only has to last for the time of a batch. What
  * is in the rings can (fetching.c). Of the limit are
  *
  *	1/8 values in the queue, and 1/8 what the client needs for each record there: it stops fetching when either is full, and not before
- *	1/32 values in a response that is on its way, and some 1/10 what the client needs for them where they are small
+ *	1/32 values in a response that is on its way, of each broker, and some 1/10 what the client needs for them where they are small
  *	3/8 rings: whoever comes first, so that one that has most of the records gets most of it
  *	3/16 rings: what a batch has taken beyond that, because it waits for a partition while others are far ahead
  *	1/16 rings: by partition, beyond that, for the same reason
  *
- * The bound is not exact. One record is let in however large it is, as is one batch of a producer; compressed batches grow
- * when they arrive; and no share falls below what keeps things going (LEAST_*), so with thousands of partitions
- * the sum is more than a small limit.
+ * So the producers' batches count where they are whole, in the queue and on their way, one or two at a time, and not once for each partition.
+ * The bound is not exact. One record is let in however large it is, as is one batch of a producer in a response; compressed batches grow
+ * when they arrive, and so does a response that is full of them; no share falls below what keeps things going
+ * (LEAST_*), so with hundreds of partitions the sum is more than a small limit; and malloc keeps some of what was freed.
  */
 #include "postgres.h"
 
@@ -22,6 +23,8 @@
 /* More in one place does not make anything faster. */
 #define MOST_QUEUE_KB (64 * 1024)
 #define MOST_QUEUE_RECORDS 1000000
+/* A response is of as many partitions as go into it; the others come first in one of the next. */
+#define MOST_RESPONSE_BYTES (32 * 1024 * 1024)
 #define MOST_FETCH_BYTES (4 * 1024 * 1024)
 
 #define LEAST_RING_BYTES (64 * 1024)
@@ -40,6 +43,7 @@ kv_buffer_share(int partitions)
 	share.ring_bytes = Max(limit / 16 / Max(partitions, 1), LEAST_RING_BYTES);
 	share.queue_kb = Min(Max(limit / 8 / 1024, LEAST_QUEUE_KB), MOST_QUEUE_KB);
 	share.queue_records = Min(Max(limit / 8 / RECORD_OVERHEAD, LEAST_QUEUE_RECORDS), MOST_QUEUE_RECORDS);
+	share.response_bytes = Min(Max(limit / 32, LEAST_FETCH_BYTES), MOST_RESPONSE_BYTES);
 	share.fetch_bytes = Min(Max(limit / 32 / Max(partitions, 1), LEAST_FETCH_BYTES), MOST_FETCH_BYTES);
 	return share;
 }

@@ -4,7 +4,7 @@
 
 #include "kafka_views.h"
 
-/* What a record costs besides its key and value: librdkafka's object of it (280 bytes measured with 2.0.2), and its place in a ring. */
+/* What a record costs besides its key and value in the queue: librdkafka's object of it (280 bytes measured with 2.0.2). */
 #define RECORD_OVERHEAD 300
 
 /* Limits of one run of a pipeline. The sizes are at least such that a partition goes on, however many there are. */
@@ -16,7 +16,8 @@ typedef struct BufferShare
 	int64		ring_bytes;		/* and one of them beyond that while it is what the others wait for */
 	int			queue_kb;		/* values that the client has fetched and nobody has polled */
 	int			queue_records;	/* the same in records */
-	int			fetch_bytes;	/* what is asked for at once of a partition */
+	int			response_bytes; /* what is asked for at once of a broker */
+	int			fetch_bytes;	/* and of that of one partition */
 } BufferShare;
 
 /* Divides the present kafka.buffer_limit over so many partitions. */

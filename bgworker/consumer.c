@@ -1,12 +1,12 @@
 /*
- * consumer.c: gets messages of all partitions of a pipeline into rings.
+ * consumer.c: gets the records of all partitions of a pipeline into rings.
  *
  * All partitions have one queue (the partition interface of librdkafka, not assign()), whose size bounds
- * what the client fetches on its own while a batch runs. From there a message goes to the ring of its partition at
+ * what the client fetches on its own while a batch runs. From there a message is copied to the ring of its partition (ring.c) at
  * once; how much is taken, and of which partitions is fetched at all, is fetching.c's. Offsets
  * are always explicit and start where kafka_state.position says.
  *
- * Invariant: a message stays in its ring until the batch that applied it has
+ * Invariant: a record stays in its ring until the batch that applied it has
  * committed, so a failed batch is given out again without the broker. Nothing is ever
  * committed to the group from here; the publisher does that in its transactions.
  *
@@ -15,6 +15,8 @@
  * when the ring has run empty (merge.c).
  */
 #include "postgres.h"
+
+#include <malloc.h>
 
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -27,6 +29,7 @@
 #include "cluster.h"
 #include "consumer.h"
 #include "fetching.h"
+#include "ring.h"
 #include "start_offsets.h"
 
 /* At once; librdkafka moves whole lists, so more gains nothing. */
@@ -36,6 +39,9 @@
 #define NEAR_END 1000
 
 #define METADATA_TIMEOUT_MS 10000
+
+/* Less is not worth the look at all that is free. */
+#define TRIM_BYTES (4 * 1024 * 1024)
 
 typedef struct ConsumerCleanup
 {
@@ -50,11 +56,10 @@ static void init_partition(Pipeline *pipeline, TopicInput *input, int number, co
 static void close_partitions(void *arg);
 static Partition *partition_of(Pipeline *pipeline, const rd_kafka_message_t *msg);
 static void drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages);
-static void take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
+static bool take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg);
 static bool asks_person(const rd_kafka_message_t *msg);
 static void raise_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg) pg_attribute_noreturn();
-static void grow_fifo(Partition *partition);
-static int64 message_bytes(const rd_kafka_message_t *msg);
+static void raise_no_memory(Partition *partition) pg_attribute_noreturn();
 
 
 /*
@@ -116,15 +121,18 @@ open_client(Pipeline *pipeline, int partitions)
 	char		queue_records[16];
 	char		queue_kb[16];
 	char		fetch_bytes[16];
+	char		response_bytes[16];
 	const char *tuning[] = {
 		"queued.max.messages.kbytes", queue_kb,
 		"fetch.message.max.bytes", fetch_bytes,
+		"fetch.max.bytes", response_bytes,
 		NULL
 	};
 	const char *extra[] = {
 		"group.id", pipeline->kafka_name,
 		"fetch.wait.max.ms", "100", /* the end behind control records is told so much later */
 		"queued.min.messages", queue_records,
+		"message.max.bytes", "1000", /* a producer's; fetch.max.bytes must not be less */
 		NULL
 	};
 	MemoryContext context;
@@ -134,6 +142,7 @@ open_client(Pipeline *pipeline, int partitions)
 	snprintf(queue_records, sizeof(queue_records), "%d", pipeline->share.queue_records);
 	snprintf(queue_kb, sizeof(queue_kb), "%d", pipeline->share.queue_kb);
 	snprintf(fetch_bytes, sizeof(fetch_bytes), "%d", pipeline->share.fetch_bytes);
+	snprintf(response_bytes, sizeof(response_bytes), "%d", pipeline->share.response_bytes);
 	pipeline->consumer = kv_client_tuned_consumer(pipeline->context, pipeline->serverid, pipeline->owner, tuning, extra);
 	pipeline->queue = NULL;
 
@@ -221,8 +230,7 @@ init_partition(Pipeline *pipeline, TopicInput *input, int number, const Position
 	partition->committed_stream_time = partition->stream_time;
 	partition->last_mark = partition->committed_mark = partition->next_offset;
 	partition->last_mark_time = partition->committed_mark_time = DT_NOBEGIN;
-	partition->fifo_size = 1024;
-	partition->fifo = palloc0(sizeof(rd_kafka_message_t *) * partition->fifo_size);
+	kv_ring_init(pipeline, partition);
 	partition->head_values = palloc0(sizeof(Datum) * natts);
 	partition->head_nulls = palloc0(sizeof(bool) * natts);
 	partition->head_context = AllocSetContextCreate(pipeline->context, "kv record", ALLOCSET_DEFAULT_SIZES);
@@ -245,11 +253,8 @@ close_partitions(void *arg)
 		{
 			Partition  *partition = &input->partitions[n];
 
-			for (int m = 0; m < partition->fifo_count; m++)
-				rd_kafka_message_destroy(FIFO_AT(partition, m));
-			partition->fifo_count = 0;
-			if (partition->started && !partition->parked)
-				(void) rd_kafka_consume_stop(input->handle, partition->number);
+			kv_ring_end(partition);
+			kv_fetching_end(pipeline, partition);
 		}
 		input->handle = NULL;
 		input->npartitions = 0;
@@ -274,6 +279,7 @@ kv_consumer_poll(Pipeline *pipeline)
 {
 	rd_kafka_message_t *messages[POLL_ROWS];
 	rd_kafka_message_t *failure = NULL;
+	Partition  *no_memory = NULL;
 	int			room = Min(kv_fetching_room(pipeline), POLL_ROWS);
 	ssize_t		count = room > 0 ? rd_kafka_consume_batch_queue(pipeline->queue, 0, messages, room) : 0;
 
@@ -283,12 +289,12 @@ kv_consumer_poll(Pipeline *pipeline)
 		rd_kafka_message_t *msg = messages[i];
 		Partition  *partition = partition_of(pipeline, msg);
 
-		if (partition != NULL && msg->err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			take_message(pipeline, partition, msg);
+		if (partition != NULL && msg->err == RD_KAFKA_RESP_ERR_NO_ERROR && no_memory == NULL)
+			no_memory = take_message(pipeline, partition, msg) ? NULL : partition;
 		else if (partition != NULL && msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 		{
 			partition->eof_offset = Max(partition->eof_offset, msg->offset);
-			partition->at_end = true;
+			partition->at_end = !partition->parked; /* else its ring has refused what lies before */
 			rd_kafka_message_destroy(msg);
 		}
 		else if (partition != NULL && failure == NULL && asks_person(msg))
@@ -298,6 +304,8 @@ kv_consumer_poll(Pipeline *pipeline)
 	}
 	if (failure != NULL)
 		raise_error_message(pipeline, partition_of(pipeline, failure), failure);
+	if (no_memory != NULL)
+		raise_no_memory(no_memory);
 	if (room > 0)
 		kv_fetching_polled(pipeline, count < room);
 	if (count == 0)
@@ -331,26 +339,29 @@ drain_client_events(Pipeline *pipeline, rd_kafka_message_t **messages)
 		rd_kafka_message_destroy(messages[i]);
 }
 
-/* Puts a message at the end of its ring. A live partition stays so unless much is behind the message. */
-static void
+/* Puts a message at the end of its ring; false: there is no memory. A live partition stays so unless much is behind the message. */
+static bool
 take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 {
-	if (msg->offset < partition->fetched_offset)
+	int64		offset = msg->offset;
+	int64		len = msg->len;
+	int64		bytes;
+
+	if (offset < partition->fetched_offset || kv_fetching_refuses(pipeline, partition))
 	{
-		/* it came before fetching was begun again */
+		/* it came before fetching was begun again, or comes again then */
 		rd_kafka_message_destroy(msg);
-		return;
+		return true;
 	}
-	if (partition->fifo_count == partition->fifo_size)
-		grow_fifo(partition);
-	FIFO_AT(partition, partition->fifo_count) = msg;
-	partition->fifo_count++;
-	partition->fetched_offset = msg->offset + 1;
+	bytes = kv_ring_add(partition, msg);
+	if (bytes < 0)
+		return false;
+	partition->fetched_offset = offset + 1;
 	partition->hurried = false;
-	pipeline->record_bytes = message_bytes(msg);
-	partition->fifo_bytes += pipeline->record_bytes;
-	pipeline->rings_bytes += pipeline->record_bytes;
-	pipeline->polled_bytes += msg->len;
+	pipeline->record_bytes = bytes;
+	pipeline->rings_bytes += bytes;
+	pipeline->most_bytes = Max(pipeline->most_bytes, pipeline->rings_bytes);
+	pipeline->polled_bytes += len;
 	pipeline->polled_records++;
 
 	/* the cached end costs a lock: ask for it now and then only */
@@ -361,9 +372,10 @@ take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 
 		if (rd_kafka_get_watermark_offsets(pipeline->consumer->rk, partition->input->topic->topic, partition->number,
 										   &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-			high - msg->offset > NEAR_END)
+			high - offset > NEAR_END)
 			partition->at_end = false;
 	}
+	return true;
 }
 
 /*
@@ -399,34 +411,16 @@ raise_error_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t
 }
 
 /*
- * Doubles a ring; its oldest message comes to lie at 0. Where there is no memory the run ends: a smaller batch of the same run (batch_size.c) would go on
- * without the messages that were polled with this one and have no ring yet.
+ * Says that there is no memory for a record. The run ends: a smaller batch of the same run (batch_size.c) would go on without the messages that
+ * were polled with this one.
  */
 static void
-grow_fifo(Partition *partition)
+raise_no_memory(Partition *partition)
 {
-	int			size = partition->fifo_size * 2;
-	rd_kafka_message_t **fifo = MemoryContextAllocExtended(GetMemoryChunkContext(partition->fifo), sizeof(rd_kafka_message_t *) * size,
-														   MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
-
-	if (fifo == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("no memory for the records of topic \"%s\" partition %d that are fetched", partition->input->topic->topic, partition->number),
-				 errhint("Lower kafka.buffer_limit, or raise the memory of the server.")));
-	for (int i = 0; i < partition->fifo_count; i++)
-		fifo[i] = FIFO_AT(partition, i);
-	pfree(partition->fifo);
-	partition->fifo = fifo;
-	partition->fifo_size = size;
-	partition->fifo_head = 0;
-}
-
-/* Gives what a message takes in memory. */
-static int64
-message_bytes(const rd_kafka_message_t *msg)
-{
-	return msg->len + msg->key_len + RECORD_OVERHEAD;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("no memory for the records of topic \"%s\" partition %d that are fetched", partition->input->topic->topic, partition->number),
+			 errhint("Lower kafka.buffer_limit, or raise the memory of the server.")));
 }
 
 /*
@@ -463,7 +457,7 @@ kv_consumer_wait(Pipeline *pipeline, long timeout_ms)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Frees the messages of a committed batch and makes where we are the state to go back to. */
+/* Frees the records of a committed batch and makes where we are the state to go back to. */
 void
 kv_consumer_release(Pipeline *pipeline)
 {
@@ -475,23 +469,28 @@ kv_consumer_release(Pipeline *pipeline)
 		{
 			Partition  *partition = &input->partitions[n];
 
-			for (int m = 0; m < partition->fifo_given; m++)
-			{
-				int64		bytes = message_bytes(FIFO_AT(partition, m));
-
-				partition->fifo_bytes -= bytes;
-				pipeline->rings_bytes -= bytes;
-				rd_kafka_message_destroy(FIFO_AT(partition, m));
-			}
-			partition->fifo_head = (partition->fifo_head + partition->fifo_given) & (partition->fifo_size - 1);
-			partition->fifo_count -= partition->fifo_given;
-			partition->fifo_given = 0;
+			pipeline->rings_bytes -= kv_ring_release(partition);
 			partition->committed_offset = partition->next_offset;
 			partition->committed_stream_time = partition->stream_time;
 			partition->committed_mark = partition->last_mark;
 			partition->committed_mark_time = partition->last_mark_time;
 		}
 	}
+}
+
+/*
+ * Gives the system back what the rings have needed and need no more: malloc keeps nearly all of it, because somewhere above lies something that stays.
+ * Runs: either. Blocks: for the milliseconds that it takes, so it is for now and then, not for every batch.
+ */
+void
+kv_consumer_trim(Pipeline *pipeline)
+{
+	if (pipeline->most_bytes < TRIM_BYTES || pipeline->rings_bytes >= TRIM_BYTES / 4)
+		return;
+#ifdef __GLIBC__
+	(void) malloc_trim(0);
+#endif
+	pipeline->most_bytes = pipeline->rings_bytes;
 }
 
 /* Undoes what merge gave out since the last commit. */
@@ -516,7 +515,7 @@ kv_consumer_rewind(Pipeline *pipeline)
 	}
 }
 
-/* Counts the polled messages that merge has not given out. */
+/* Counts the polled records that merge has not given out. */
 int64
 kv_consumer_pending(Pipeline *pipeline)
 {

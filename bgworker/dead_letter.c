@@ -190,7 +190,7 @@ check_memory(Pipeline *pipeline)
 bool
 kv_dead_letter_is_stop(Pipeline *pipeline, const Partition *partition)
 {
-	return pipeline->stop_partition == partition && pipeline->stop_offset == kv_merge_message((Partition *) partition)->offset;
+	return pipeline->stop_partition == partition && pipeline->stop_offset == kv_merge_record(partition)->offset;
 }
 
 /* Adds to an error which record makes which view fail, and what can be done. */
@@ -210,15 +210,15 @@ void
 kv_dead_letter_head(Pipeline *pipeline, Partition *partition)
 {
 	TopicDef   *topic = partition->input->topic;
-	rd_kafka_message_t *msg = kv_merge_message(partition);
+	const TopicRecord *record = kv_merge_record(partition);
 	DecodeError *bad = &partition->head_bad;
-	RowSource	source = {.partition = partition,.offset = msg->offset,.msg = msg};
+	RowSource	source = {.partition = partition,.offset = record->offset,.record = record};
 
 	if (topic->on_error == ON_ERROR_STOP)
 		ereport(ERROR,
 				(errcode(bad->sqlstate),
 				 errmsg("record " INT64_FORMAT " of topic \"%s\" partition %d is bad: %s",
-						msg->offset, topic->topic, partition->number, bad->message),
+						record->offset, topic->topic, partition->number, bad->message),
 				 bad->detail[0] ? errdetail("%s", bad->detail) : 0,
 				 errhint("Foreign table %s says on_error 'stop'. Set it to 'dead_letter' or 'skip' to go on.", topic->relation_name)));
 	kv_set_aside_record(pipeline, &source, NULL, bad->sqlstate, bad->message, bad->detail[0] ? bad->detail : NULL);

@@ -72,8 +72,8 @@ end_store(Tuplestorestate **store)
 void
 kv_delta_add_head(Pipeline *pipeline, Partition *partition)
 {
-	rd_kafka_message_t *msg = kv_merge_message(partition);
-	RowSource	source = {.partition = partition,.offset = msg->offset,.msg = msg};
+	const TopicRecord *record = kv_merge_record(partition);
+	RowSource	source = {.partition = partition,.offset = record->offset,.record = record};
 
 	kv_delta_add(pipeline, source, partition->head_values, partition->head_nulls, partition->head_time, partition->stream_time,
 				 partition->head_result == DECODE_DELETE);

@@ -4,8 +4,8 @@
  * The merge needs the next record of each partition (merge.c), so rings are filled up to what all of them may hold together, whoever
  * comes first. When they hold that, nothing more is taken from the queue, and so the client stops, until a partition has run empty before its end. It
  * must get its next record whatever the others hold, and what lies before that in the queue is theirs: so
- * those that are ahead with more than their share are parked. Of a parked partition nothing is fetched, and what the client had of it
- * is thrown away. It is fetched again as soon as there is room, the one first whose records are next: a fetch
+ * those that are ahead with more than their share are parked, and of none more than such a share is taken at a time. Of a parked
+ * partition nothing is fetched, and what the client had of it is thrown away. It is fetched again as soon as there is room, the one first whose records are next: a fetch
  * that begins when the ring has run empty would be waited for, up to fetch.wait.max.ms where all others are at their ends.
  *
  * Invariant: a partition is parked only with records in its ring, and not told to be at its end, so the merge never passes over it.
@@ -23,6 +23,8 @@
 #define HURRY_TIMEOUT_MS 100
 
 static void park_those_ahead(Pipeline *pipeline);
+static void park(Pipeline *pipeline, Partition *partition);
+static void lead_into(Pipeline *pipeline, Partition *partition, rd_kafka_queue_t *queue);
 static bool has_more(Pipeline *pipeline, const Partition *partition);
 static TimestampTz next_time(const Partition *partition);
 static int64 bytes_ahead(const Partition *partition);
@@ -84,7 +86,7 @@ kv_fetching_room(Pipeline *pipeline)
 		if (!waited_for || given_bytes > pipeline->share.rings_bytes / 2)
 			return 0;
 		park_those_ahead(pipeline);
-		bytes = pipeline->share.rings_bytes / 16;
+		bytes = Min(pipeline->share.rings_bytes / 16, pipeline->share.ring_bytes);
 	}
 	return 1 + Min(bytes / pipeline->record_bytes, PG_INT32_MAX - 1);
 }
@@ -104,13 +106,58 @@ park_those_ahead(Pipeline *pipeline)
 			if (!partition->started || partition->parked || bytes_ahead(partition) <= pipeline->share.ring_bytes ||
 				!has_more(pipeline, partition))
 				continue;
-			/* this marks what is in the queue as outdated, and the client throws it away when it is polled */
-			(void) rd_kafka_consume_stop(input->handle, partition->number);
-			partition->parked = true;
-			partition->at_end = false;
-			pipeline->polled_records = pipeline->share.queue_records;	/* they may have been what filled the queue */
+			park(pipeline, partition);
 		}
 	}
+}
+
+/*
+ * Has nothing more fetched of a partition. This marks what is in the queue as outdated, and the client throws it away when it is polled. What is
+ * still on its way is as outdated, but would come into a queue of the partition's own, which nobody polls: it is led into ours.
+ */
+static void
+park(Pipeline *pipeline, Partition *partition)
+{
+	(void) rd_kafka_consume_stop(partition->input->handle, partition->number);
+	lead_into(pipeline, partition, pipeline->queue);
+	partition->parked = true;
+	partition->at_end = false;
+	pipeline->polled_records = pipeline->share.queue_records;	/* they may have been what filled the queue */
+}
+
+/* Has a partition that is stopped put into a queue what comes of it; NULL: into its own. */
+static void
+lead_into(Pipeline *pipeline, Partition *partition, rd_kafka_queue_t *queue)
+{
+	rd_kafka_queue_t *own = rd_kafka_queue_get_partition(pipeline->consumer->rk, partition->input->topic->topic, partition->number);
+
+	if (own == NULL)
+		return;
+	rd_kafka_queue_forward(own, queue);
+	rd_kafka_queue_destroy(own);
+}
+
+/* Runs: either. Blocks: no. */
+void
+kv_fetching_end(Pipeline *pipeline, Partition *partition)
+{
+	if (partition->parked)
+		lead_into(pipeline, partition, NULL);
+	else if (partition->started)
+		(void) rd_kafka_consume_stop(partition->input->handle, partition->number);
+	partition->started = partition->parked = false;
+}
+
+/*
+ * Tells whether a ring takes no more although a message of its partition has been polled: how many may be polled is calculated from the size of
+ * one record, and others can be far larger. Then the partition is parked. Runs: either. Blocks: no.
+ */
+bool
+kv_fetching_refuses(Pipeline *pipeline, Partition *partition)
+{
+	if (!partition->parked && pipeline->rings_bytes > pipeline->share.rings_bytes / 16 * 17 && bytes_ahead(partition) > pipeline->share.ring_bytes)
+		park(pipeline, partition);
+	return partition->parked;
 }
 
 /* Tells whether a partition had more when it was last fetched of; where not, parking it would only hide its end. */

@@ -16,6 +16,7 @@
 
 #include "consumer.h"
 #include "merge.h"
+#include "ring.h"
 
 static bool comes_before(const Partition *a, const Partition *b);
 static void skip_to_end(Partition *partition);
@@ -150,7 +151,7 @@ kv_merge_at_limit(Partition *partition)
 	if (partition->limit == PG_INT64_MAX)
 		return false;
 	if (partition->next_offset < partition->limit &&
-		(partition->fifo_given < partition->fifo_count ? kv_merge_message(partition)->offset >= partition->limit
+		(partition->fifo_given < partition->fifo_count ? kv_merge_record(partition)->offset >= partition->limit
 		 : partition->at_end && partition->eof_offset >= partition->limit))
 		partition->next_offset = partition->limit;
 	return partition->next_offset >= partition->limit;
@@ -177,7 +178,6 @@ skip_to_end(Partition *partition)
 bool
 kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 {
-	TopicRecord record;
 	MemoryContext old;
 
 	if (partition->head_valid)
@@ -185,10 +185,9 @@ kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 	if (partition->fifo_given == partition->fifo_count)
 		return false;
 
-	record = kv_record_of(kv_merge_message(partition));
 	MemoryContextReset(partition->head_context);
 	old = MemoryContextSwitchTo(partition->head_context);
-	partition->head_result = kv_decode(partition->input->decoder, &record, partition->head_values, partition->head_nulls,
+	partition->head_result = kv_decode(partition->input->decoder, kv_merge_record(partition), partition->head_values, partition->head_nulls,
 									   &partition->head_time, &partition->head_bad);
 	MemoryContextSwitchTo(old);
 
@@ -200,11 +199,11 @@ kv_merge_decode_head(Pipeline *pipeline, Partition *partition)
 	return true;
 }
 
-/* Gives the message of the head. */
-rd_kafka_message_t *
-kv_merge_message(Partition *partition)
+/* Gives the record of the head. */
+const TopicRecord *
+kv_merge_record(const Partition *partition)
 {
-	return FIFO_AT(partition, partition->fifo_given);
+	return RING_AT(partition, partition->fifo_given);
 }
 
 /* Moves past the head. */
@@ -212,7 +211,7 @@ void
 kv_merge_consume(Partition *partition)
 {
 	Assert(partition->head_valid);
-	partition->next_offset = kv_merge_message(partition)->offset + 1;
+	partition->next_offset = kv_merge_record(partition)->offset + 1;
 	partition->stream_time = partition->head_order;
 	partition->fifo_given++;
 	partition->head_valid = false;

@@ -26,8 +26,8 @@ extern bool kv_merge_is_live(Pipeline *pipeline);
 extern bool kv_merge_end_moved(Pipeline *pipeline);
 /* Has everything before the partition's limit been given out (redo.c)? */
 extern bool kv_merge_at_limit(Partition *partition);
-/* The message behind the head. */
-extern rd_kafka_message_t *kv_merge_message(Partition *partition);
+/* The record behind the head, until its batch has committed. */
+extern const TopicRecord *kv_merge_record(const Partition *partition);
 /* Moves past the head: offset, stream time. */
 extern void kv_merge_consume(Partition *partition);
 /* Makes a head ready to give out, for readers that need no order between partitions; false: nothing polled. */

@@ -38,7 +38,7 @@ typedef struct Partition
 	int64		limit;			/* redo.c: nothing from here on is given out; PG_INT64_MAX: no limit */
 
 	/*
-	 * consumer.c: a ring of polled messages, oldest first. The first
+	 * ring.c: copies of polled messages, oldest first. The first
 	 * fifo_given of them were given out by merge and stay until the batch
 	 * commits, so that a failed batch gives them out again and a dead letter
 	 * has its bytes.
@@ -46,12 +46,13 @@ typedef struct Partition
 	bool		started;
 	bool		parked;			/* fetching.c: started, but not fetched of now */
 	int64		fetched_offset; /* what comes next has this offset or a greater one */
-	rd_kafka_message_t **fifo;
+	TopicRecord **fifo;
 	int			fifo_size,		/* a power of two */
 				fifo_head,
 				fifo_given,
 				fifo_count;
-	int64		fifo_bytes;		/* of the messages in it (message_bytes) */
+	int64		fifo_bytes;		/* what they take in memory */
+	MemoryContext fifo_context; /* holds them */
 	bool		hurried;		/* fetching.c: the client was told to hurry since the last one came */
 	bool		at_end;			/* the broker said end of partition, nothing far behind it since */
 	int64		eof_offset;		/* the end as last told: may lie behind control records */
@@ -174,8 +175,8 @@ typedef struct RowSource
 {
 	Partition  *partition;
 	int64		offset;
-	rd_kafka_message_t *msg;
-	KeptRecord *kept;			/* in the place of msg */
+	const TopicRecord *record;	/* in its ring */
+	KeptRecord *kept;			/* in the place of that */
 } RowSource;
 
 typedef struct Pipeline
@@ -198,6 +199,7 @@ typedef struct Pipeline
 	WaitEventSet *wait_set;
 	BufferShare share;			/* what queue and rings may hold */
 	int64		rings_bytes;	/* what all rings do */
+	int64		most_bytes;		/* and did, since memory was last given back */
 	int64		record_bytes;	/* of the last record that came */
 	bool		queue_empty;	/* fetching.c: it was when it was last polled */
 	int64		polled_bytes,	/* values taken from it since it was empty before */

@@ -310,7 +310,7 @@ collect_target(Pipeline *pipeline, ReloadTarget *target, HTAB *skipped)
 				finish_target(target);
 			break;
 		}
-		offset = kv_merge_message(partition)->offset;
+		offset = kv_merge_record(partition)->offset;
 		if (offset >= target->offset)
 		{
 			finish_target(target);

@@ -94,7 +94,7 @@ insert_record(Pipeline *pipeline, const RowSource *source, PipelineView *view,
 	const Oid	types[] = {INT8OID, OIDOID, OIDOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
 	BYTEAOID, BYTEAOID, JSONBOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, BOOLOID};
 	TopicDef   *topic = source->partition->input->topic;
-	TopicRecord record = source->kept ? source->kept->record : kv_record_of(source->msg);
+	TopicRecord record = source->kept ? source->kept->record : *source->record;
 	char	   *upper_rows = view ? kv_upper_rows_pack(pipeline, view) : NULL;
 	char		nulls[] = "                ";
 	Datum		values[16];

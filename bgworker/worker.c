@@ -474,6 +474,7 @@ look_around(Pipeline *pipeline, LoopClock *clock, TimestampTz now, RunEnd *end)
 	if (now - clock->began >= WELL_AFTER * INT64CONST(1000) && !pipeline->cut_off)
 		kv_slot_clear_error(kv_my_slot);
 	kv_outbox_limit_wait(pipeline);
+	kv_consumer_trim(pipeline);
 	kv_my_slot->phase = pipeline->redo ? PIPELINE_REDOING : kv_merge_is_live(pipeline) ? PIPELINE_LIVE : PIPELINE_CATCHING_UP;
 	if ((seconds = (now - clock->rate_since) / 1e6) >= 5)
 	{

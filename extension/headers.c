@@ -32,19 +32,15 @@ header_text(const char *bytes, size_t len)
 	return value;
 }
 
-/* Gives the headers of a record. */
+/* Gives them as an object. */
 Datum
-kv_headers_jsonb(const rd_kafka_message_t *msg, bool *isnull)
+kv_headers_jsonb(const rd_kafka_headers_t *headers)
 {
-	rd_kafka_headers_t *headers;
 	JsonbParseState *state = NULL;
 	const char *name;
 	const void *bytes;
 	size_t		len;
 
-	*isnull = rd_kafka_message_headers(msg, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR;
-	if (*isnull)
-		return (Datum) 0;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &bytes, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
 	{

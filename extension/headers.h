@@ -9,7 +9,7 @@
 #include <librdkafka/rdkafka.h>
 
 /* Headers of a record as jsonb ({"name": "value" | null, ...}; bytes that are not UTF-8 as hex with \x). */
-extern Datum kv_headers_jsonb(const rd_kafka_message_t *msg, bool *isnull);
+extern Datum kv_headers_jsonb(const rd_kafka_headers_t *headers);
 /* Packs them as outbox.h says; values that are not strings as their JSON. Raises an error for what is no object. */
 extern bytea *kv_headers_pack(Jsonb *headers);
 

@@ -1,6 +1,6 @@
 /*
- * record.h: one record of a topic, as the client gave it or as it was kept aside (kafka_state.dead_letter): what is
- * kept is the whole record, so both are decoded alike.
+ * record.h: one record of a topic, as the client gave it, as a worker copied it (ring.c), or as it was kept aside
+ * (kafka_state.dead_letter): what is kept is the whole record, so all are decoded alike.
  */
 #ifndef KV_RECORD_H
 #define KV_RECORD_H
@@ -16,8 +16,9 @@ typedef struct TopicRecord
 	const char *value;			/* NULL: null */
 	size_t		value_len;
 	int64		timestamp_ms;	/* -1: none */
-	const rd_kafka_message_t *msg;	/* has the headers; NULL: it was kept aside, with these */
-	Datum		headers;
+	const rd_kafka_message_t *msg;	/* has the headers; NULL: it is a copy, with these */
+	rd_kafka_headers_t *client_headers; /* as the client has them; NULL: these */
+	Datum		headers;		/* jsonb */
 	bool		no_headers;
 } TopicRecord;
 
@@ -40,10 +41,12 @@ kv_record_of(const rd_kafka_message_t *msg)
 static inline Datum
 kv_record_headers(const TopicRecord *record, bool *isnull)
 {
-	if (record->msg != NULL)
-		return kv_headers_jsonb(record->msg, isnull);
-	*isnull = record->no_headers;
-	return record->headers;
+	rd_kafka_headers_t *headers = record->client_headers;
+
+	*isnull = record->msg != NULL ? rd_kafka_message_headers(record->msg, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR : record->no_headers;
+	if (*isnull)
+		return (Datum) 0;
+	return headers != NULL ? kv_headers_jsonb(headers) : record->headers;
 }
 
 #endif							/* KV_RECORD_H */

@@ -1,0 +1,155 @@
+/*
+ * ring.c: the records of a partition that were polled, oldest first, until their batch has committed.
+ *
+ * They are copies. A message of the client holds all that it came with: a producer's batch where that was compressed, else the whole
+ * response of a broker. Where records wait in many partitions, and each holds another of those, they would take many times
+ * what they are: in 100 partitions with batches of 1 MB 100 MB, under a limit of 16. Besides, a copy is smaller
+ * than what the client needs for a message.
+ *
+ * Copies lie in a context of the ring, in blocks that are free again when all in them are: they go in the order in which they came.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "ring.h"
+
+#define FIRST_SIZE 1024
+
+/* Records of more than an eighth have a block of their own; of a ring two blocks may be nearly empty. */
+#define LEAST_BLOCK 1024
+#define MOST_BLOCK (16 * 1024)
+
+/* What a record takes besides its key and value: itself, the context's chunk, its place in the ring; and a header of one besides its name and value. */
+#define COPY_OVERHEAD (sizeof(TopicRecord) + 40)
+#define HEADER_OVERHEAD 100
+
+static bool grow(Partition *partition);
+static TopicRecord *copy_message(Partition *partition, rd_kafka_message_t *msg);
+static int64 record_bytes(const TopicRecord *record);
+static int64 headers_bytes(const rd_kafka_headers_t *headers);
+static void free_record(TopicRecord *record);
+
+
+/* Runs: either. Blocks: no. */
+void
+kv_ring_init(Pipeline *pipeline, Partition *partition)
+{
+	partition->fifo_size = FIRST_SIZE;
+	partition->fifo = MemoryContextAllocZero(pipeline->context, sizeof(TopicRecord *) * partition->fifo_size);
+	partition->fifo_context = GenerationContextCreate(pipeline->context, "kv ring", 0, LEAST_BLOCK, MOST_BLOCK);
+}
+
+/* Runs: either. Blocks: no. Raises nothing, as the caller has more messages in its hands. */
+int64
+kv_ring_add(Partition *partition, rd_kafka_message_t *msg)
+{
+	TopicRecord *record = partition->fifo_count < partition->fifo_size || grow(partition) ? copy_message(partition, msg) : NULL;
+	int64		bytes;
+
+	rd_kafka_message_destroy(msg);
+	if (record == NULL)
+		return -1;
+	RING_AT(partition, partition->fifo_count) = record;
+	partition->fifo_count++;
+	bytes = record_bytes(record);
+	partition->fifo_bytes += bytes;
+	return bytes;
+}
+
+/* Doubles a ring; its oldest record comes to lie at 0. False: there is no memory. */
+static bool
+grow(Partition *partition)
+{
+	int			size = partition->fifo_size * 2;
+	TopicRecord **fifo = MemoryContextAllocExtended(GetMemoryChunkContext(partition->fifo), sizeof(TopicRecord *) * size,
+													MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
+
+	if (fifo == NULL)
+		return false;
+	for (int i = 0; i < partition->fifo_count; i++)
+		fifo[i] = RING_AT(partition, i);
+	pfree(partition->fifo);
+	partition->fifo = fifo;
+	partition->fifo_size = size;
+	partition->fifo_head = 0;
+	return true;
+}
+
+/* Copies a message, of which only the headers are taken off; NULL: there is no memory. */
+static TopicRecord *
+copy_message(Partition *partition, rd_kafka_message_t *msg)
+{
+	TopicRecord *record = MemoryContextAllocExtended(partition->fifo_context, sizeof(TopicRecord) + msg->key_len + msg->len,
+													 MCXT_ALLOC_NO_OOM | MCXT_ALLOC_HUGE);
+	char	   *bytes = (char *) (record + 1);
+
+	if (record == NULL)
+		return NULL;
+	*record = kv_record_of(msg);
+	record->msg = NULL;
+	if (msg->key != NULL)
+		record->key = memcpy(bytes, msg->key, msg->key_len);
+	if (msg->payload != NULL)
+		record->value = memcpy(bytes + msg->key_len, msg->payload, msg->len);
+	record->no_headers = rd_kafka_message_detach_headers(msg, &record->client_headers) != RD_KAFKA_RESP_ERR_NO_ERROR;
+	return record;
+}
+
+/* Gives what a record takes in memory. */
+static int64
+record_bytes(const TopicRecord *record)
+{
+	return record->value_len + record->key_len + COPY_OVERHEAD + (record->no_headers ? 0 : headers_bytes(record->client_headers));
+}
+
+static int64
+headers_bytes(const rd_kafka_headers_t *headers)
+{
+	int64		result = HEADER_OVERHEAD;
+	const char *name;
+	const void *value;
+	size_t		len;
+
+	for (size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &len) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+		result += strlen(name) + len + HEADER_OVERHEAD;
+	return result;
+}
+
+/* Runs: either. Blocks: no. */
+int64
+kv_ring_release(Partition *partition)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < partition->fifo_given; i++)
+	{
+		bytes += record_bytes(RING_AT(partition, i));
+		free_record(RING_AT(partition, i));
+	}
+	partition->fifo_bytes -= bytes;
+	partition->fifo_head = (partition->fifo_head + partition->fifo_given) & (partition->fifo_size - 1);
+	partition->fifo_count -= partition->fifo_given;
+	partition->fifo_given = 0;
+	return bytes;
+}
+
+static void
+free_record(TopicRecord *record)
+{
+	if (record->client_headers != NULL)
+		rd_kafka_headers_destroy(record->client_headers);
+	pfree(record);
+}
+
+/* The copies go with the memory of the run; their headers are the client's. */
+void
+kv_ring_end(Partition *partition)
+{
+	for (int i = 0; i < partition->fifo_count; i++)
+	{
+		if (RING_AT(partition, i)->client_headers != NULL)
+			rd_kafka_headers_destroy(RING_AT(partition, i)->client_headers);
+	}
+	partition->fifo_count = partition->fifo_given = 0;
+}

@@ -1,0 +1,19 @@
+/* ring.h: the records of a partition that were polled, oldest first. */
+#ifndef KV_RING_H
+#define KV_RING_H
+
+#include "pipeline.h"
+
+/* Makes the empty ring of a partition. */
+extern void kv_ring_init(Pipeline *pipeline, Partition *partition);
+/* Puts a copy of a message at the end and gives the message back to the client; what the copy takes, or -1 where there is no memory for it. */
+extern int64 kv_ring_add(Partition *partition, rd_kafka_message_t *msg);
+/* Frees the records that merge has given out; what they took. */
+extern int64 kv_ring_release(Partition *partition);
+/* Gives back what is not in the memory of the run. Raises nothing. */
+extern void kv_ring_end(Partition *partition);
+
+/* The record at a place from the oldest on. */
+#define RING_AT(p, i) ((p)->fifo[((p)->fifo_head + (i)) & ((p)->fifo_size - 1)])
+
+#endif							/* KV_RING_H */
