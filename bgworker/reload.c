@@ -84,6 +84,7 @@ kv_reload_start(Pipeline *pipeline)
 	MemoryContext old = MemoryContextSwitchTo(pipeline->context);
 	List	   *targets = NIL;
 	HTAB	   *skipped = NULL;
+	TimestampTz clock = kv_time_clock;
 	bool		whole;
 	ListCell   *lc;
 
@@ -127,8 +128,11 @@ kv_reload_start(Pipeline *pipeline)
 	}
 	if (targets != NIL)
 	{
+		/* what was from the future when it came is among the skipped ones, whatever the clock and kafka.max_ahead say now */
+		kv_time_clock = DT_NOEND;
 		refill(pipeline, targets, skipped);
 		put_retried(pipeline, skipped);
+		kv_time_clock = clock;
 	}
 	if (!whole)
 	{
@@ -341,7 +345,7 @@ refuse_bad(const Partition *partition, int64 offset, const DecodeError *bad)
 					offset, topic->topic, partition->number, bad->message),
 			 errdetail("A join's buffer must be reloaded after a crash, and it had this record.%s%s",
 					   bad->detail[0] ? " " : "", bad->detail),
-			 errhint("Undo what keeps foreign table %s from reading it (a changed type, enum or domain, a lower kafka.max_ahead), and the pipeline "
+			 errhint("Undo what keeps foreign table %s from reading it (a changed type, enum or domain), and the pipeline "
 					 "goes on by itself; or drop the views of the pipeline and create them again.", topic->relation_name)));
 }
 

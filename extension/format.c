@@ -399,6 +399,8 @@ kv_time_too_far(int64 record_timestamp_ms, TimestampTz event_time, const char **
 	TimestampTz record = record_timestamp_ms < 0 ? 0 : time_of_ms(record_timestamp_ms);
 	TimestampTz limit = record_timestamp_ms < 0 ? event_time : record;
 
+	if (kv_time_clock == DT_NOEND)
+		return false;
 	if (limit > clock + ahead_us && kv_time_clock == 0)
 		clock = answer = GetCurrentTimestamp();
 	if (limit > clock + ahead_us)

@@ -30,7 +30,7 @@ extern DecodeResult kv_decode(Decoder *decoder, const TopicRecord *record,
  * after the clock, or its event time as much after its timestamp (after the clock where
  * it has none)? *why gets a static sentence. kv_decode has looked already.
  */
-extern TimestampTz kv_time_clock;	/* the clock by which this is said; 0: that of now */
+extern TimestampTz kv_time_clock;	/* the clock by which this is said; 0: that of now; DT_NOEND: nothing is */
 extern bool kv_time_too_far(int64 record_timestamp_ms, TimestampTz event_time, const char **why);
 
 /* Can an error only come from the data of a record? Everything else is retried. */
