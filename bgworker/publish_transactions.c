@@ -21,7 +21,8 @@
  *
  * Kafka forgets what has not been committed for some days. So before a batch goes out its topic has the number of the one
  * before (a claim, once an hour), and only then the batch counts as one that may be out (claimed). Where such a
- * batch is found and Kafka has no number for its topic at all, nobody knows, and a person decides (kafka.resume_transactions).
+ * batch is found and Kafka has no number for its topic at all, nobody knows, and a person decides (kafka.resume_transactions): but not where this
+ * process alone has tried it and has never come to a commit, as when its topic is deleted.
  *
  * A batch that is larger than a Kafka transaction goes out in parts; the metadata says up to which seq.
  *
@@ -63,6 +64,7 @@ static void ask(TransactionOutput *output);
 static void go_on(TransactionOutput *output);
 static bool begin_batch(TransactionOutput *output);
 static bool find_out(TransactionOutput *output, const List *offsets);
+static bool may_be_out(const TransactionOutput *output);
 static bool take_batch(TransactionOutput *output, int64 others);
 static bool is_rival(const TransactionOutput *output, const OutboxMetadata *metadata);
 static bool is_replaced(const TransactionOutput *output);
@@ -322,10 +324,21 @@ find_out(TransactionOutput *output, const List *offsets)
 		return true;
 	}
 	if (current->claimed && !found)
-		stop_forgotten(current);
+	{
+		if (may_be_out(output))
+			stop_forgotten(current);
+		current->claimed = false;	/* its topic was deleted, and gets a number again */
+	}
 	if (own.batch == current->batch)
 		current->part = Max(current->part, own.part);
 	return take_batch(output, others);
+}
+
+/* May the batch be out, whatever Kafka has of it? Not where this process alone has tried, and has never come to a commit. */
+static bool
+may_be_out(const TransactionOutput *output)
+{
+	return strcmp(output->current.owner, kv_metadata_owner()) != 0 || output->committed == output->current.batch;
 }
 
 /* Makes an unfinished batch, which is not out, one of this process; others: the greatest number that Kafka has for other batches. */
@@ -492,6 +505,7 @@ static void
 after_publishing(TransactionOutput *output)
 {
 	output->state = TRANSACTIONS_AT_REST;
+	output->committed = output->current.batch;
 	kv_my_slot->published_messages += kv_txn_produced(output->txn);
 	note_claim(output, output->current.topic);
 	if (output->end == 0)
@@ -585,6 +599,8 @@ kv_transactions_give_up(TransactionOutput *output)
 		return;
 	}
 	output->fenced = output->fenced || kv_txn_is_fenced(output->txn);
+	if (output->state == TRANSACTIONS_PUBLISHING && kv_txn_may_be_out(output->txn))
+		output->committed = output->current.batch;
 	kv_txn_abort(output->txn);
 	output->state = TRANSACTIONS_ABORTING;
 }

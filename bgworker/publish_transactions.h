@@ -38,6 +38,7 @@ typedef struct TransactionOutput
 	TransactionBatch current;
 	bool		begin;			/* the last one was out: another one begins */
 	int64		end;			/* seq up to which it is being published; 0: all of it */
+	int64		committed;		/* number of the last batch, or part of one, that this process has asked Kafka to commit */
 	int64		topic_of;		/* number of a batch that is out in part; 0: none is */
 	char		topic[MAX_TOPIC];	/* of its first message */
 	OutboxPlace owed;			/* what is out and to be noted before anything else, for kafka.fork() may be giving other names; batch 0: nothing */
