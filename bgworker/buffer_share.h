@@ -16,6 +16,7 @@ typedef struct BufferShare
 	int64		ring_bytes;		/* and one of them beyond that while it is what the others wait for */
 	int			queue_kb;		/* values that the client has fetched and nobody has polled */
 	int			queue_records;	/* the same in records */
+	bool		copies;			/* messages would hold too much that they came with */
 	int			response_bytes; /* what is asked for at once of a broker */
 	int			fetch_bytes;	/* and of that of one partition */
 } BufferShare;

@@ -2,7 +2,7 @@
  * consumer.c: gets the records of all partitions of a pipeline into rings.
  *
  * All partitions have one queue (the partition interface of librdkafka, not assign()), whose size bounds
- * what the client fetches on its own while a batch runs. From there a message is copied to the ring of its partition (ring.c) at
+ * what the client fetches on its own while a batch runs. From there a message goes to the ring of its partition (ring.c) at
  * once; how much is taken, and of which partitions is fetched at all, is fetching.c's. Offsets
  * are always explicit and start where kafka_state.position says.
  *
@@ -353,7 +353,7 @@ take_message(Pipeline *pipeline, Partition *partition, rd_kafka_message_t *msg)
 		rd_kafka_message_destroy(msg);
 		return true;
 	}
-	bytes = kv_ring_add(partition, msg);
+	bytes = kv_ring_add(partition, msg, pipeline->copies);
 	if (bytes < 0)
 		return false;
 	partition->fetched_offset = offset + 1;

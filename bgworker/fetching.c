@@ -36,6 +36,7 @@ static void hurry(Pipeline *pipeline, bool all);
 void
 kv_fetching_begin(Pipeline *pipeline)
 {
+	pipeline->copies = pipeline->share.copies;
 	pipeline->record_bytes = FIRST_RECORD_BYTES;
 	pipeline->polled_bytes = pipeline->polled_records = 0;
 	pipeline->queue_empty = false;
@@ -122,6 +123,7 @@ park(Pipeline *pipeline, Partition *partition)
 	lead_into(pipeline, partition, pipeline->queue);
 	partition->parked = true;
 	partition->at_end = false;
+	pipeline->copies = true;	/* records stay for long, and the rest of what they came with is thrown away */
 	pipeline->polled_records = pipeline->share.queue_records;	/* they may have been what filled the queue */
 }
 

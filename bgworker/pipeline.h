@@ -38,7 +38,7 @@ typedef struct Partition
 	int64		limit;			/* redo.c: nothing from here on is given out; PG_INT64_MAX: no limit */
 
 	/*
-	 * ring.c: copies of polled messages, oldest first. The first
+	 * ring.c: polled messages or copies of them, oldest first. The first
 	 * fifo_given of them were given out by merge and stay until the batch
 	 * commits, so that a failed batch gives them out again and a dead letter
 	 * has its bytes.
@@ -200,6 +200,7 @@ typedef struct Pipeline
 	BufferShare share;			/* what queue and rings may hold */
 	int64		rings_bytes;	/* what all rings do */
 	int64		most_bytes;		/* and did, since memory was last given back */
+	bool		copies;			/* fetching.c: rings get copies of messages */
 	int64		record_bytes;	/* of the last record that came */
 	bool		queue_empty;	/* fetching.c: it was when it was last polled */
 	int64		polled_bytes,	/* values taken from it since it was empty before */

@@ -6,11 +6,11 @@
 
 /* Makes the empty ring of a partition. */
 extern void kv_ring_init(Pipeline *pipeline, Partition *partition);
-/* Puts a copy of a message at the end and gives the message back to the client; what the copy takes, or -1 where there is no memory for it. */
-extern int64 kv_ring_add(Partition *partition, rd_kafka_message_t *msg);
+/* Puts a message at the end, or a copy in its place; what it takes, or -1 where there is no memory for it. */
+extern int64 kv_ring_add(Partition *partition, rd_kafka_message_t *msg, bool copy);
 /* Frees the records that merge has given out; what they took. */
 extern int64 kv_ring_release(Partition *partition);
-/* Gives back what is not in the memory of the run. Raises nothing. */
+/* Gives back what is the client's. Raises nothing. */
 extern void kv_ring_end(Partition *partition);
 
 /* The record at a place from the oldest on. */

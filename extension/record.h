@@ -18,6 +18,7 @@ typedef struct TopicRecord
 	int64		timestamp_ms;	/* -1: none */
 	const rd_kafka_message_t *msg;	/* has the headers; NULL: it is a copy, with these */
 	rd_kafka_headers_t *client_headers; /* as the client has them; NULL: these */
+	size_t		headers_len;	/* what those take, about */
 	Datum		headers;		/* jsonb */
 	bool		no_headers;
 } TopicRecord;
