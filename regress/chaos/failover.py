@@ -15,6 +15,8 @@ from harness import Failed, kv_kafka
 from servers import run, wait
 from world import FACT_TOPICS, PIPELINES
 
+COPIES = 3
+
 
 @dataclass
 class Copy:
@@ -32,7 +34,7 @@ class Cut:
 
 
 class Reserve(Beside):
-    """Keeps a copy or two; a standby is synchronous until it is needed."""
+    """Keeps some copies, the oldest of which goes now and then; a standby is synchronous until it is needed."""
 
     def __init__(self, servers, seed):
         super().__init__(servers, seed, "reserve", 8)
@@ -41,7 +43,9 @@ class Reserve(Beside):
 
     def once(self):
         servers = self.servers
-        if len(self.copies) > 1:
+        if len(self.copies) >= COPIES:
+            if self.rng.random() < 0.7:
+                return
             self.discard(self.take(lambda copy: True))
         if not any(copy.standby for copy in self.copies):
             # nobody is waited for any more
@@ -104,7 +108,15 @@ class Failover:
         return kinds
 
     def _fork(self):
-        """A copy that is older knows nothing of the new names, and would publish again what has gone out under them: it is of no use any more."""
+        """
+        What went out is noted before, or nobody would know of it under the new names: False where that is not so in time. A copy that is older knows
+        nothing of these, and would publish again what has gone out under them: it is of no use any more.
+        """
+        for views in PIPELINES.values():
+            if self.servers.rows("SELECT kafka.wait_for_view(%s, interval '5 s')", (views[0].name,)) != [(True,)]:
+                return False
+        if self.servers.rows("SELECT published FROM kafka_state.transaction_batch") != [(True,)]:
+            return False
         self.servers.forks += 1
         self.servers.rows("SELECT kafka.fork()")
 

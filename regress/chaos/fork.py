@@ -18,6 +18,8 @@ WAIT_S = 180
 COMPARED = ["paid", "moves", "balance", "places"]
 QUIET = ("SELECT NOT EXISTS (SELECT FROM kafka_state.pipeline p LEFT JOIN kafka_state.published n USING (pipeline) WHERE p.batch > 0 AND n.batch IS DISTINCT FROM p.batch)"
          " AND NOT EXISTS (SELECT FROM kafka_state.transaction_outbox) AND NOT EXISTS (SELECT FROM kafka_state.transaction_batch WHERE NOT published)")
+STATE = ["kafka.pipelines", "(SELECT error, error_detail FROM kafka_state.processes() WHERE error IS NOT NULL) e", "kafka_state.transaction_batch",
+         "kafka_state.published", "(SELECT count(*) FROM kafka_state.transaction_outbox) o"]
 PAUSED = "SELECT bool_and(phase = 'paused') FROM kafka.pipelines"
 
 
@@ -46,7 +48,7 @@ class Fork(Beside):
                 self._go_on(directory)
                 return
         except Failed as failed:
-            self.wrong.append(f"fork {self.number}: {failed}")
+            self.wrong.append(f"fork {self.number}: {failed}: {self._state()}")
         finally:
             self.copy = None
             self.servers.end_cluster(directory)
@@ -126,6 +128,13 @@ class Fork(Beside):
         if consumer.returncode != 0:
             raise Failed(f"could not read {self._topic(topic)}")
         return self._value("SELECT count(*) FROM read")
+
+    def _state(self):
+        """What it says of itself, for the text of a failure."""
+        try:
+            return [self._rows(f"SELECT * FROM {what}") for what in STATE] if self.copy else "it has not started"
+        except psycopg2.Error as error:
+            return error
 
     def _topic(self, topic):
         return f"fork{self.number}_{topic}"
