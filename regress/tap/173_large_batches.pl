@@ -6,7 +6,7 @@ use warnings;
 use KafkaViews;
 use Test::More;
 
-use constant { PARTITIONS => 100, RECORDS => 1500, RECORD => 1000 };	# 150 MB, in two batches a partition: of 1 MB, and of the rest
+use constant { PARTITIONS => 100, RECORDS => 1000, RECORD => 1000 };	# 100 MB, in two batches a partition: of 1 MB, and of the rest
 
 my $broker = KafkaViews::Broker->shared;
 my $topic = "large_batches_$$";
