@@ -177,7 +177,9 @@ class Compare:
         Changes what was read, a way at a time, and gives the names of comparisons that no way makes fail. Where more is looked for than rows
         of one side, the name is told by both.
         """
-        some = "committed AND value IS NOT NULL AND value NOT LIKE 'bad%' AND \"offset\" < 20"
+        first = ("SELECT topic, partition, \"offset\" FROM (SELECT *, row_number() OVER (PARTITION BY topic, partition ORDER BY \"offset\") AS number"
+                 " FROM got WHERE committed AND value IS NOT NULL AND value NOT LIKE 'bad%') g WHERE number < 20")
+        some = f"(topic, partition, \"offset\") IN ({first})"
         ways = ["; ".join(f"DELETE FROM truth.{topic} WHERE ctid IN (SELECT ctid FROM truth.{topic} LIMIT 50)" for topic in TRUTH),
                 "; ".join(f"INSERT INTO truth.{topic} SELECT * FROM truth.{topic} LIMIT 50" for topic in TRUTH),
                 "DELETE FROM truth.orders WHERE last",
