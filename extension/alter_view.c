@@ -59,7 +59,7 @@ kv_check_alter_view(Oid relid, AlterTableStmt *stmt)
 					 errmsg("cannot alter continuous view \"%s\" this way", get_rel_name(relid)),
 					 errdetail("%s", reason),
 					 errhint("Create a view with the new definition, and drop this one.")));
-		if (is_refuse_trigger(command) && !(superuser() && !kv_identity_is_settled()))	/* a restore does, and enables it again */
+		if (is_refuse_trigger(command) && (!superuser() || kv_identity_is_settled()))	/* a restore does, and enables it again */
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot disable trigger \"%s\" of continuous view \"%s\"", KV_REFUSE_TRIGGER, get_rel_name(relid)),
