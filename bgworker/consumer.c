@@ -293,8 +293,12 @@ kv_consumer_poll(Pipeline *pipeline)
 			no_memory = take_message(pipeline, partition, msg) ? NULL : partition;
 		else if (partition != NULL && msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 		{
-			partition->eof_offset = Max(partition->eof_offset, msg->offset);
-			partition->at_end = !partition->parked; /* else its ring has refused what lies before */
+			/* not where its ring has refused what lies before: then the end is told again */
+			if (!partition->parked)
+			{
+				partition->eof_offset = Max(partition->eof_offset, msg->offset);
+				partition->at_end = true;
+			}
 			rd_kafka_message_destroy(msg);
 		}
 		else if (partition != NULL && failure == NULL && asks_person(msg))

@@ -113,7 +113,7 @@ add_asks(EndsQuestion *question, TopicInput *input, bool all)
 		Ask		   *ask;
 
 		if (!is_asked_for(partition))
-			partition->unanswered = false;
+			partition->unanswered = partition->uncommitted = false;
 		else if (all || !partition->unanswered)
 		{
 			ask = &question->asks[question->nasks++];

@@ -40,7 +40,8 @@ kv_ring_init(Pipeline *pipeline, Partition *partition)
 {
 	partition->fifo_size = FIRST_SIZE;
 	partition->fifo = MemoryContextAllocZero(pipeline->context, sizeof(TopicRecord *) * partition->fifo_size);
-	partition->fifo_context = GenerationContextCreate(pipeline->context, "kv ring", 0, LEAST_BLOCK, MOST_BLOCK);
+	/* not below the run's context, whose children go before the client does, which still looks at the records (kv_ring_end) */
+	partition->fifo_context = GenerationContextCreate(TopMemoryContext, "kv ring", 0, LEAST_BLOCK, MOST_BLOCK);
 }
 
 /* Runs: either. Blocks: no. Raises nothing, as the caller has more messages in its hands. */
@@ -170,11 +171,14 @@ give_back(TopicRecord *record)
 		rd_kafka_headers_destroy(record->client_headers);
 }
 
-/* The records go with the memory of the run. */
+/* The places go with the memory of the run. */
 void
 kv_ring_end(Partition *partition)
 {
 	for (int i = 0; i < partition->fifo_count; i++)
 		give_back(RING_AT(partition, i));
 	partition->fifo_count = partition->fifo_given = 0;
+	if (partition->fifo_context != NULL)
+		MemoryContextDelete(partition->fifo_context);
+	partition->fifo_context = NULL;
 }

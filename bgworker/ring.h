@@ -10,7 +10,7 @@ extern void kv_ring_init(Pipeline *pipeline, Partition *partition);
 extern int64 kv_ring_add(Partition *partition, rd_kafka_message_t *msg, bool copy);
 /* Frees the records that merge has given out; what they took. */
 extern int64 kv_ring_release(Partition *partition);
-/* Gives back what is the client's. Raises nothing. */
+/* Gives back what is the client's, and frees the records. Raises nothing. */
 extern void kv_ring_end(Partition *partition);
 
 /* The record at a place from the oldest on. */

@@ -69,6 +69,7 @@ for my $data (qw(quiet data))
 		(undef, undef, $error) = $copy->psql('restored', "INSERT INTO $view SELECT * FROM $view");
 		like($error, qr/cannot change continuous view/, "$data: nobody else writes to $view");
 	}
+	wait_for_sink($broker, 'notes', 2) if $data eq 'quiet';
 	$copy->stop;
 	is(ids('notes'), '1 2', 'quiet: the message that waited, once') if $data eq 'quiet';
 }
