@@ -117,19 +117,18 @@ $node->safe_psql('postgres', 'DROP SUBSCRIPTION kept');
 $node->safe_psql('source', 'DROP PUBLICATION kept');
 
 # One transaction of 50 MB: neither the session nor the publisher holds it in memory.
-sub memory { my ($anon) = slurp_file("/proc/$_[0]/status") =~ /RssAnon:\s+(\d+)/; return $anon / 1024 }
 my $session = $node->background_psql('postgres');
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 $session->query_safe(q{SELECT 1; INSERT INTO output SELECT i, md5(i::text) || repeat(md5(i::text), 30) FROM generate_series(1, 100) i});
-my $before = memory($pid);
+my $before = memory_of($pid, 'RssAnon');
 $session->query_safe('BEGIN');
 $session->query_safe(q{INSERT INTO output SELECT i, repeat(md5(i::text), 31) FROM generate_series(1, 25000) i}) for 1 .. 2;
-cmp_ok(memory($pid) - $before, '<', 5, 'a session keeps little of a large transaction');
+cmp_ok(memory_of($pid, 'RssAnon') - $before, '<', 5, 'a session keeps little of a large transaction');
 $session->query_safe('COMMIT');
 $session->quit;
 my $publisher = worker_pid($node, 'publisher');
 my $most = 0;
-wait_until('the large transaction to be out', sub { my $now = memory($publisher); $most = $now if $now > $most; return empty() });
+wait_until('the large transaction to be out', sub { my $now = memory_of($publisher, 'RssAnon'); $most = $now if $now > $most; return empty() });
 cmp_ok($most, '<', 80, 'the publisher reads it in parts');
 
 # A sink that is not there for long: sessions are warned, and not blocked.

@@ -14,15 +14,6 @@ my $node = new_node('main', broker => $broker, conf => 'kafka.buffer_limit = 16M
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 
-# A line of the worker's status in /proc, in MB.
-sub memory
-{
-	my ($pid, $line) = @_;
-	open my $status, '<', "/proc/$pid/status" or die "no process $pid";
-	my ($kb) = map { /^$line:\s+(\d+)/ } <$status>;
-	return $kb / 1024;
-}
-
 $broker->create($topic, PARTITIONS, 'retention.ms=-1');
 query(<<~"SQL");
 	CREATE FOREIGN TABLE facts (id int, pad text) SERVER broker OPTIONS (topic '$topic');
@@ -34,7 +25,7 @@ wait_for_view($node, 'v');
 my $session = $node->background_psql('postgres', on_error_die => 1);
 $session->query_safe('BEGIN; LOCK TABLE v IN SHARE MODE');
 my $worker = worker_pid($node, 'worker');
-my $before = memory($worker, 'VmRSS');
+my $before = memory_of($worker, 'VmRSS');
 my $id = 0;
 for my $partition (0 .. PARTITIONS - 1)
 {
@@ -43,14 +34,14 @@ for my $partition (0 .. PARTITIONS - 1)
 $broker->produce($topic, sprintf "partition=0 ts=9000000 k\t{\"id\":0,\"pad\":\"%s\"}", 'y' x 900_000);
 wait_until('the worker to wait', sub { query("SELECT wait_event_type FROM pg_stat_activity WHERE pid = $worker") eq 'Lock' });
 my ($last, $same) = (0, 0);
-wait_until('its memory not to grow', sub { my $now = memory($worker, 'VmRSS'); $same = $now > $last ? 0 : $same + 1; $last = $now if $now > $last; return $same == 30 });
-cmp_ok(memory($worker, 'VmRSS') - $before, '<', 40, 'what waits is not in memory');
+wait_until('its memory not to grow', sub { my $now = memory_of($worker, 'VmRSS'); $same = $now > $last ? 0 : $same + 1; $last = $now if $now > $last; return $same == 30 });
+cmp_ok(memory_of($worker, 'VmRSS') - $before, '<', 40, 'what waits is not in memory');
 
 $session->query_safe('COMMIT');
 $session->quit;
 wait_for_view($node, 'v');
 is(query('SELECT * FROM v'), join('|', PARTITIONS + $id + 1, PARTITIONS + $id, RECORD * $id + 900_000), 'all is applied, a record that is larger than the share too');
-cmp_ok(memory($worker, 'VmHWM') - $before, '<', 100, 'and was never in memory at once');
+cmp_ok(memory_of($worker, 'VmHWM') - $before, '<', 100, 'and was never in memory at once');
 is(worker_pid($node, 'worker'), $worker, 'by the same process');
 
 # A pipeline that begins knows no end of any partition, and the times of each lie behind those of the one before: it waits for the first with its hands full.
@@ -58,7 +49,7 @@ query('CREATE MATERIALIZED VIEW w WITH (kafka.continuous) AS SELECT count(*) AS 
 wait_for_view($node, 'w');
 is(query('SELECT * FROM w'), query('SELECT * FROM v'), 'another pipeline applies all from the beginning');
 my $other = query("SELECT pid FROM kafka.pipelines WHERE pipeline = 'w'");
-cmp_ok(memory($other, 'VmHWM') - $before, '<', 100, 'and has not more of it in memory');
+cmp_ok(memory_of($other, 'VmHWM') - $before, '<', 100, 'and has not more of it in memory');
 
 $node->append_conf('postgresql.conf', 'kafka.buffer_limit = 64MB');
 $node->reload;

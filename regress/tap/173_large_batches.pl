@@ -14,15 +14,6 @@ my $node = new_node('main', broker => $broker, conf => 'kafka.buffer_limit = 16M
 
 sub query { return $node->safe_psql('postgres', $_[0]) }
 
-# A line of a worker's status in /proc, in MB.
-sub memory
-{
-	my ($pid, $line) = @_;
-	open my $status, '<', "/proc/$pid/status" or die "no process $pid";
-	my ($kb) = map { /^$line:\s+(\d+)/ } <$status>;
-	return $kb / 1024;
-}
-
 $broker->create($topic, PARTITIONS, 'retention.ms=-1');
 query(<<~"SQL");
 	CREATE FOREIGN TABLE facts (id int, pad text, name text OPTIONS (metadata 'key'), headers jsonb OPTIONS (metadata 'headers')) SERVER broker OPTIONS (topic '$topic');
@@ -31,8 +22,8 @@ query(<<~"SQL");
 	SQL
 $broker->produce($topic, map { qq(partition=$_ ts=1000 k\t{"id":-$_}) } 0 .. PARTITIONS - 1);
 wait_for_view($node, 'v');
-my $before = memory(worker_pid($node, 'worker'), 'RssAnon');
-my $file = memory(worker_pid($node, 'worker'), 'RssFile');
+my $before = memory_of(worker_pid($node, 'worker'), 'RssAnon');
+my $file = memory_of(worker_pid($node, 'worker'), 'RssFile');
 
 query(q{SELECT kafka.pause('v')});
 for my $partition (0 .. PARTITIONS - 1)
@@ -47,17 +38,17 @@ query(q{SELECT kafka.resume('v')});
 my $worker = worker_pid($node, 'worker');
 wait_until('the worker to wait', sub { query("SELECT wait_event_type FROM pg_stat_activity WHERE pid = $worker") eq 'Lock' });
 my ($last, $same) = (0, 0);
-wait_until('its memory not to grow', sub { my $now = memory($worker, 'RssAnon'); $same = $now > $last ? 0 : $same + 1; $last = $now if $now > $last; return $same == 30 });
-cmp_ok(memory($worker, 'RssAnon') - $before, '<', 40, 'a record of each partition waits, and not its batch');
+wait_until('its memory not to grow', sub { my $now = memory_of($worker, 'RssAnon'); $same = $now > $last ? 0 : $same + 1; $last = $now if $now > $last; return $same == 30 });
+cmp_ok(memory_of($worker, 'RssAnon') - $before, '<', 40, 'a record of each partition waits, and not its batch');
 
 $session->query_safe('COMMIT');
 $session->quit;
 wait_for_view($node, 'v');
 my $ids = PARTITIONS * RECORDS;
 is(query('SELECT * FROM v'), join('|', $ids + PARTITIONS + 1, $ids * ($ids + 1) / 2 - PARTITIONS * (PARTITIONS - 1) / 2 + 1, PARTITIONS * RECORDS * RECORD, PARTITIONS * (RECORDS + 1), PARTITIONS * RECORDS / 2), 'all is applied');
-my $peak = memory($worker, 'VmHWM') - $file;
+my $peak = memory_of($worker, 'VmHWM') - $file;
 cmp_ok($peak - $before, '<', 80, 'and was never in memory at once');
-wait_until('most of it to be given back', sub { return memory($worker, 'RssAnon') - $before < 25 });
+wait_until('most of it to be given back', sub { return memory_of($worker, 'RssAnon') - $before < 25 });
 is(worker_pid($node, 'worker'), $worker, 'by the same process');
 is(query(q{SELECT coalesce(string_agg(error, ' '), '') FROM kafka.pipelines}), '', 'without an error');
 $broker->delete($topic);

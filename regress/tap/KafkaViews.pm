@@ -17,7 +17,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node add_extension open_passage wait_until wait_for_view wait_for_sink worker_pid kill_worker kill_process restart_after_crash ask
-  start_adopted_copy arm_fault fault_build release_fault wait_for_fault kill_unwritten check_nothing_lost lines_of_loss);
+  start_adopted_copy arm_fault fault_build release_fault wait_for_fault kill_unwritten check_nothing_lost lines_of_loss memory_of);
 
 my $root = $ENV{KV_ROOT} or die "run it with regress/run tap/NAME.pl";
 
@@ -211,6 +211,15 @@ sub wait_for_sink
 
 	wait_until("$count records in $topic", sub { @lines = $broker->consume($topic, %options); return @lines >= $count });
 	return @lines;
+}
+
+# A line of a process' status in /proc, in MB.
+sub memory_of
+{
+	my ($pid, $line) = @_;
+	open my $status, '<', "/proc/$pid/status" or die "no process $pid";
+	my ($kb) = map { /^$line:\s+(\d+)/ } <$status>;
+	return $kb / 1024;
 }
 
 # Returns the pid of the engine's process whose backend type or application name matches; waits until there is one other than
